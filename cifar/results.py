@@ -1,0 +1,147 @@
+"""The run directory: what a run writes, and how others read it. Imports no torch.
+
+    .hydra/          config and overrides (written by Hydra)
+    metrics.csv      a row an epoch, columns as the fields of EpochMetrics
+    result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
+    checkpoint.pt    after the last epoch, to resume
+    best.pt          weights of the epoch with the best validation accuracy
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from cifar.files import cannot_write, write_atomically
+
+STATUSES = ("running", "finished", "pruned", "interrupted", "diverged", "failed")
+
+
+class ResultsError(Exception):
+    """A run directory that cannot be written or read."""
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One epoch. Losses are mean cross-entropies (nats, without the L2 term), accuracies shares of 1.
+
+    `lr` is the learning rate of the first parameter group in the epoch's last step; `seconds` covers training and
+    validation; `images_per_second` counts training images only.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    seconds: float
+    images_per_second: float
+
+
+class Pruned(Exception):
+    """Raised by a Reporter: this run is not worth more epochs."""
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, by the signal `signum`, and stopped after its current step."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message, signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Reporter:
+    """Hears of every epoch; this one tells nobody."""
+
+    def report(self, metrics: EpochMetrics) -> None:
+        """Take note of an epoch; raise Pruned to end the run."""
+
+
+SILENT = Reporter()
+
+
+class RunDirectory:
+    """Writes one run's metrics.csv and result.json. Raises FileError where it cannot."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.metrics = self.path / "metrics.csv"
+        self.result = self.path / "result.json"
+
+    def start(self, history: Iterable[EpochMetrics], resumed: bool) -> None:
+        """Begin metrics.csv with the epochs already done; a directory that holds another run is refused."""
+        if self.result.exists() and not resumed:
+            raise ResultsError(
+                f"{self.path} already holds a run; go on with it (resume={self.path}) or choose another hydra.run.dir"
+            )
+        text = io.StringIO(newline="")
+        rows = csv.writer(text)
+        rows.writerow(f.name for f in fields(EpochMetrics))
+        rows.writerows(astuple(metrics) for metrics in history)
+        write_atomically(self.metrics, lambda file: file.write(text.getvalue().encode()))
+
+    def append(self, metrics: EpochMetrics) -> None:
+        """Add a row to metrics.csv; it is with the operating system when this returns."""
+        try:
+            with self.metrics.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(astuple(metrics))
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Replace result.json."""
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(self.result, lambda file: file.write(text.encode()))
+
+
+def read_metrics(path: Path) -> list[EpochMetrics]:
+    """The epochs of a metrics.csv; a last line cut off by a crash is left out."""
+    types = get_type_hints(EpochMetrics)
+    epochs = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if None in row or None in row.values():
+                continue
+            epochs.append(EpochMetrics(**{name: types[name](value) for name, value in row.items()}))
+    return epochs
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """The result.json of a run directory. Raises ResultsError where there is none or it cannot be read."""
+    path = Path(directory) / "result.json"
+    try:
+        result = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no such file; a run directory holds one") from None
+    except ValueError as error:
+        raise ResultsError(f"{path}: not JSON ({error})") from None
+    return dict(result)
+
+
+def best_of(history: Iterable[EpochMetrics]) -> EpochMetrics | None:
+    """The epoch with the highest validation accuracy, the first of equals; None where there is none yet."""
+    return max(history, key=lambda metrics: metrics.val_accuracy, default=None)
+
+
+def summary(history: list[EpochMetrics]) -> dict[str, Any]:
+    """The best and the last epoch, and the seconds of all, as result.json holds them."""
+    best = best_of(history)
+    return {
+        "best": asdict(best) if best else None,
+        "last": asdict(history[-1]) if history else None,
+        "epochs_done": len(history),
+        "train_seconds": sum(metrics.seconds for metrics in history),
+    }
