@@ -225,13 +225,17 @@ def _check_together(config: Config) -> None:
     if data.val_size >= 1 and data.val_size % 1:
         raise ConfigError(f"data.val_size={data.val_size}: allowed: a fraction below 1, or a whole number of images")
     if data.limit is not None and data.val_size >= data.limit:
-        raise ConfigError(f"data.val_size={data.val_size:g}: not below data.limit={data.limit}; allowed: fewer images, or a fraction")
+        raise ConfigError(
+            f"data.val_size={data.val_size:g}: not below data.limit={data.limit}; allowed: fewer images, or a fraction"
+        )
     if data.source == "image_folder" and data.root is None:
         raise ConfigError("data.root=null: allowed: a directory that holds train/<class>/*")
     for name in ("mean", "std"):
         value = getattr(data, name)
         if value is not None and len(value) != 3:
-            raise ConfigError(f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null")
+            raise ConfigError(
+                f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
+            )
     if isinstance(model, BottleneckResNet) and not model.depths:
         raise ConfigError("model.depths=[]: allowed: at least one stage, as [1, 1, 1, 1]")
     if isinstance(optimizer, Adam) and len(optimizer.betas) != 2:
@@ -257,7 +261,9 @@ def _allowed(error: OmegaConfBaseException) -> str:
     schema = error.object_type
     if not dataclasses.is_dataclass(schema):
         return ""
-    return next((f.metadata.get("allowed", str(f.type)) for f in dataclasses.fields(schema) if f.name == str(error.key)), "")
+    return next(
+        (f.metadata.get("allowed", str(f.type)) for f in dataclasses.fields(schema) if f.name == str(error.key)), ""
+    )
 
 
 def help_text(conf: Path = CONF) -> str:
@@ -269,7 +275,8 @@ def help_text(conf: Path = CONF) -> str:
         lines += ["", f"{group.relative_to(conf)}="] if options else []
         lines += [f"  {option.stem:<20} {_first_comment(option)}" for option in options]
     lines += ["", "Keys of their own (python run.py --cfg job shows all, with their values):", ""]
-    lines += [line for line in (conf / "config.yaml").read_text("utf-8").split("\n\nhydra:")[0].split("\n\n", 1)[1].splitlines()]
+    keys = (conf / "config.yaml").read_text("utf-8").split("\n\nhydra:")[0].split("\n\n", 1)[1]
+    lines += keys.splitlines()
     return "\n".join(lines).replace("$", "$$") + "\n"  # Hydra fills in $NAME
 
 

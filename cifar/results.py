@@ -1,10 +1,10 @@
 """The run directory: what a run writes, and how others read it. Imports no torch.
 
-    .hydra/          config and overrides (written by Hydra)
-    metrics.csv      a row an epoch, columns as the fields of EpochMetrics
-    result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
-    checkpoint.pt    after the last epoch, to resume
-    best.pt          weights of the epoch with the best validation accuracy
+.hydra/          config and overrides (written by Hydra)
+metrics.csv      a row an epoch, columns as the fields of EpochMetrics
+result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
+checkpoint.pt    after the last epoch, to resume
+best.pt          weights of the epoch with the best validation accuracy
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""Parameter groups, the L2 term, and schedulers with one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+
+def decayed_parameters(model: nn.Module, norms_and_biases: bool) -> list[nn.Parameter]:
+    """The trained parameters to which weight decay and the L2 term apply.
+
+    Norms and biases are the parameters of fewer than two dimensions.
+    """
+    return [p for p in model.parameters() if p.requires_grad and (norms_and_biases or p.ndim >= 2)]
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, norms_and_biases: bool) -> list[dict[str, Any]]:
+    """All trained parameters of `model`: a group with weight decay and, where there are any, one without."""
+    decayed = decayed_parameters(model, norms_and_biases)
+    chosen = set(map(id, decayed))
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def l2_term(parameters: Iterable[Tensor], l2: float) -> Tensor | float:
+    """lambda/2 * ||w||^2 over `parameters`: its gradient, lambda * w, is what SGD's weight_decay=lambda adds."""
+    return l2 / 2 * torch.stack([p.square().sum() for p in parameters]).sum() if l2 else 0.0
+
+
+class Schedule:
+    """A learning-rate scheduler that is told of every step and of every epoch, and hears what it needs."""
+
+    def __init__(self, scheduler: LRScheduler) -> None:
+        self.scheduler = scheduler
+
+    def step(self) -> None:
+        """After a training step."""
+
+    def epoch(self, val_accuracy: float) -> None:
+        """After an epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scheduler.load_state_dict(state)
+
+
+class EveryStep(Schedule):
+    def step(self) -> None:
+        self.scheduler.step()
+
+
+class OnPlateau(Schedule):
+    def epoch(self, val_accuracy: float) -> None:
+        assert isinstance(self.scheduler, ReduceLROnPlateau)
+        self.scheduler.step(val_accuracy)
+
+
+def plateau(optimizer: Optimizer, steps: int, patience: int, factor: float) -> Schedule:
+    """lr times `factor` after more than `patience` epochs without a better validation accuracy."""
+    return OnPlateau(ReduceLROnPlateau(optimizer, mode="max", patience=patience, factor=factor))
+
+
+def cosine(optimizer: Optimizer, steps: int) -> Schedule:
+    """From lr to 0 along half a cosine over all `steps` of the run."""
+    return EveryStep(CosineAnnealingLR(optimizer, T_max=steps))
+
+
+def onecycle(optimizer: Optimizer, steps: int, warmup: float) -> Schedule:
+    """Up to the optimizer's lr in the first `warmup` share of `steps`, then down; the momentum stays as it is."""
+    peaks = [float(group["lr"]) for group in optimizer.param_groups]
+    return EveryStep(OneCycleLR(optimizer, peaks, total_steps=steps + 1, pct_start=warmup, cycle_momentum=False))
+
+
+def constant(optimizer: Optimizer, steps: int) -> Schedule:
+    """The optimizer's lr throughout."""
+    return Schedule(ConstantLR(optimizer, factor=1.0))
