@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar import config
-from cifar.results import SILENT, Reporter
+from cifar.results import SILENT, Interrupted, Reporter
 
 OmegaConf.register_resolver("cifar_help", config.help_text)
 
@@ -33,7 +33,11 @@ def command_line() -> None:
         return main()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra formats the exceptions, and they cannot be told here
     try:
+        sys.argv[1:] = config.with_inherited(sys.argv[1:])
         main()
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(128 + error.signum)
     except Exception as error:
         message = one_line(error)
         if message is None:

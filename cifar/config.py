@@ -266,6 +266,21 @@ def _allowed(error: OmegaConfBaseException) -> str:
     )
 
 
+def with_inherited(arguments: list[str]) -> list[str]:
+    """A command line in which resume=DIR brings along the settings of the run in DIR, and its directory.
+
+    What the user gave comes later, so it wins. Raises ConfigError where DIR holds no run.
+    """
+    given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not given or given[-1] == "null" or not {"-m", "--multirun"}.isdisjoint(arguments):
+        return arguments
+    saved = Path(given[-1].strip("'\"")) / ".hydra" / "overrides.yaml"
+    if not saved.exists():
+        raise ConfigError(f"resume={given[-1]}: not a run directory, it has no .hydra/overrides.yaml")
+    overrides = [str(line) for line in OmegaConf.load(saved) if not str(line).startswith("resume=")]
+    return [*overrides, f"hydra.run.dir={given[-1]}", *arguments]
+
+
 def help_text(conf: Path = CONF) -> str:
     """The text of --help: each group and option with its first line, and commands to copy."""
     lines = ["Train bottleneck ResNets on CIFAR-10, and search their hyperparameters.", "", "Copy:"]

@@ -59,8 +59,8 @@ def _images(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) ->
 
 def _fingerprint(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
     digest = hashlib.sha256(json.dumps([list(images.shape), classes]).encode())
-    digest.update(labels.numpy())
-    digest.update(images.numpy())
+    digest.update(labels.numpy().data)
+    digest.update(images.numpy().data)
     return digest.hexdigest()
 
 

@@ -1,0 +1,65 @@
+"""What the benchmarks share: settings, the machine's description, and files of results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from cifar import config
+from cifar.experiment import git_commit
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def settings(*overrides: str) -> config.Config:
+    """The checked settings that `python run.py OVERRIDES` would run with."""
+    with initialize_config_dir(str(config.CONF)):
+        return config.check(compose("config", list(overrides)))
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a figure was measured."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "torchvision": version("torchvision"),
+        "commit": git_commit(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name, with the instruction sets that matter here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+    return " ".join([name, *(flag for flag in ("avx2", "avx512_bf16", "amx_bf16") if flag in flags)])
+
+
+def save(name: str, command: str, result: dict[str, Any]) -> None:
+    """Print a result and keep it as benchmarks/results/NAME.json, with its command and machine."""
+    document = {"command": command, "machine": machine()} | result
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    print(json.dumps(document, indent=2))
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
