@@ -74,14 +74,14 @@ def load(source: str, root: str | None, part: str, cache_dir: str) -> Images:
 
 
 def digits(root: str | None, part: str, cache: Path) -> Images:
-    """scikit-learn's digits (UCI, 8x8, 0 to 16), each pixel four by four; a fixed stratified fifth is the test part."""
+    """scikit-learn's digits (UCI, 8x8, 0 to 16), each pixel four by four; a fixed stratified tenth is the test part."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     pixels = np.repeat(grey.repeat(4, axis=1).repeat(4, axis=2)[..., None], 3, axis=3)
     everything = _images(pixels, bunch.target, tuple("0123456789"))
-    return split(everything, 0.2, seed=0)[part == "test"]
+    return split(everything, 0.1, seed=0)[part == "test"]
 
 
 def cifar(root: str | None, part: str, dataset: str) -> Images:

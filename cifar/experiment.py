@@ -10,9 +10,10 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -49,6 +50,8 @@ from cifar.step import EagerStep, autocast
 from cifar.trainer import Trainer, evaluate
 
 log = logging.getLogger(__name__)
+SILENCE = 60.0
+"""Seconds between two lines about an epoch that is not at its end."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 2048}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU as few launches as its memory allows."""
@@ -89,7 +92,7 @@ def set_up(config: Config) -> torch.device:
         raise ConfigError(f"device={config.device}: torch finds no CUDA device here; allowed: auto, cpu")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.backends.cudnn.deterministic = config.deterministic
     torch.backends.cudnn.benchmark = not config.deterministic
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
@@ -99,15 +102,15 @@ def set_up(config: Config) -> torch.device:
     return device
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory(keep: bool = True) -> None:
     """Have glibc keep what is freed: it hands large blocks back to the kernel, and the next step faults them in again.
 
-    Worth 1.2 to 1.4 times the images per second on a CPU (benchmarks/step.py).
+    What that is worth on a CPU: python -m benchmarks step.
     """
     if platform.libc_ver()[0] == "glibc":
         libc, trim_threshold, mmap_max = ctypes.CDLL(None), -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1 if keep else 2**17)
+        libc.mallopt(mmap_max, 0 if keep else 2**16)
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -182,8 +185,21 @@ def build_trainer(config: Config, parts: Parts, device: torch.device) -> Trainer
         EagerStep(compiled, decayed, config.loss.l2, cast),
         cast,
         total=config.epochs,
-        progress=partial(tqdm, total=len(train), desc="epoch", unit="batch", leave=False, disable=None),
+        progress=partial(_progress, batches=len(train)),
     )
+
+
+def _progress(epoch: Iterable[Any], batches: int) -> Iterator[Any]:
+    """A bar on a terminal; elsewhere a line now and then, so that a long epoch does not look like none."""
+    if sys.stderr.isatty():
+        yield from tqdm(epoch, total=batches, desc="epoch", unit="batch", leave=False)
+        return
+    begun = told = time.monotonic()
+    for number, batch in enumerate(epoch, 1):
+        yield batch
+        if time.monotonic() - told > SILENCE:
+            told = time.monotonic()
+            log.info("batch %d of %d after %.0f s", number, batches, told - begun)
 
 
 def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
@@ -199,6 +215,9 @@ def _resume(config: Config, trainer: Trainer, directory: RunDirectory) -> list[E
         return []
     source = Path(config.resume)
     path = source / "checkpoint.pt"
+    if not path.exists() and (source / "result.json").exists():
+        log.info("%s has no finished epoch: from the start", source)
+        return []
     state = checkpoint.load(path)
     try:
         history = [EpochMetrics(**row) for row in state["history"]]

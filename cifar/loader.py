@@ -74,7 +74,12 @@ class Batches:
                 *offsets,
                 torch.rand(n, generator=generator) < self.flip / 2,
             ]
-        return [tensor.to(self.labels.device) for tensor in drawn]
+        return [self._send(tensor) for tensor in drawn]
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        """To the device; from pinned memory, so that a GPU is not waited for."""
+        device = self.labels.device
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
     def _images(self, order: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
         window = self.windows[order, :, rows, columns]

@@ -52,8 +52,11 @@ class Diverged(Exception):
     """The loss is no longer a number."""
 
 
-class Interrupted(Exception):
-    """The run was asked to stop, by the signal `signum`, and stopped after its current step."""
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, by the signal `signum`, and stopped after its current step.
+
+    As Ctrl-C itself it is not for launchers to survive: the jobs of a grid that are still to come do not start.
+    """
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message, signum)
