@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import io
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ class CheckpointError(Exception):
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, and dicts and lists of them) to `path`. Raises FileError."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    content = io.BytesIO()  # torch.save into a file hides the error of a full disk behind one of its own
+    torch.save(state, content)
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -27,7 +29,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file makes torch raise whatever it stumbles over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{path}: not a checkpoint that can be loaded safely, nothing in it was run ({reason})"

@@ -10,7 +10,6 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,18 @@ from omegaconf.errors import (
     InterpolationToMissingValueError,
     MissingMandatoryValue,
     OmegaConfBaseException,
+    ValidationError,
 )
 
 CONF = Path(__file__).parent.parent / "conf"
-MODELS = ("torchvision.models.*", "timm.create_model", "timm.models.*")
-"""Where a model that is not this project's may come from."""
-WHITELIST = ("cifar.resnet.BottleneckResNet", "cifar.optim.*", "torch.optim.*", *MODELS)
-"""The only callables that a `_target_` may name (hydra.main's execution_whitelist)."""
+WHITELIST = (
+    "cifar.resnet.BottleneckResNet",
+    "cifar.optim.*",
+    "torch.optim.*",
+    "torchvision.models.get_model",
+    "timm.create_model",
+)
+"""What a model, an optimizer or a scheduler may name as its `_target_`; for all else Hydra may call nothing."""
 
 
 class ConfigError(Exception):
@@ -79,6 +83,22 @@ class BottleneckResNet:
     _target_: str = MISSING
     depths: list[int] = within("[1, inf)")
     width: int = within("[1, inf)")
+
+
+@dataclass
+class Torchvision:
+    """A classifier of torchvision, by its name there."""
+
+    _target_: str = MISSING
+    name: str = matching(r"\w+", "a name of torchvision.models, as resnet18")
+
+
+@dataclass
+class Timm:
+    """A classifier of timm, by its name there."""
+
+    _target_: str = MISSING
+    model_name: str = matching(r"[\w.]+", "a name of timm's, as resnet26t")
 
 
 @dataclass
@@ -135,7 +155,7 @@ class Cache:
 
 @dataclass
 class Config:
-    """All of a run's settings, checked. `model` is a plain dict where its `_target_` is not this project's."""
+    """All of a run's settings, checked. The groups are of the types in GROUPS."""
 
     data: Any = MISSING
     model: Any = MISSING
@@ -156,9 +176,15 @@ class Config:
     resume: str | None = MISSING
 
 
+TRAINING_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1_617}
+"""Images in the training parts whose size does not depend on the user."""
 GROUPS: dict[str, dict[str, type]] = {
     "data": {"": Data},
-    "model": {"cifar.resnet.BottleneckResNet": BottleneckResNet},
+    "model": {
+        "cifar.resnet.BottleneckResNet": BottleneckResNet,
+        "torchvision.models.get_model": Torchvision,
+        "timm.create_model": Timm,
+    },
     "optimizer": {"torch.optim.SGD": SGD, "torch.optim.Adam": Adam, "torch.optim.AdamW": Adam},
     "scheduler": {
         "cifar.optim.plateau": Plateau,
@@ -183,13 +209,17 @@ def check(cfg: DictConfig) -> Config:
         merged = OmegaConf.merge(schema, plain)
         OmegaConf.resolve(merged)
         config = OmegaConf.to_object(merged)
+    except ValidationError as error:
+        key = re.sub(r"\[\d+]$", "", error.full_key or str(error.key))
+        value = OmegaConf.select(plain, key)
+        raise ConfigError(f"{key}={value}: not allowed; allowed: {_allowed(schema, key)}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from None
     assert isinstance(config, Config)
-    for key, value, options in _fields(config):
+    for key, value, place in _fields(config):
         for item in value if isinstance(value, list) else [value]:
-            if options and item is not None and not options["allows"](item):
-                raise ConfigError(f"{key}={value}: not allowed; allowed: {options['allowed']}")
+            if item is not None and not _allows(place, item):
+                raise ConfigError(f"{key}={value}: not allowed; allowed: {_words(place)}")
     _check_together(config)
     return config
 
@@ -201,22 +231,23 @@ def _schema(group: str, cfg: DictConfig) -> Any:
     target = node.get("_target_", "") if isinstance(node, DictConfig) else None
     if target in options:
         return OmegaConf.structured(options[target])
-    foreign = MODELS if group == "model" else ()
-    if isinstance(target, str) and any(fnmatchcase(target, pattern) for pattern in foreign):
-        return OmegaConf.create({})
-    allowed = ", ".join(filter(None, (*options, *foreign))) or "an option of this group (python run.py --help)"
+    allowed = ", ".join(filter(None, options)) or "an option of this group (python run.py --help)"
     shown = node if target is None else f"_target_={target}"
     raise ConfigError(f"{group}: {shown} is not allowed here; allowed: {allowed}")
 
 
-def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Every field of a config and of the configs in it: full key, value, metadata."""
+def _allows(field: dataclasses.Field[Any], value: Any) -> bool:
+    return "allows" not in field.metadata or bool(field.metadata["allows"](value))
+
+
+def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Every field of a config and of the configs in it, with its full key and value."""
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
         if dataclasses.is_dataclass(value):
             yield from _fields(value, f"{prefix}{f.name}.")
         else:
-            yield prefix + f.name, value, dict(f.metadata)
+            yield prefix + f.name, value, f
 
 
 def _check_together(config: Config) -> None:
@@ -224,9 +255,11 @@ def _check_together(config: Config) -> None:
     data, optimizer, model = config.data, config.optimizer, config.model
     if data.val_size >= 1 and data.val_size % 1:
         raise ConfigError(f"data.val_size={data.val_size}: allowed: a fraction below 1, or a whole number of images")
-    if data.limit is not None and data.val_size >= data.limit:
+    images = min((n for n in (data.limit, TRAINING_IMAGES.get(data.source)) if n is not None), default=None)
+    if images is not None and data.val_size >= images:
         raise ConfigError(
-            f"data.val_size={data.val_size:g}: not below data.limit={data.limit}; allowed: fewer images, or a fraction"
+            f"data.val_size={data.val_size:g}: not below the {images} images that there are (data.source, data.limit);"
+            " allowed: fewer, or a fraction"
         )
     if data.source == "image_folder" and data.root is None:
         raise ConfigError("data.root=null: allowed: a directory that holds train/<class>/*")
@@ -252,18 +285,23 @@ def explain(error: OmegaConfBaseException) -> str:
         return f"{key}: no such key; allowed: {', '.join(names) or 'nothing below this key'}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{key}: must be given, as {key}=VALUE"
-    allowed = _allowed(error)
-    return f"{key}: {str(error.msg).splitlines()[0]}" + (f"; allowed: {allowed}" if allowed else "")
+    return f"{key}: {str(error.msg).splitlines()[0]}"
 
 
-def _allowed(error: OmegaConfBaseException) -> str:
-    """What the schema allows at the key of `error`, as far as it says."""
-    schema = error.object_type
-    if not dataclasses.is_dataclass(schema):
-        return ""
-    return next(
-        (f.metadata.get("allowed", str(f.type)) for f in dataclasses.fields(schema) if f.name == str(error.key)), ""
-    )
+def _allowed(schema: DictConfig, key: str) -> str:
+    """What the schema allows at `key`, in words."""
+    *group, name = key.split(".")
+    kind: Any = OmegaConf.get_type(OmegaConf.select(schema, group[0]) if group else schema)
+    return _words(next(f for f in dataclasses.fields(kind) if f.name == name))
+
+
+def _words(field: dataclasses.Field[Any]) -> str:
+    """What a field allows: its type, and its range or its choices where it has any."""
+    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    kind, *optional = str(field.type).split(" | ")
+    words = kinds.get(kind.removeprefix("list[").removesuffix("]"), "a group of settings")
+    words = field.metadata.get("allowed", words).replace("a number", words)
+    return f"{'a list, each item ' if kind.startswith('list[') else ''}{words}{' or null' if optional else ''}"
 
 
 def with_inherited(arguments: list[str]) -> list[str]:

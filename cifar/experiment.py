@@ -26,7 +26,6 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -154,7 +153,7 @@ def _model(config: Config, classes: int, device: torch.device) -> nn.Module:
     except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"model: {config.model} cannot be built: {error}") from error
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    return model.to(device=device, memory_format=layout)
+    return model.to(device).to(memory_format=layout)
 
 
 def build_trainer(config: Config, parts: Parts, device: torch.device) -> Trainer:
@@ -238,7 +237,7 @@ def _save(config: Config, directory: RunDirectory, trainer: Trainer, history: li
     if best_of(history) is latest:
         best = {
             "model": trainer.model.state_dict(),
-            "settings": OmegaConf.to_container(OmegaConf.create(config.model)),
+            "settings": dataclasses.asdict(config.model),
             "classes": list(parts.train.classes),
             "mean": parts.mean,
             "std": parts.std,
@@ -317,9 +316,7 @@ def _announce(config: Config, facts: dict[str, Any], directory: RunDirectory) ->
     model, parts, device = facts["model"], facts["data"], facts["device"]
     log.info(
         "%s · %.2f M parameters · %.3f GFLOPs an image",
-        config.model["_target_"]
-        if isinstance(config.model, dict)
-        else f"depths {config.model.depths}, width {config.model.width}",
+        " ".join(f"{key}={value}" for key, value in dataclasses.asdict(config.model).items() if key != "_target_"),
         model["parameters"] / 1e6,
         model["flops"] / 1e9,
     )

@@ -46,10 +46,13 @@ class Schedule:
         """After an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        return self.scheduler.state_dict()
+        return {"kind": type(self.scheduler).__name__, "state": self.scheduler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.scheduler.load_state_dict(state)
+        """Raises ValueError for the state of another kind of scheduler."""
+        if state["kind"] != type(self.scheduler).__name__:
+            raise ValueError(f"the scheduler was {state['kind']}, and is {type(self.scheduler).__name__}")
+        self.scheduler.load_state_dict(state["state"])
 
 
 class EveryStep(Schedule):

@@ -115,9 +115,7 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     types = get_type_hints(EpochMetrics)
     epochs = []
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if None in row or None in row.values():
-                continue
+        for row in csv.DictReader(line for line in file if line.endswith("\n")):
             epochs.append(EpochMetrics(**{name: types[name](value) for name, value in row.items()}))
     return epochs
 

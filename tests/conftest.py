@@ -1,0 +1,197 @@
+"""What the tests share: a cache of their own, composed configs, small images, small trainers, run.py as a process."""
+
+# ruff: noqa: E402  (the environment is set and the program found before they are imported)
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import Tensor, nn
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
+from cifar import data, optim
+from cifar.config import Config, check
+from cifar.loader import Batches
+from cifar.step import EagerStep, autocast
+from cifar.trainer import Trainer
+
+torch.set_num_threads(1)
+TINY = ["data=digits", "data.limit=120", "model.depths=[1,1]", "model.width=4", "epochs=2", "device=cpu", "threads=1"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of CUDA are for machines that have it; elsewhere they are deselected, and the summary says how many."""
+    if not torch.cuda.is_available():
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("cuda")])
+        items[:] = [item for item in items if not item.get_closest_marker("cuda")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Caches of this session's own, for the processes that it starts too; no proxy between them and it."""
+    place = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CIFAR_CACHE", str(place))
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("no_proxy", "127.0.0.1")
+        patch.delenv("HYDRA_FULL_ERROR", raising=False)
+        yield place
+
+
+@pytest.fixture(autouse=True)
+def empty_memory() -> None:
+    """Nothing that an earlier test loaded is remembered."""
+    data.load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Overrides of a run of a second."""
+    return list(TINY)
+
+
+@pytest.fixture(scope="session")
+def compose() -> Callable[..., DictConfig]:
+    """compose(*overrides): the config of the command line, without its hydra part unless hydra=True."""
+
+    def composed(*overrides: str, hydra: bool = False) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf")):
+            cfg = hydra_compose("config", list(overrides), return_hydra_config=hydra)
+        OmegaConf.set_struct(cfg, True)
+        return cfg
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def settings(compose: Callable[..., DictConfig]) -> Callable[..., Config]:
+    """settings(*overrides): the checked config of a tiny run."""
+    return lambda *overrides: check(compose(*TINY, *overrides))
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., list[str]]:
+    """command(*arguments): the command line that runs run.py in this interpreter."""
+    return lambda *arguments: [sys.executable, str(ROOT / "run.py"), *arguments]
+
+
+@pytest.fixture(scope="session")
+def run_py(
+    command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """run_py(*arguments, cwd=, env=): run.py in a process of its own, in an empty directory unless `cwd` is given."""
+
+    def started(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        place = cwd or tmp_path_factory.mktemp("cwd")
+        return subprocess.run(
+            command(*arguments), cwd=place, env=os.environ | env, capture_output=True, text=True, timeout=300
+        )
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def no_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which importing torch fails."""
+    place = tmp_path_factory.mktemp("no_torch")
+    (place / "torch.py").write_text("raise ImportError('torch was imported')\n")
+    return {"PYTHONPATH": str(place)}
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """make_folder(...): a directory of small random images, <root>/<part>/<class>/<number>.<suffix>."""
+
+    def made(
+        name: str = "images",
+        parts: tuple[str, ...] = ("train",),
+        classes: tuple[str, ...] = ("cat", "dog"),
+        each: int = 4,
+        suffix: str = "png",
+        size: tuple[int, int] = (32, 32),
+        mode: str = "RGB",
+    ) -> Path:
+        random = np.random.default_rng(0)
+        for part in parts:
+            for label in classes:
+                place = tmp_path / name / part / label
+                place.mkdir(parents=True)
+                for number in range(each):
+                    pixels = random.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+                    Image.fromarray(pixels).convert(mode).save(place / f"{number}.{suffix}")
+        return tmp_path / name
+
+    return made
+
+
+def random_images(count: int, classes: int = 3, size: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """images uint8 (N, 3, size, size) and labels int64 (N,)."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+    return images, torch.arange(count) % classes
+
+
+@pytest.fixture(scope="session")
+def images_of() -> Callable[..., tuple[Tensor, Tensor]]:
+    return random_images
+
+
+def small_model() -> nn.Module:
+    """With batch norm and dropout, so that buffers and the random generator matter."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(4 * 6 * 6, 3)
+    )
+
+
+@pytest.fixture(scope="session")
+def make_trainer() -> Callable[..., Trainer]:
+    """make_trainer(...): a trainer of a small model on 22 images of 8x8 pixels in 3 classes, batches of 4."""
+
+    def made(
+        schedule: Callable[..., Any] = optim.constant,
+        model: nn.Module | None = None,
+        lr: float = 0.1,
+        total: int = 4,
+        seed: int = 0,
+        device: str = "cpu",
+        **schedule_settings: Any,
+    ) -> Trainer:
+        torch.manual_seed(seed)
+        place = torch.device(device)
+        model = (model or small_model()).to(place)
+        train = Batches(*random_images(22, size=8), 4, place, crop=1, flip=True, seed=seed)
+        val = Batches(*random_images(9, size=8, seed=1), 4, place)
+        cast = autocast(place, torch.float32)
+        optimizer = torch.optim.SGD(optim.parameter_groups(model, 0.0, True), lr=lr, momentum=0.9)
+        steps = total * len(train)
+        step = EagerStep(model, optim.decayed_parameters(model, True), 0.0, cast)
+        return Trainer(model, train, val, optimizer, schedule(optimizer, steps, **schedule_settings), step, cast, total)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def timeless() -> Callable[[Any], dict[str, Any]]:
+    """An epoch's metrics without the two columns that differ from run to run."""
+    return lambda metrics: {k: v for k, v in vars(metrics).items() if k not in ("seconds", "images_per_second")}
