@@ -53,9 +53,9 @@ def _result(options: argparse.Namespace, ours: list[list[float]], theirs: list[l
     interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     return {
         "what": f"resnet14 of width {options.width}, {options.images} images, a quarter of them for validation,"
-        f" {options.epochs} epochs, {options.seeds} seeds each; accuracy after the last epoch",
+        f" {options.epochs} epochs, {options.seeds} seeds each; validation accuracy after the last",
         "this project": {"mean": statistics.mean(a), "sd": statistics.stdev(a), "all": a},
         "plain loop": {"mean": statistics.mean(b), "sd": statistics.stdev(b), "all": b},
-        "difference": statistics.mean(a) - statistics.mean(b),
-        "interval": [float(interval.low), float(interval.high)],
+        "figure": f"{statistics.mean(a):.3f} (sd {statistics.stdev(a):.3f}) against {statistics.mean(b):.3f}"
+        f" (sd {statistics.stdev(b):.3f}); 95% interval of the difference {interval.low:+.3f} to {interval.high:+.3f}",
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,8 +35,14 @@ def main(argv: list[str]) -> None:
             found["in all"].append(seconds)
             found["to the first step"].append(seconds - result["train_seconds"])
             found["accuracy"].append(result["best"]["val_accuracy"])
-    what = "seconds; 'to the first step' is all but the epochs, so it counts the end of the run too; seeds 0, 1, 2"
-    save("startup", "python -m benchmarks startup", {"what": what} | {name: spread(v) for name, v in found.items()})
+    what = f"`python run.py {' '.join(DIGITS)}`, seeds 0 to {options.rounds - 1}; the first step by all but the epochs"
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    figure = (
+        f"help {middle['python run.py --help']:.2f} s, first step after {middle['to the first step']:.1f} s,"
+        f" in all {middle['in all']:.0f} s, accuracy {min(found['accuracy']):.3f} to {max(found['accuracy']):.3f}"
+    )
+    result = {"what": what, "figure": figure} | {name: spread(values) for name, values in found.items()}
+    save("startup", "python -m benchmarks startup", result)
 
 
 def _run(arguments: list[str]) -> float:

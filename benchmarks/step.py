@@ -42,9 +42,10 @@ def main(argv: list[str]) -> None:
                 found[name].append(options.steps * BATCH / (time.perf_counter() - start))
     first = spread(found["fp32"])["median"]
     result = {
-        "what": f"resnet14, batch {BATCH}, forward, backward and SGD step, {torch.get_num_threads()} threads",
+        "what": f"resnet14, batch {BATCH}, forward, backward and SGD step, {torch.get_num_threads()} threads;"
+        " images/s relative to fp32",
         "images_per_second": {name: spread(values) for name, values in found.items()},
-        "ratio": {name: spread(values)["median"] / first for name, values in found.items()},
+        "figure": ", ".join(f"{name}: {spread(values)['median'] / first:.2f}" for name, values in found.items()),
     }
     save("step-cpu", "python -m benchmarks step", result)
 
