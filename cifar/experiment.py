@@ -339,6 +339,9 @@ def _line(metrics: EpochMetrics, total: int, best: bool) -> str:
     return f"epoch {metrics.epoch:>{len(str(total))}}/{total} · {train} · {val} · {speed}"
 
 
+ENDINGS = {Pruned: "pruned", KeyboardInterrupt: "interrupted", Diverged: "diverged"}
+
+
 @contextmanager
 def _recording(directory: RunDirectory, facts: dict[str, Any], history: list[EpochMetrics]) -> Iterator[None]:
     """Keep result.json true to what happens inside: running, then how it ended."""
@@ -346,12 +349,12 @@ def _recording(directory: RunDirectory, facts: dict[str, Any], history: list[Epo
     def write(status: str, message: str | None = None) -> None:
         directory.write_result({"status": status, "message": message} | summary(history) | facts)
 
-    endings = {Pruned: "pruned", Interrupted: "interrupted", KeyboardInterrupt: "interrupted", Diverged: "diverged"}
     write("running")
     try:
         yield
     except BaseException as error:
-        write(endings.get(type(error), "failed"), f"{type(error).__name__}: {error}")
+        ending = next((status for kind, status in ENDINGS.items() if isinstance(error, kind)), "failed")
+        write(ending, f"{type(error).__name__}: {error}")
         raise
     write("finished")
 
