@@ -14,8 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar import config
 from cifar.results import SILENT, Interrupted, Reporter
+from cifar.sweep import plugin
 
 OmegaConf.register_resolver("cifar_help", config.help_text)
+plugin.register()
 
 
 @hydra.main(config_path="conf", config_name="config", execution_whitelist=())

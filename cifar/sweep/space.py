@@ -1,0 +1,139 @@
+"""What is searched: distributions by Hydra key, and those that only an option of a group brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+
+
+class SpaceError(Exception):
+    """A search space that cannot be searched, found before any worker starts."""
+
+
+@dataclass
+class Space:
+    """Distributions and fixed overrides by key; `options[group][option]` is what drawing that option adds.
+
+    A group is in `options` only where drawing it decides what else is searched.
+    """
+
+    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+    fixed: dict[str, str] = field(default_factory=dict)
+    options: dict[str, dict[str, Space]] = field(default_factory=dict)
+
+
+Load = Callable[[str], Mapping[str, Any]]
+"""The entries of conf/search/<option>.yaml, empty where there is none."""
+Groups = Callable[[str], list[str]]
+"""The options of a config group, none where the key is not one."""
+
+
+def parse(overrides: list[str]) -> Space:
+    """The space of Hydra overrides: sweeps (choice, range, interval, tag) are searched, the others fixed."""
+    space = Space()
+    for override in OverridesParser.create().parse_overrides(overrides):
+        assert override.input_line is not None
+        if override.is_delete():
+            space.fixed[override.input_line] = override.input_line
+            continue
+        key = override.get_key_element()
+        try:
+            value = create_optuna_distribution_from_override(override)
+        except (ValueError, AssertionError, NotImplementedError) as error:
+            raise SpaceError(f"{override.input_line}: cannot be searched ({error})") from error
+        if isinstance(value, BaseDistribution):
+            space.fixed.pop(key, None)
+            space.distributions[key] = value
+        else:
+            space.distributions.pop(key, None)
+            space.fixed[key] = override.input_line
+    return space
+
+
+def build(
+    explicit: Space, choices: Mapping[str, str], groups: Groups, load: Load, taken: frozenset[str] = frozenset()
+) -> Space:
+    """The whole space: `explicit` wins over the files of the options in `choices` and of those that may be drawn.
+
+    Keys in `taken` are decided elsewhere.
+    """
+    space = Space(dict(explicit.distributions), dict(explicit.fixed))
+    taken |= {key.lstrip("+~") for key in (*explicit.distributions, *explicit.fixed)}
+    for group, option in choices.items():
+        if group not in space.distributions:
+            added = _from_file(option, load)
+            space.distributions |= {key: d for key, d in added.distributions.items() if key not in taken}
+            space.fixed |= {key: line for key, line in added.fixed.items() if key not in taken}
+            taken |= {*added.distributions, *added.fixed}
+    for key in filter(groups, space.distributions):
+        drawn = _options(key, space.distributions[key], groups(key))
+        below = {option: build(Space(), {"": option}, groups, load, taken) for option in drawn}
+        if any(option.distributions or option.fixed for option in below.values()):
+            space.options[key] = below
+    return space
+
+
+def _from_file(option: str, load: Load) -> Space:
+    try:
+        return parse([f"{key}={value}" for key, value in load(option).items()])
+    except SpaceError as error:
+        raise SpaceError(f"conf/search/{option}.yaml: {error}") from error
+
+
+def _options(group: str, distribution: BaseDistribution, allowed: list[str]) -> list[str]:
+    """The options that may be drawn. Raises SpaceError where the group has no such option."""
+    if not isinstance(distribution, CategoricalDistribution):
+        raise SpaceError(f"{group}: a config group; allowed: choice(...) of {', '.join(allowed)}")
+    drawn = [str(choice) for choice in distribution.choices]
+    unknown = [option for option in drawn if option not in allowed]
+    if unknown:
+        raise SpaceError(f"{group}={unknown[0]}: no such option; allowed: {', '.join(allowed)}")
+    return drawn
+
+
+def active(space: Space, draw: Callable[[str, BaseDistribution], Any]) -> Space:
+    """The space that is left once `draw` has decided on the options, those of options drawn first included."""
+    distributions = {key: d for key, d in space.distributions.items() if key not in space.options}
+    fixed = dict(space.fixed)
+    for group, options in space.options.items():
+        option = str(draw(group, space.distributions[group]))
+        below = active(options[option], draw)
+        fixed = {**below.fixed, **fixed}
+        distributions = {**below.distributions, **distributions}
+    return Space(distributions, fixed)
+
+
+def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tuple[dict[str, str], Space]]:
+    """Every option that can be drawn, with the options that lead to it and the distributions it brings."""
+    drawn = drawn or {}
+    yield drawn, space
+    for group, options in space.options.items():
+        for option, below in options.items():
+            yield from branches(below, {**drawn, group: option})
+
+
+def ends(space: Space) -> list[str]:
+    """The overrides to check a space by: both ends of each range, each choice; options have branches of their own."""
+    found = []
+    for key, d in space.distributions.items():
+        if key not in space.options:
+            values = d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high)  # type: ignore[attr-defined]
+            found += [f"{key}={value}" for value in values]
+    return found
+
+
+def to_json(space: Space) -> dict[str, Any]:
+    """The space in plain types, equal for equal spaces."""
+    return {
+        "distributions": {key: distribution_to_json(d) for key, d in sorted(space.distributions.items())},
+        "fixed": dict(sorted(space.fixed.items())),
+        "options": {
+            group: {option: to_json(below) for option, below in sorted(options.items())}
+            for group, options in sorted(space.options.items())
+        },
+    }

@@ -1,0 +1,279 @@
+"""One worker: ask -> run -> tell, until the study has its total. Runs as a job of any Hydra launcher."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import run_job
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler, GridSampler, QMCSampler
+from optuna.trial import Trial
+
+from cifar.results import Diverged, EpochMetrics, Interrupted, Pruned, Reporter, read_metrics
+from cifar.sweep import space as spaces
+from cifar.sweep.space import Space
+from cifar.sweep.study import Branch, SharedStudy, lineage
+
+log = logging.getLogger(__name__)
+STOP_CHECK, IDLE_CHECK = 0.5, 1.0
+"""Seconds between two looks at whether to stop, and at whether there is something to run."""
+
+
+class TakenOver(Interrupted):
+    """This trial was held to be lost (the machine slept?), and others go on with it."""
+
+
+class TrialReporter(Reporter):
+    """Tells the study of every epoch, and ends the run where it is to be pruned or the worker to stop."""
+
+    def __init__(self, trial: Trial, stopping: threading.Event) -> None:
+        self.trial, self.stopping = trial, stopping
+        self.told: set[int] = set()
+
+    def repeat(self, metrics: Path) -> None:
+        """Tell of the epochs that an earlier attempt has done."""
+        for epoch in read_metrics(metrics) if metrics.exists() else []:
+            self._tell(epoch)
+
+    def report(self, metrics: EpochMetrics) -> None:
+        self._tell(metrics)
+        if self.trial.should_prune():
+            raise Pruned(f"pruned after epoch {metrics.epoch}")
+        if self.stopping.is_set():
+            raise Interrupted(f"interrupted after epoch {metrics.epoch}", signal.SIGTERM)
+
+    def _tell(self, metrics: EpochMetrics) -> None:
+        if metrics.epoch in self.told:
+            return
+        self.told.add(metrics.epoch)
+        try:
+            self.trial.report(metrics.val_accuracy, metrics.epoch)
+        except UpdateFinishedTrialError:
+            raise TakenOver(f"trial {self.trial.number} was taken over by another worker", signal.SIGTERM) from None
+
+
+class Pulse:
+    """A thread that gives a worker's signs of life, looks at those of the others, and hears when to stop."""
+
+    def __init__(self, study: SharedStudy, interval: float, should_stop: Callable[[], bool]) -> None:
+        self.study, self.interval, self.should_stop = study, interval, should_stop
+        self.stopping = threading.Event()
+        self._trial: Trial | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Run the thread; SIGTERM and Ctrl-C ask to stop, a second Ctrl-C stops at once."""
+        main = threading.current_thread() is threading.main_thread()  # signals reach no other
+        handled = (signal.SIGINT, signal.SIGTERM) if main else ()
+        before = {signum: signal.signal(signum, self._note) for signum in handled}
+        self._signalled = main
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            self._thread.join()
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.stopping.is_set() and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stopping.set()
+
+    @contextmanager
+    def of(self, trial: Trial) -> Iterator[None]:
+        self._trial = trial
+        try:
+            yield
+        finally:
+            self._trial = None
+
+    def _run(self) -> None:
+        due, count = 0.0, 0
+        while not self._ended.wait(min(STOP_CHECK, self.interval)):
+            if self.should_stop():
+                self.stopping.set()
+            if self.stopping.is_set() and self._trial and self._signalled:
+                os.kill(os.getpid(), signal.SIGTERM)  # again and again: the experiment hears only while it trains
+            if time.monotonic() >= due:
+                due, count = time.monotonic() + self.interval, count + 1
+                self._beat(count)
+
+    def _beat(self, count: int) -> None:
+        try:
+            if trial := self._trial:
+                self.study.beat(trial, count)
+            self.study.look()
+        except UpdateFinishedTrialError:
+            pass  # the trial has just ended
+        except Exception as error:
+            log.warning("no heartbeat (%s); trying again in %g s", error, self.interval)
+
+
+@dataclass
+class Worker:
+    """The task function of a worker job; picklable. `folder` is the study's, absolute; `parent` its process's id."""
+
+    task_function: Callable[..., Any]
+    hydra_context: HydraContext
+    config: DictConfig
+    space: Space
+    url: str
+    folder: Path
+    overrides: list[str]
+    devices: int
+    parent: int
+    launch: str
+
+    def __call__(self, cfg: DictConfig) -> None:
+        index = int(HydraConfig.get().job.num)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = self.study()
+        pulse = Pulse(study, float(self.settings.heartbeat), self.detach())
+        with pulse.beating():
+            while not (pulse.stopping.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
+                trial = study.ask(functools.partial(self.sampler, stage="options", index=index), index)
+                if trial is None:
+                    pulse.stopping.wait(min(IDLE_CHECK, pulse.interval))
+                else:
+                    with pulse.of(trial):
+                        self.work(study, trial, index, pulse.stopping)
+
+    def detach(self) -> Callable[[], bool]:
+        """Make this process deaf to the terminal's Ctrl-C, which the parent passes on; how to hear of the parent."""
+        launcher, stop = os.getppid(), self.folder / stop_file(self.launch)
+        if self.parent == os.getpid():
+            return stop.exists
+        with suppress(OSError):  # a process that leads a session already is deaf
+            os.setpgid(0, 0)
+        return lambda: stop.exists() or os.getppid() != launcher
+
+    @property
+    def settings(self) -> DictConfig:
+        return self.config.hydra.sweeper
+
+    def study(self) -> SharedStudy:
+        pruner = instantiate(self.settings.pruner, _execution_whitelist_=("optuna.pruners.*",))
+        settings = self.settings
+        return SharedStudy(self.url, settings.study_name, self.folder, settings.n_trials, pruner, settings.max_deaths)
+
+    def sampler(self, number: int, stage: str, index: int) -> BaseSampler:
+        """The sampler of one trial, seeded by its number: a sweep that was stopped goes on as if it had not been."""
+        config = OmegaConf.to_container(self.settings.sampler)
+        assert isinstance(config, dict)
+        make = instantiate(
+            config | {"_partial_": True},
+            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
+        )
+        seed = config.get("seed")
+        if make.func is GridSampler:
+            return make(grid(self.space), seed=seed or 0)  # all workers must lay out the same grid
+        if make.func is QMCSampler or seed is None:
+            return make()
+        return make(seed=random.Random(f"{seed} {number} {stage} {index}").getrandbits(32))
+
+    def draw(self, study: SharedStudy, trial: Trial, index: int) -> list[str]:
+        """Sample the trial's parameters; its overrides."""
+        active = spaces.active(self.space, trial._suggest)
+        options = {key: trial.params[key] for key in trial.params if key not in active.distributions}
+        sampling = trial
+        if options:
+            study.study.sampler = self.sampler(trial.number, "values", index)
+            sampling = Trial(Branch(study.study, options), trial._trial_id)
+        for key, distribution in active.distributions.items():
+            sampling._suggest(key, distribution)
+        if self.settings.custom_search_space:
+            instantiate({"_target_": self.settings.custom_search_space, "_partial_": True})(self.config, sampling)
+        params = sampling.params
+        return [*active.fixed.values(), *(f"{key}={value}" for key, value in params.items())]
+
+    def work(self, study: SharedStudy, trial: Trial, index: int, stopping: threading.Event) -> None:
+        """Run one trial, and tell the study what came of it."""
+        try:
+            drawn = self.draw(study, trial, index)
+            reporter, resume = self.inherit(study, trial, stopping)
+            value = self.run([*self.overrides, *drawn, *self.share(index), *resume], trial.number, reporter)
+            study.complete(trial, float(value))
+        except Pruned:
+            study.prune(trial)
+        except TakenOver as error:
+            log.warning("%s", error)
+        except Interrupted as error:
+            stopping.set()
+            study.hand_back(trial, str(error))
+        except KeyboardInterrupt:
+            study.hand_back(trial, "stopped at once")
+            raise
+        except Diverged as error:
+            study.fail(trial, "diverged", str(error))
+        except Exception as error:
+            study.fail(trial, "failed", f"{type(error).__name__}: {error}")
+
+    def share(self, index: int) -> list[str]:
+        """The worker's own device, where there are several."""
+        return [f"device=cuda:{index % self.devices}"] if self.devices > 1 else []
+
+    def inherit(self, study: SharedStudy, trial: Trial, stopping: threading.Event) -> tuple[TrialReporter, list[str]]:
+        """What a retry takes over: the checkpoint of the trial it tries again, and the epochs before it."""
+        frozen = study.storage.get_trial(trial._trial_id)
+        reporter = TrialReporter(trial, stopping)
+        for before in lineage(frozen, study.trials()) if "retry_of" in frozen.user_attrs else []:
+            folder = self.folder / before.user_attrs["folder"]
+            if (folder / "checkpoint.pt").exists():
+                reporter.repeat(folder / "metrics.csv")
+                return reporter, [f"resume={quoted(str(folder))}"]
+        return reporter, []
+
+    def run(self, overrides: list[str], number: int, reporter: Reporter) -> Any:
+        """One job in the trial's own folder, logging to a file there; its value, or the exception it raised."""
+        quiet = "hydra.job_logging.root.handlers=[file]"
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, [*overrides, quiet])
+        with open_dict(config):
+            config.hydra.job.id, config.hydra.job.num = str(number), number
+        job = run_job(
+            hydra_context=self.hydra_context,
+            task_function=lambda cfg: self.task_function(cfg, reporter),
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        if isinstance(job._return_value, Exception):
+            raise job._return_value
+        return job._return_value
+
+
+def quoted(text: str) -> str:
+    """A text as the value of a Hydra override."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def stop_file(launch: str) -> str:
+    """Its presence in the study's folder asks the workers of this launch to stop after their step."""
+    return f".stop-{launch}"
+
+
+def grid(space: Space) -> dict[str, Any]:
+    """The values of every key of a discrete space, as GridSampler wants them."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+
+    return {key: OptunaSweeperImpl._to_grid_sampler_choices(d) for key, d in space.distributions.items()}
