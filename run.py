@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar import config
 from cifar.results import SILENT, Interrupted, Reporter
-from cifar.sweep import plugin
+from cifar.sweep import best, plugin
 
 OmegaConf.register_resolver("cifar_help", config.help_text)
 plugin.register()
@@ -35,7 +35,7 @@ def command_line() -> None:
         return main()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra formats the exceptions, and they cannot be told here
     try:
-        sys.argv[1:] = config.with_inherited(sys.argv[1:])
+        sys.argv[1:] = best.expand(config.with_inherited(sys.argv[1:]))
         main()
     except Interrupted as error:
         print(error, file=sys.stderr)

@@ -174,6 +174,7 @@ class Config:
     threads: int | None = within("[1, 1024]")
     test: bool = MISSING
     resume: str | None = MISSING
+    from_study: str | None = MISSING
 
 
 TRAINING_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1_617}

@@ -20,7 +20,7 @@ from typing import Any
 
 import optuna
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobStatus, configure_log
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -28,8 +28,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.config import ConfigError, check
-from cifar.files import write_atomically
 from cifar.results import Interrupted
+from cifar.sweep import best as best_file
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep.space import Space, SpaceError
@@ -260,6 +260,9 @@ def cuda_devices() -> int:
 def launch(context: HydraContext, plan: Plan, study: SharedStudy, worker: Worker) -> None:
     """Run the workers, and run them again where one was killed and took the others along."""
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=worker, config=plan.config)
+    configure_log(plan.config.hydra.hydra_logging, plan.config.hydra.verbose)
+    root = str(Path(__file__).parents[2])  # where workers that start afresh (submitit) find this package
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     jobs = [[f"hydra.sweep.subdir=.workers/{i}", "hydra.output_subdir=null"] for i in range(plan.settings.n_jobs)]
     with stoppable(plan.folder / stop_file(worker.launch)) as stopping:
         while True:
@@ -269,10 +272,10 @@ def launch(context: HydraContext, plan: Plan, study: SharedStudy, worker: Worker
             except Exception as error:
                 if type(error).__name__ != "TerminatedWorkerError" or len(study.trials()) == asked:
                     raise
+                if stopping.is_set():
+                    return
                 print("a worker was killed; starting the workers again", flush=True)
-                if not stopping.is_set():
-                    continue
-                return
+                continue
             for job in returns:
                 if job.status is JobStatus.FAILED:
                     raise job._return_value
@@ -429,10 +432,5 @@ def write_best(plan: Plan, best: FrozenTrial) -> None:
     results = {"name": "optuna", "best_params": best.params, "best_value": best.value} | found
     ours = {"study": plan.settings.study_name, "value": best.value, "params": best.params} | found
     ours |= {"overrides": overrides, "command": command(overrides)}
-    _save(plan.folder / "optimization_results.yaml", results)
-    _save(plan.folder / "best.yaml", ours)
-
-
-def _save(path: Path, values: dict[str, Any]) -> None:
-    text = OmegaConf.to_yaml(OmegaConf.create(values))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    best_file.save(plan.folder / "optimization_results.yaml", results)
+    best_file.save(plan.folder / best_file.NAME, ours)
