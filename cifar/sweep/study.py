@@ -15,7 +15,7 @@ System attribute of a trial  heartbeat: a count that its worker raises while it 
 
 A new trial is asked for under a lock in the study's folder. Machines that share the storage but not the folder may
 still ask for one too many at the same moment: each looks again afterwards, and withdraws its trial if it is
-(`superfluous`).
+(`withdrawal`).
 """
 
 from __future__ import annotations
@@ -143,17 +143,19 @@ def failed(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and counts(trial)
 
 
-def superfluous(trial: FrozenTrial, trials: list[FrozenTrial], total: int) -> bool:
-    """Whether a trial just begun is one too many: only without a common lock can it be.
+def withdrawal(trial: FrozenTrial, trials: list[FrozenTrial], total: int) -> str | None:
+    """The outcome of a trial just begun that is one too many, None for any other: only without a common lock is one.
 
     Of two begun at the same moment the one that looks later sees the other. New trials give way to lower numbers
     alone, so that not all of them do; a retry, whose number is older than its start, gives way to all.
     """
     retry_of = trial.user_attrs.get("retry_of")
-    if any(t.number < trial.number and t.user_attrs.get("retry_of") == retry_of is not None for t in trials):
-        return True
     others = [t for t in trials if counts(t) and t.number != trial.number]
-    return sum(retry_of is not None or t.number < trial.number for t in others) >= total
+    if retry_of is None:
+        return "withdrawn" if sum(t.number < trial.number for t in others) >= total else None
+    if any(t.number < trial.number and t.user_attrs.get("retry_of") == retry_of for t in trials):
+        return "withdrawn"
+    return "lost" if len(others) >= total else None
 
 
 class SharedStudy:
@@ -188,8 +190,9 @@ class SharedStudy:
             trial = self.study.ask()
             self._sign(trial, worker)
         frozen = self.storage.get_trial(trial._trial_id)
-        if superfluous(frozen, self.trials(), self.total):
-            self.fail(trial, "lost" if "retry_of" in frozen.user_attrs else "withdrawn", "begun elsewhere")
+        outcome = withdrawal(frozen, self.trials(), self.total)
+        if outcome is not None:
+            self.fail(trial, outcome, "begun elsewhere at the same moment")
             return None
         return trial
 

@@ -244,6 +244,7 @@ def make_worker(context: HydraContext, task_function: TaskFunction, plan: Plan) 
         overrides=[] if jobs == 1 or "threads" in keys else [f"threads={threads}"],
         devices=0 if "device" in keys else cuda_devices(),
         parent=os.getpid(),
+        dependent=plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib",
         launch=uuid.uuid4().hex[:8],
     )
 

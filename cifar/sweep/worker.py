@@ -132,7 +132,11 @@ class Pulse:
 
 @dataclass
 class Worker:
-    """The task function of a worker job; picklable. `folder` is the study's, absolute; `parent` its process's id."""
+    """The task function of a worker job; picklable.
+
+    `folder` is the study's, absolute. `dependent` says that the worker is a child of the process `parent` and is to
+    end with it (joblib), rather than a job of a cluster.
+    """
 
     task_function: Callable[..., Any]
     hydra_context: HydraContext
@@ -143,13 +147,15 @@ class Worker:
     overrides: list[str]
     devices: int
     parent: int
+    dependent: bool
     launch: str
 
     def __call__(self, cfg: DictConfig) -> None:
         index = int(HydraConfig.get().job.num)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = self.study()
-        pulse = Pulse(study, float(self.settings.heartbeat), self.detach())
+        study, orphaned = self.study(), self.detach()
+        stop = self.folder / stop_file(self.launch)
+        pulse = Pulse(study, float(self.settings.heartbeat), lambda: stop.exists() or orphaned())
         with pulse.beating():
             while not (pulse.stopping.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
                 trial = study.ask(functools.partial(self.sampler, stage="options", index=index), index)
@@ -158,15 +164,16 @@ class Worker:
                 else:
                     with pulse.of(trial):
                         self.work(study, trial, index, pulse.stopping)
+        if orphaned():
+            os._exit(1)  # a process of joblib's would wait five minutes more for another job
 
     def detach(self) -> Callable[[], bool]:
-        """Make this process deaf to the terminal's Ctrl-C, which the parent passes on; how to hear of the parent."""
-        launcher, stop = os.getppid(), self.folder / stop_file(self.launch)
+        """Make this process deaf to the terminal's Ctrl-C, which the parent passes on; whether its parent is dead."""
         if self.parent == os.getpid():
-            return stop.exists
+            return lambda: False
         with suppress(OSError):  # a process that leads a session already is deaf
             os.setpgid(0, 0)
-        return lambda: stop.exists() or os.getppid() != launcher
+        return lambda: self.dependent and os.getppid() != self.parent
 
     @property
     def settings(self) -> DictConfig:
@@ -264,7 +271,7 @@ class Worker:
 
 def quoted(text: str) -> str:
     """A text as the value of a Hydra override."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def stop_file(launch: str) -> str:

@@ -1,0 +1,59 @@
+"""Real sweeps of tests/toy_app.py, for the tests of the sweeper."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+APP = Path(__file__).parent / "toy_app.py"
+QUICK = ("hydra.sweeper.sampler.seed=1", "hydra.sweeper.heartbeat=0.2", "hydra.sweep.dir=study", "epochs=4")
+
+
+class Sweep:
+    """A sweep in `folder`/study, as a process of its own; its output goes to a file, which outlives its readers."""
+
+    def __init__(self, folder: Path, *overrides: str, **environment: str) -> None:
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".log")
+        self.log = Path(name)
+        self.process = subprocess.Popen(
+            [sys.executable, str(APP), "-m", "hydra/sweeper=optuna", *QUICK, *overrides],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        os.close(handle)
+
+    def wait(self) -> tuple[int, str]:
+        """The exit code and the output, once it has ended."""
+        return self.process.wait(timeout=300), self.log.read_text()
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers (and of joblib's resource tracker)."""
+        listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True)
+        return [int(pid) for pid in listed.stdout.split()]
+
+
+def trials(folder: Path) -> list[FrozenTrial]:
+    storage = f"sqlite:///{folder}/study/study.db"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def outcomes(folder: Path) -> list[str]:
+    """The state of each trial, of a failed one its outcome."""
+    return [t.user_attrs.get("outcome", t.state.name) for t in trials(folder)]
+
+
+def fingerprint(folder: Path) -> str:
+    """Of all files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

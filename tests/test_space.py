@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from cifar.sweep.space import Space, SpaceError, active, branches, build, ends, parse, to_json
+
+GROUPS = {"optimizer": ["sgd", "adam"], "scheduler": ["cosine", "plateau"], "model": ["small", "large"]}
+FILES: dict[str, dict[str, Any]] = {
+    "sgd": {"optimizer.lr": "tag(log, interval(0.001, 0.1))", "scheduler": "choice(cosine, plateau)"},
+    "adam": {"optimizer.lr": "tag(log, interval(0.0001, 0.01))", "optimizer.eps": 0.1},
+    "plateau": {"scheduler.patience": "int(interval(1, 5))"},
+}
+
+
+def space_of(*overrides: str, **choices: str) -> Space:
+    return build(parse(list(overrides)), choices, lambda key: GROUPS.get(key, []), lambda option: FILES.get(option, {}))
+
+
+@pytest.mark.parametrize(
+    "override, expected",
+    [
+        ("key=choice(1,2)", CategoricalDistribution([1, 2])),
+        ("key=choice(true, false)", CategoricalDistribution([True, False])),
+        ("key=choice(sgd, adam)", CategoricalDistribution(["sgd", "adam"])),
+        ("key=1,2", CategoricalDistribution([1, 2])),
+        ("key=interval(1, 5)", FloatDistribution(1, 5)),
+        ("key=tag(log, interval(1, 5))", FloatDistribution(1, 5, log=True)),
+        ("key=range(1,3)", IntDistribution(1, 2)),
+        ("key=range(1,10,3)", IntDistribution(1, 7, step=3)),
+        ("key=range(0.5, 5.5, step=1)", FloatDistribution(0.5, 4.5, step=1)),
+        ("key=interval(1.0, 5.0)", FloatDistribution(1, 5)),
+        ("key=int(interval(1, 5))", IntDistribution(1, 5)),
+        ("key=tag(log, interval(1.0, 5.0))", FloatDistribution(1, 5, log=True)),
+        ("key=tag(log, int(interval(1, 5)))", IntDistribution(1, 5, log=True)),
+    ],
+)
+def test_an_override_becomes_the_stock_plugins_distribution(override: str, expected: BaseDistribution) -> None:
+    space = parse([override])
+    assert space.distributions == {"key": expected}
+    assert space.fixed == {}
+
+
+def test_a_shuffled_range_becomes_a_choice() -> None:
+    distribution = parse(["key=shuffle(range(1,3))"]).distributions["key"]
+    assert isinstance(distribution, CategoricalDistribution)
+    assert sorted(distribution.choices) == [1, 2]
+
+
+def test_fixed_overrides_and_deletions_are_kept_as_they_were_written() -> None:
+    space = parse(["a=5", "+b='x y'", "~c", "d=range(1,3)"])
+    assert space.fixed == {"a": "a=5", "+b": "+b='x y'", "~c": "~c"}
+    assert list(space.distributions) == ["d"]
+
+
+def test_a_later_override_of_a_key_replaces_the_earlier() -> None:
+    assert parse(["a=choice(1,2)", "a=3"]).distributions == {}
+    assert parse(["a=3", "a=choice(1,2)"]).fixed == {}
+
+
+def test_a_range_without_values_is_refused_with_its_override() -> None:
+    with pytest.raises(SpaceError, match=r"key=range\(3,1\)"):
+        parse(["key=range(3,1)"])
+
+
+def test_the_file_of_a_chosen_option_is_searched() -> None:
+    space = space_of(optimizer="adam")
+    assert space.distributions == {"optimizer.lr": FloatDistribution(0.0001, 0.01, log=True)}
+    assert space.fixed == {"optimizer.eps": "optimizer.eps=0.1"}
+
+
+@pytest.mark.parametrize("override", ["optimizer.lr=0.5", "+optimizer.lr=0.5"])
+def test_a_fixed_override_wins_over_the_file(override: str) -> None:
+    space = space_of(override, optimizer="adam")
+    assert space.distributions == {}
+    assert override in space.fixed.values()
+
+
+def test_a_searched_override_wins_over_the_file_also_below_a_drawn_option() -> None:
+    space = space_of("optimizer=choice(sgd,adam)", "optimizer.lr=interval(0.2,0.3)", optimizer="sgd")
+    assert space.distributions["optimizer.lr"] == FloatDistribution(0.2, 0.3)
+    assert all("optimizer.lr" not in below.distributions for below in space.options["optimizer"].values())
+
+
+def test_the_default_option_of_a_searched_group_adds_nothing() -> None:
+    assert list(space_of("optimizer=choice(sgd,adam)", optimizer="sgd").distributions) == ["optimizer"]
+
+
+def test_a_draw_leads_to_the_space_of_the_drawn_option_as_deep_as_groups_go() -> None:
+    space = space_of("optimizer=choice(sgd,adam)", optimizer="sgd")
+    drawn = active(space, lambda key, distribution: {"optimizer": "sgd", "scheduler": "plateau"}[key])
+    assert set(drawn.distributions) == {"optimizer.lr", "scheduler.patience"}
+    drawn = active(space, lambda key, distribution: "adam")
+    assert set(drawn.distributions) == {"optimizer.lr"}
+    assert drawn.fixed == {"optimizer.eps": "optimizer.eps=0.1"}
+
+
+def test_a_group_whose_options_bring_nothing_is_an_ordinary_choice() -> None:
+    space = space_of("model=choice(small,large)")
+    assert space.options == {}
+    assert list(space.distributions) == ["model"]
+
+
+def test_an_unknown_option_is_refused_with_those_allowed() -> None:
+    with pytest.raises(SpaceError, match=r"optimizer=nope: .*allowed: sgd, adam"):
+        space_of("optimizer=choice(sgd,nope)")
+
+
+def test_a_group_cannot_be_an_interval() -> None:
+    with pytest.raises(SpaceError, match="choice"):
+        space_of("optimizer=interval(0,1)")
+
+
+def test_every_branch_is_checked_at_its_ends() -> None:
+    found = {
+        tuple(drawn.items()): ends(branch)
+        for drawn, branch in branches(space_of("optimizer=choice(sgd,adam)", "k=choice(a,b)"))
+    }
+    assert found[()] == ["k=a", "k=b"]
+    assert found[(("optimizer", "adam"),)] == ["optimizer.lr=0.0001", "optimizer.lr=0.01"]
+    assert found[(("optimizer", "sgd"), ("scheduler", "plateau"))] == ["scheduler.patience=1", "scheduler.patience=5"]
+
+
+def test_equal_spaces_have_equal_json_whatever_the_order() -> None:
+    assert to_json(parse(["a=range(1,3)", "b=choice(1,2)"])) == to_json(parse(["b=choice(1,2)", "a=range(1,3)"]))
+    assert to_json(parse(["a=range(1,3)"])) != to_json(parse(["a=range(1,4)"]))

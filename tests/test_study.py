@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from cifar.sweep import study as studies
+from cifar.sweep.study import MISSED, SharedStudy, StudyError, create, differences, file_system, withdrawal
+
+SETTINGS: dict[str, Any] = {"fixed": {"epochs": 10}, "space": {"lr": 1}}
+URLS = ["sqlite:///{}/study.db", "journal:///{}/study.log"]
+
+
+def sampler(number: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=number)
+
+
+def open_study(folder: Path, total: int = 4, url: str = URLS[0], max_deaths: int = 3) -> SharedStudy:
+    create(url.format(folder), "s", folder, "maximize", SETTINGS)
+    return SharedStudy(url.format(folder), "s", folder, total, optuna.pruners.NopPruner(), max_deaths)
+
+
+def ask(study: SharedStudy) -> optuna.Trial:
+    trial = study.ask(sampler, 0)
+    assert trial is not None
+    trial.suggest_float("lr", 0, 1)
+    return trial
+
+
+def states(study: SharedStudy) -> Counter[str]:
+    return Counter(t.user_attrs.get("outcome", t.state.name) for t in study.trials())
+
+
+def die(study: SharedStudy) -> None:
+    for _ in range(MISSED + 1):
+        study.look()
+
+
+@pytest.fixture(params=URLS)
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> SharedStudy:
+    return open_study(tmp_path, url=request.param)
+
+
+def test_asks_no_more_than_the_total(study: SharedStudy) -> None:
+    trials = [ask(study) for _ in range(4)]
+    assert study.ask(sampler, 0) is None
+    assert not study.finished()
+    for trial in trials:
+        study.complete(trial, 0.5)
+    assert study.finished()
+    assert [t.number for t in study.trials()] == [0, 1, 2, 3]
+
+
+def test_a_trial_says_where_it_is_and_who_runs_it(study: SharedStudy) -> None:
+    ask(study)
+    attributes = study.trials()[0].user_attrs
+    assert attributes["folder"] == "0"
+    assert set(attributes["worker"]) == {"host", "pid", "index"}
+
+
+def test_pruned_and_failed_trials_count_and_keep_their_reason(study: SharedStudy) -> None:
+    study.prune(ask(study))
+    study.fail(ask(study), "failed", "RuntimeError: no")
+    study.complete(ask(study), float("nan"))
+    study.complete(ask(study), 0.1)
+    assert study.finished()
+    assert study.trials()[1].user_attrs["reason"] == "RuntimeError: no"
+    assert states(study) == {"PRUNED": 1, "failed": 1, "diverged": 1, "COMPLETE": 1}
+    assert study.failing(0.4) and not study.failing(0.5)
+
+
+def test_a_trial_handed_back_is_tried_again_once_with_its_parameters(study: SharedStudy) -> None:
+    trial = ask(study)
+    study.hand_back(trial, "Ctrl-C")
+    study.requeue()
+    again = ask(study)
+    assert again.params == trial.params
+    assert study.trials()[again.number].user_attrs["retry_of"] == trial.number
+    assert states(study) == {"interrupted": 1, "RUNNING": 1}
+
+
+def test_a_trial_that_shows_no_sign_of_life_is_tried_again(study: SharedStudy) -> None:
+    dead = ask(study)
+    die(study)
+    assert ask(study).params == dead.params
+    assert study.trials()[0].user_attrs["outcome"] == "lost"
+    assert "died" in study.trials()[0].user_attrs["reason"]
+
+
+def test_a_trial_that_beats_is_never_held_for_dead(study: SharedStudy) -> None:
+    living = ask(study)
+    for count in range(1, 5 * MISSED):
+        study.beat(living, count)
+        study.look()
+    study.bury_the_dead()
+    assert states(study) == {"RUNNING": 1}
+
+
+def test_a_trial_that_beats_again_in_time_starts_afresh(study: SharedStudy) -> None:
+    living = ask(study)
+    for count in range(1, 4):
+        for _ in range(MISSED):
+            study.look()
+        study.beat(living, count)
+    study.look()
+    study.bury_the_dead()
+    assert states(study) == {"RUNNING": 1}
+
+
+def test_a_kill_between_marking_and_enqueueing_is_made_up_for(study: SharedStudy) -> None:
+    trial = ask(study)
+    study._end(trial._trial_id, "lost", "killed before it could be enqueued again")
+    assert ask(study).params == trial.params
+
+
+def test_a_kill_between_the_reason_and_the_state_is_made_up_for(study: SharedStudy) -> None:
+    trial = ask(study)
+    study.storage.set_trial_user_attr(trial._trial_id, "outcome", "interrupted")
+    study.requeue()
+    assert states(study) == {"interrupted": 1}
+    assert study.trials()[0].state == TrialState.RUNNING
+    die(study)
+    assert ask(study).params == trial.params
+
+
+def test_a_trial_whose_workers_die_at_the_same_point_again_and_again_is_given_up(tmp_path: Path) -> None:
+    study = open_study(tmp_path, max_deaths=3)
+    for _ in range(3):
+        trial = ask(study)
+        trial.report(0.5, 1)
+        die(study)
+    study.bury_the_dead()
+    study.requeue()
+    assert states(study) == {"lost": 2, "failed": 1}
+    assert "out of memory?" in study.trials()[2].user_attrs["reason"]
+
+
+def test_deaths_with_progress_in_between_do_not_add_up(tmp_path: Path) -> None:
+    study = open_study(tmp_path, max_deaths=2)
+    for epoch in range(1, 6):
+        trial = ask(study)
+        trial.report(0.5, epoch)
+        die(study)
+    study.bury_the_dead()
+    assert states(study) == {"lost": 5}
+
+
+def test_what_comes_after_a_trial_was_taken_over_is_not_heard(study: SharedStudy) -> None:
+    slow = ask(study)
+    die(study)
+    study.bury_the_dead()
+    study.complete(slow, 0.9)
+    study.fail(slow, "failed", "late")
+    assert states(study) == {"lost": 1}
+
+
+def test_two_reapers_retry_a_dead_trial_once(tmp_path: Path) -> None:
+    first, second = open_study(tmp_path), open_study(tmp_path)
+    dead = ask(first)
+    die(first)
+    die(second)
+    again = ask(first)
+    assert ask(second).params != dead.params
+    assert [t.user_attrs.get("retry_of") for t in first.trials()] == [None, 0, None]
+    assert again.params == dead.params
+
+
+def test_without_a_common_lock_one_of_two_retries_is_withdrawn(study: SharedStudy) -> None:
+    study.hand_back(ask(study), "Ctrl-C")
+    twin = study.trials()[1]
+    study.study.add_trial(twin)
+    assert study.ask(sampler, 0) is not None
+    assert study.ask(sampler, 0) is None
+    assert states(study) == {"interrupted": 1, "RUNNING": 1, "withdrawn": 1}
+
+
+def test_without_a_common_lock_the_higher_of_two_numbers_gives_way(study: SharedStudy) -> None:
+    for _ in range(4):
+        ask(study)
+    study.study.ask()
+    trials = study.trials()
+    assert [withdrawal(trial, trials, 4) for trial in trials] == [None] * 4 + ["withdrawn"]
+
+
+def test_a_study_is_resumed_with_the_same_settings_only(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    changed = {"fixed": {"epochs": 20}, "space": {"lr": 1}}
+    with pytest.raises(StudyError, match=r"fixed\.epochs: was 10, now 20.*study_name=s-2"):
+        create(URLS[0].format(tmp_path), "s", tmp_path, "maximize", changed)
+    with pytest.raises(StudyError, match="direction: now minimize"):
+        create(URLS[0].format(tmp_path), "s", tmp_path, "minimize", SETTINGS)
+
+
+def test_settings_of_a_study_that_nothing_ran_in_are_completed(tmp_path: Path) -> None:
+    optuna.create_study(storage=URLS[0].format(tmp_path), study_name="s", direction="maximize")
+    assert open_study(tmp_path).study.user_attrs == SETTINGS
+
+
+def test_differences_name_the_key() -> None:
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
+        "a.c: was 2, now 3",
+        "d: was None, now 4",
+    ]
+
+
+def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "file_system", lambda path, mounts: "nfs4")
+    with pytest.raises(StudyError, match=r"nfs4.*postgresql"):
+        create(f"sqlite:///{tmp_path}/study.db", "s", tmp_path, "maximize", SETTINGS)
+
+
+def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/sda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/sdb /home/me/my\\040disk xfs rw 0 0\n"
+    )
+    assert file_system(Path("/home/me/study.db"), mounts) == "nfs4"
+    assert file_system(Path("/home/me/my disk/study.db"), mounts) == "xfs"
+    assert file_system(Path("/homes/study.db"), mounts) == "ext4"
+    assert file_system(Path("/x"), tmp_path / "none") == ""
+
+
+def test_an_unknown_storage_is_told_with_those_allowed(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"bogus://x.*sqlite:///FILE"):
+        create("bogus://x", "s", tmp_path, "maximize", SETTINGS)
+
+
+def pull(folder: Path, total: int) -> None:
+    study = open_study(folder, total)
+    while (trial := study.ask(sampler, 0)) is not None:
+        study.complete(trial, trial.suggest_float("lr", 0, 1))
+
+
+def test_processes_that_start_at_once_on_a_fresh_study_share_the_exact_total(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=pull, args=(tmp_path, 12)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    trials = open_study(tmp_path, 12).trials()
+    assert [t.number for t in trials] == list(range(12))
+    assert {t.state for t in trials} == {TrialState.COMPLETE}

@@ -1,0 +1,128 @@
+"""Faults of real sweeps: signals and kills, of workers and parents, at chosen and at random moments."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sweeps import Sweep, fingerprint, outcomes, trials
+
+SLOW = {"TOY_SECONDS": "0.1"}
+TWO = ("hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2", "hydra/sweeper/pruner=none")
+ONE = ("hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none")
+
+
+def wait_until(condition: Callable[[], bool], running: Sweep) -> None:
+    while running.process.poll() is None and not condition():
+        time.sleep(0.05)
+    assert condition(), running.log.read_text()
+
+
+def epochs(folder: Path, trial: int) -> int:
+    path = folder / "study" / str(trial) / "metrics.csv"
+    return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+
+
+def finished(folder: Path) -> dict[int, str]:
+    """What must never change: the files of every trial that the study holds to be complete."""
+    if not (folder / "study" / "study.db").exists():
+        return {}
+    complete = [t.number for t in trials(folder) if t.state.name == "COMPLETE"]
+    return {number: fingerprint(folder / "study" / str(number)) for number in complete}
+
+
+def check_total(folder: Path, total: int) -> None:
+    """Exactly `total` complete trials, and every other one tried again by exactly one."""
+    found = trials(folder)
+    complete = [t for t in found if t.state.name == "COMPLETE"]
+    assert len(complete) == total
+    assert all(len(t.intermediate_values) == 4 for t in complete)
+    unfinished = sorted(t.number for t in found if t.user_attrs.get("outcome") in ("lost", "interrupted"))
+    assert unfinished == sorted(t.user_attrs["retry_of"] for t in found if "retry_of" in t.user_attrs)
+    assert len(found) == total + len(unfinished)
+
+
+@pytest.mark.parametrize("overrides, signum", [(ONE, signal.SIGINT), (TWO, signal.SIGTERM)], ids=["basic", "joblib"])
+def test_a_sweep_asked_to_stop_hands_its_trials_back_and_goes_on(
+    tmp_path: Path, overrides: tuple[str, ...], signum: signal.Signals
+) -> None:
+    running = Sweep(tmp_path, *overrides, **SLOW)
+    wait_until(lambda: epochs(tmp_path, 0) > 0, running)
+    running.process.send_signal(signum)
+    code, output = running.wait()
+    assert code != 0
+    assert "the same command goes on" in output
+    assert "RUNNING" not in outcomes(tmp_path)
+    assert "WAITING" in outcomes(tmp_path)
+    assert not list((tmp_path / "study").glob(".stop-*"))
+    before = finished(tmp_path)
+    code, output = Sweep(tmp_path, *overrides).wait()
+    assert code == 0, output
+    check_total(tmp_path, int(overrides[0].partition("=")[2]))
+    assert before.items() <= finished(tmp_path).items()
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    code, output = Sweep(tmp_path, *TWO, TOY_FAULT="kill", **SLOW).wait()
+    assert code == 0, output
+    assert "a worker was killed" in output
+    check_total(tmp_path, 6)
+    (lost,) = [t for t in trials(tmp_path) if len(t.intermediate_values) == 1]
+    (again,) = [t for t in trials(tmp_path) if t.user_attrs.get("retry_of") == lost.number]
+    assert again.params == lost.params
+    assert '"resumed_after": 1' in (tmp_path / "study" / str(again.number) / "result.json").read_text()
+
+
+def test_workers_of_a_killed_parent_hand_their_trials_back(tmp_path: Path) -> None:
+    running = Sweep(tmp_path, *TWO, TOY_SECONDS="0.5")
+    wait_until(lambda: epochs(tmp_path, 0) > 0 and epochs(tmp_path, 1) > 0, running)
+    running.process.kill()
+    running.wait()
+    deadline = time.monotonic() + 60
+    while "RUNNING" in outcomes(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert outcomes(tmp_path)[:2] == ["interrupted", "interrupted"]
+
+
+def test_two_sweeps_of_one_study_share_the_work_and_the_total(tmp_path: Path) -> None:
+    both = [Sweep(tmp_path, "hydra.sweeper.n_trials=6", **SLOW) for _ in range(2)]
+    for running in both:
+        code, output = running.wait()
+        assert code == 0, output
+        assert "best:" in output
+    found = trials(tmp_path)
+    assert [t.number for t in found] == list(range(6))
+    assert {t.user_attrs["worker"]["pid"] for t in found} == {running.process.pid for running in both}
+
+
+def kill(running: Sweep, whom: str) -> None:
+    """SIGKILL the parent, one of its workers, or all of them; the sweep has ended when this returns."""
+    workers = running.workers()
+    if whom != "worker":
+        running.process.kill()
+    for pid in {"parent": [], "worker": workers[-1:], "both": workers}[whom]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    running.wait()
+
+
+def test_a_sweep_killed_at_random_moments_loses_nothing(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    kept: dict[int, str] = {}
+    for whom in ("parent", "worker", "both"):
+        running = Sweep(tmp_path, *TWO, **SLOW)
+        wait_until((tmp_path / "study" / "study.db").exists, running)
+        time.sleep(rng.uniform(0.5, 3))
+        kill(running, whom)
+        assert kept.items() <= finished(tmp_path).items()
+        kept = finished(tmp_path)
+    code, output = Sweep(tmp_path, *TWO).wait()
+    assert code == 0, output
+    check_total(tmp_path, 6)
+    assert kept.items() <= finished(tmp_path).items()

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy_app
+from omegaconf import OmegaConf
+from sweeps import QUICK, outcomes, trials
+
+from cifar.sweep import best
+from cifar.sweep.best import BestError
+from cifar.sweep.study import StudyError
+from cifar.sweep.sweeper import SweepError
+
+ROOT = Path(__file__).parent.parent
+Sweep = Callable[..., str]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sweep:
+    """Sweeps tests/toy_app.py in this process; what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # exceptions come through
+
+    def run(*overrides: str, fault: str = "") -> str:
+        monkeypatch.setattr(toy_app, "FAULT", fault)
+        monkeypatch.setattr(sys, "argv", [str(toy_app.__file__), "-m", *overrides])
+        toy_app.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def search(sweep: Sweep) -> Sweep:
+    return lambda *overrides, **faults: sweep("hydra/sweeper=optuna", *QUICK, *overrides, **faults)
+
+
+def test_a_sweep_ends_with_its_total_its_best_and_a_folder_for_each_trial(tmp_path: Path, search: Sweep) -> None:
+    output = search("hydra.sweeper.n_trials=8")
+    found = trials(tmp_path)
+    assert [t.number for t in found] == list(range(8))
+    assert {t.state.name for t in found} == {"COMPLETE", "PRUNED"}
+    winner = max((t for t in found if t.state.name == "COMPLETE"), key=lambda t: t.value or 0)
+    saved = OmegaConf.to_container(OmegaConf.load(tmp_path / "study" / "best.yaml"))
+    assert isinstance(saved, dict)
+    assert (saved["trial"], saved["value"], saved["params"]) == (winner.number, winner.value, winner.params)
+    stock = OmegaConf.to_container(OmegaConf.load(tmp_path / "study" / "optimization_results.yaml"))
+    assert isinstance(stock, dict)
+    assert (stock["name"], stock["best_params"], stock["best_value"]) == ("optuna", winner.params, winner.value)
+    assert saved["command"] in output
+    for trial in found:
+        folder = tmp_path / "study" / str(trial.number)
+        overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+        assert all(f"{key}={value}" in overrides for key, value in trial.params.items())
+        assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + len(trial.intermediate_values)
+
+
+def test_a_study_goes_on_to_a_larger_total_as_if_it_had_not_stopped(tmp_path: Path, search: Sweep) -> None:
+    search("hydra.sweeper.n_trials=5")
+    whole = [t.params for t in trials(tmp_path)]
+    (tmp_path / "study").rename(tmp_path / "whole")
+    search("hydra.sweeper.n_trials=3")
+    assert "3 of 5 trials are done, going on" in search("hydra.sweeper.n_trials=5")
+    assert [t.params for t in trials(tmp_path)] == whole
+    assert "nothing is left" in search("hydra.sweeper.n_trials=5")
+    assert len(trials(tmp_path)) == 5
+
+
+def test_each_trial_searches_the_space_of_the_optimizer_it_drew(tmp_path: Path, search: Sweep) -> None:
+    two = ("hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=2")
+    search("optimizer=choice(sgd,adam)", "search=architecture", *two)
+    found = trials(tmp_path)
+    assert {t.params["optimizer"] for t in found} == {"sgd", "adam"}
+    for trial in found:
+        assert ("optimizer.momentum" in trial.params) == (trial.params["optimizer"] == "sgd")
+        assert trial.params["model.width"] in (16, 32, 64)
+        assert trial.params["model"] in ("resnet14", "resnet26", "resnet50")
+    assert {t.user_attrs["worker"]["index"] for t in found} == {0, 1}
+
+
+def test_an_override_is_fixed_and_not_searched(tmp_path: Path, search: Sweep) -> None:
+    search("hydra.sweeper.n_trials=2", "optimizer.momentum=0.8", "optimizer.lr=choice(0.1,0.2)")
+    for trial in trials(tmp_path):
+        assert set(trial.params) == {"optimizer.lr", "optimizer.weight_decay"}
+        config = OmegaConf.load(tmp_path / "study" / str(trial.number) / ".hydra" / "config.yaml")
+        assert config.optimizer.momentum == 0.8
+
+
+def test_a_grid_is_searched_once(tmp_path: Path, search: Sweep) -> None:
+    grid = ["hydra/sweeper/sampler=grid", "optimizer.lr=choice(0.1,0.2)", "optimizer.momentum=choice(0.8,0.9)"]
+    search(*grid, "optimizer.weight_decay=0", "hydra/sweeper/pruner=none")
+    found = [(t.params["optimizer.lr"], t.params["optimizer.momentum"]) for t in trials(tmp_path)]
+    assert sorted(found) == [(0.1, 0.8), (0.1, 0.9), (0.2, 0.8), (0.2, 0.9)]
+
+
+def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(tmp_path: Path, search: Sweep) -> None:
+    search("hydra.sweeper.n_trials=8", "hydra.sweeper.max_failure_rate=1", fault="raise_high")
+    for trial in trials(tmp_path):
+        too_high = trial.params["optimizer.lr"] > 0.1
+        assert trial.user_attrs.get("outcome") == ("failed" if too_high else None)
+        assert ("is too high" in trial.user_attrs.get("reason", "")) == too_high
+    assert "failed" in outcomes(tmp_path)
+
+
+@pytest.mark.parametrize("fault, outcome", [("raise", "failed"), ("diverge", "diverged")])
+def test_when_too_many_fail_the_first_reason_is_told(tmp_path: Path, search: Sweep, fault: str, outcome: str) -> None:
+    with pytest.raises(SweepError, match="4 of 6 trials failed") as told:
+        search("hydra.sweeper.n_trials=6", fault=fault)
+    assert trials(tmp_path)[0].user_attrs["reason"] in str(told.value)
+    assert outcomes(tmp_path) == [outcome] * 4
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("optimizer.lr=interval(0,1)", "optimizer.lr=0.0: not allowed; allowed: a number in (0, inf)"),
+        ("optimizer.momentum=choice(0.9,1.5)", "optimizer.momentum=1.5"),
+        ("optimizer=choice(sgd,nope)", "optimizer=nope: no such option; allowed: adam, adamw, sgd"),
+        ("epochs=0", "epochs=0"),
+        ("test=true", "from_study"),
+        ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: not allowed; allowed: from 1"),
+        ("hydra/sweeper/sampler=grid", "no grid over an interval"),
+        ("hydra.sweeper.direction=[maximize,minimize]", "allowed: maximize, minimize"),
+    ],
+)
+def test_a_bad_search_is_refused_before_a_study_is_made(
+    tmp_path: Path, search: Sweep, override: str, message: str
+) -> None:
+    with pytest.raises(Exception, match=re.escape(message)) as told:
+        search(override)
+    assert type(told.value).__module__.startswith("cifar.")
+    assert not (tmp_path / "study").exists()
+
+
+def test_other_settings_need_another_study(tmp_path: Path, search: Sweep) -> None:
+    search("hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=s")
+    with pytest.raises(StudyError, match=r"fixed\.data\.source: was cifar10, now digits.*study_name=s-2"):
+        search("hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=s", "data=digits")
+    assert len(trials(tmp_path)) == 1
+
+
+def test_the_plain_grid_of_hydra_is_as_ever(tmp_path: Path, sweep: Sweep) -> None:
+    sweep("optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=grid")
+    folders = sorted(path.name for path in (tmp_path / "grid").iterdir() if path.is_dir())
+    assert folders == ["0", "1", "2", "3"]
+    assert json.loads((tmp_path / "grid" / "3" / "result.json").read_text())["status"] == "finished"
+
+
+def test_the_parent_of_a_sweep_imports_no_torch() -> None:
+    code = "import sys, run, cifar.sweep.sweeper, cifar.sweep.worker; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def study_with_best(folder: Path) -> None:
+    folder.mkdir()
+    overrides = ["data=digits", "optimizer=sgd", "optimizer.lr=0.5", "optimizer.momentum=0.8"]
+    best.save(folder / best.NAME, {"overrides": overrides})
+
+
+def test_from_study_puts_the_best_settings_before_the_command_line(tmp_path: Path) -> None:
+    study_with_best(tmp_path / "s")
+    line = [f"from_study={tmp_path / 's'}", "optimizer.lr=0.1", "seed=3"]
+    assert best.expand(line) == ["data=digits", "optimizer=sgd", "optimizer.momentum=0.8", *line]
+    other = [f"from_study={tmp_path / 's'}", "optimizer=adam"]
+    assert best.expand(other) == ["data=digits", *other]
+    assert best.expand(["seed=3", "from_study=null"]) == ["seed=3", "from_study=null"]
+
+
+def test_from_study_of_no_study_names_those_there_are(tmp_path: Path) -> None:
+    study_with_best(tmp_path / "s")
+    with pytest.raises(BestError, match=rf"allowed: {tmp_path / 's'}"):
+        best.expand([f"from_study={tmp_path / 'other'}"])

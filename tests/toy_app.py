@@ -1,0 +1,60 @@
+"""run.py with a toy in place of the training: a curve by epoch that depends on lr, and files as a run writes them.
+
+TOY_SECONDS: of each epoch. TOY_FAULT: raise, raise_high (where lr is above 0.1), diverge, kill (once, in epoch 2).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from cifar import config
+from cifar.results import SILENT, Diverged, EpochMetrics, Reporter, RunDirectory, read_metrics
+from cifar.sweep import plugin
+
+plugin.register()
+SECONDS = float(os.environ.get("TOY_SECONDS", "0"))
+FAULT = os.environ.get("TOY_FAULT", "")
+
+
+@hydra.main(config_path=str(config.CONF), config_name="config", execution_whitelist=config.WHITELIST)
+def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
+    settings = config.check(cfg)
+    directory = RunDirectory(HydraConfig.get().runtime.output_dir)
+    earlier = read_metrics(Path(settings.resume) / "metrics.csv") if settings.resume else []
+    directory.start(earlier, resumed=bool(settings.resume))
+    lr = settings.optimizer.lr
+    quality = lr / (lr + 0.05)
+    for epoch in range(len(earlier) + 1, settings.epochs + 1):
+        misbehave(lr, epoch, directory.path.parent / "killed")
+        time.sleep(SECONDS)
+        metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, quality * epoch / settings.epochs, 0.1, SECONDS, 1.0)
+        directory.append(metrics)
+        (directory.path / "checkpoint.pt").touch()
+        reporter.report(metrics)
+    directory.write_result({"status": "finished", "resumed_after": len(earlier)})
+    return quality
+
+
+def misbehave(lr: float, epoch: int, killed: Path) -> None:
+    """Fail as TOY_FAULT says."""
+    if FAULT == "raise" or (FAULT == "raise_high" and lr > 0.1):
+        raise RuntimeError(f"lr {lr} is too high")
+    if FAULT == "diverge":
+        raise Diverged("the loss is nan in epoch 1")
+    if FAULT == "kill" and epoch == 2 and not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
