@@ -50,4 +50,6 @@ def _overrides(study: Path) -> list[str]:
             f"{KEY}{study}: no {NAME} in it, which a search writes once a trial is complete;"
             f" allowed: {', '.join(found) or 'the folder of a study, as sweeps/NAME'}"
         )
-    return [str(override) for override in OmegaConf.load(path)["overrides"]]
+    best = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(best, dict)
+    return [str(override) for override in best["overrides"]]
