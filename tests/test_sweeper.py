@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import toy_app
 from omegaconf import OmegaConf
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 from sweeps import QUICK, outcomes, trials
 
 from cifar.sweep import best
 from cifar.sweep.best import BestError
 from cifar.sweep.study import StudyError
-from cifar.sweep.sweeper import SweepError
+from cifar.sweep.sweeper import SweepError, describe, status
 
 ROOT = Path(__file__).parent.parent
 Sweep = Callable[..., str]
@@ -150,6 +152,18 @@ def test_the_plain_grid_of_hydra_is_as_ever(tmp_path: Path, sweep: Sweep) -> Non
     folders = sorted(path.name for path in (tmp_path / "grid").iterdir() if path.is_dir())
     assert folders == ["0", "1", "2", "3"]
     assert json.loads((tmp_path / "grid" / "3" / "result.json").read_text())["status"] == "finished"
+
+
+def test_the_live_line_counts_by_state_and_names_the_best() -> None:
+    lr = {"optimizer.lr": FloatDistribution(0, 1)}
+    done = create_trial(value=0.75, params={"optimizer.lr": 0.25}, distributions=lr)
+    lost = create_trial(state=TrialState.FAIL, user_attrs={"outcome": "lost", "reason": "worker 3 died"})
+    found = [done, create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=0.1), lost]
+    line = status(found, 10, done, 90)
+    assert line.startswith("1 done, 1 pruned, 0 failed, 1 running of 10 · best 0.7500 (trial -1: optimizer.lr=0.25)")
+    assert line.endswith("2 min left")
+    assert "left" not in status(found, 10, None, float("inf"))
+    assert "lost" in describe(lost) and "worker 3 died" in describe(lost)
 
 
 def test_the_parent_of_a_sweep_imports_no_torch() -> None:
