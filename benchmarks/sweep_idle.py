@@ -22,10 +22,10 @@ def idle(folder: Path, jobs: int) -> float:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks sweep_idle", description=__doc__)
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--jobs", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--seconds", type=float, default=0.5, help="the shortest trial; the longest takes ten times that"
+        "--seconds", type=float, default=1.0, help="the shortest trial; the longest takes ten times that"
     )
     options = parser.parse_args(argv)
     common = [f"hydra.sweeper.n_trials={options.trials}", f"hydra.sweeper.n_jobs={options.jobs}"]

@@ -32,6 +32,11 @@ def kill(process: subprocess.Popen[bytes], whom: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def progress(folder: Path) -> int:
+    """Bytes of learning curves so far."""
+    return sum(path.stat().st_size for path in (folder / "study").glob("*/metrics.csv"))
+
+
 def complete(folder: Path) -> dict[int, str]:
     """The hash of the files of every complete trial."""
     if not (folder / "study" / "study.db").exists():
@@ -69,8 +74,11 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for number in range(options.kills):
+            before = progress(folder)
             process = start(folder, *common, seconds=0.3)
-            time.sleep(rng.uniform(0.5, 8))
+            while number % 5 and process.poll() is None and progress(folder) == before:
+                time.sleep(0.05)  # every fifth kill may come while the sweep starts
+            time.sleep(rng.uniform(0, 4))
             kill(process, rng.choice(["parent", "worker", "both"]))
             time.sleep(rng.uniform(0, 4))  # a worker's death is mended by the parent, which then goes on for a while
             kill(process, "both")

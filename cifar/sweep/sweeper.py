@@ -271,10 +271,10 @@ def launch(context: HydraContext, plan: Plan, study: SharedStudy, worker: Worker
             try:
                 returns = launcher.launch(jobs, initial_job_idx=0)
             except Exception as error:
+                if stopping.is_set():  # the signal may have gone to workers that could not hear it yet
+                    return
                 if type(error).__name__ != "TerminatedWorkerError" or len(study.trials()) == asked:
                     raise
-                if stopping.is_set():
-                    return
                 print("a worker was killed; starting the workers again", flush=True)
                 continue
             for job in returns:
