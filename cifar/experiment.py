@@ -65,7 +65,7 @@ def run(config: Config, output_dir: str, reporter: Reporter) -> float:
     directory = RunDirectory(output_dir)
     device = set_up(config)
     parts = load_parts(config)
-    trainer = build_trainer(config, parts, device)
+    trainer = build_trainer(config, parts, device, bar=sys.stderr.isatty() and not reporter.shows)
     history = _resume(config, trainer, directory)
     facts = _facts(config, parts, trainer)
     directory.start(history, resumed=config.resume is not None)
@@ -156,8 +156,8 @@ def _model(config: Config, classes: int, device: torch.device) -> nn.Module:
     return model.to(device).to(memory_format=layout)
 
 
-def build_trainer(config: Config, parts: Parts, device: torch.device) -> Trainer:
-    """A trainer before its first epoch, with weights drawn from config.seed."""
+def build_trainer(config: Config, parts: Parts, device: torch.device, bar: bool = False) -> Trainer:
+    """A trainer before its first epoch, with weights drawn from config.seed; `bar` shows its epochs on a terminal."""
     torch.manual_seed(config.seed)
     model = _model(config, len(parts.train.classes), device)
     cast = autocast(device, _dtype(config.precision, device))
@@ -184,13 +184,13 @@ def build_trainer(config: Config, parts: Parts, device: torch.device) -> Trainer
         EagerStep(compiled, decayed, config.loss.l2, cast),
         cast,
         total=config.epochs,
-        progress=partial(_progress, batches=len(train)),
+        progress=partial(_progress, batches=len(train), bar=bar),
     )
 
 
-def _progress(epoch: Iterable[Any], batches: int) -> Iterator[Any]:
-    """A bar on a terminal; elsewhere a line now and then, so that a long epoch does not look like none."""
-    if sys.stderr.isatty():
+def _progress(epoch: Iterable[Any], batches: int, bar: bool) -> Iterator[Any]:
+    """A bar; elsewhere a line now and then, so that a long epoch does not look like none."""
+    if bar:
         yield from tqdm(epoch, total=batches, desc="epoch", unit="batch", leave=False)
         return
     begun = told = time.monotonic()

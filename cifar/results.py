@@ -67,7 +67,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Reporter:
-    """Hears of every epoch; this one tells nobody."""
+    """Hears of every epoch; this one tells nobody. `shows` says that it shows how far a run is, so no bar has to."""
+
+    shows = False
 
     def report(self, metrics: EpochMetrics) -> None:
         """Take note of an epoch; raise Pruned to end the run."""

@@ -43,6 +43,8 @@ class TakenOver(Interrupted):
 class TrialReporter(Reporter):
     """Tells the study of every epoch, and ends the run where it is to be pruned or the worker to stop."""
 
+    shows = True
+
     def __init__(self, trial: Trial, stopping: threading.Event) -> None:
         self.trial, self.stopping = trial, stopping
         self.told: set[int] = set()
