@@ -51,6 +51,8 @@ from cifar.trainer import Trainer, evaluate
 log = logging.getLogger(__name__)
 SILENCE = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
+MODELS = ("torchvision.models.*", "timm.models.*")
+"""What a model may be an instance of; the config names no more than a model of theirs."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 2048}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU as few launches as its memory allows."""
@@ -149,7 +151,7 @@ def load_parts(config: Config) -> Parts:
 def _model(config: Config, classes: int, device: torch.device) -> nn.Module:
     """The model with a logit for each class, on `device`. Raises ConfigError where its settings do not fit it."""
     try:
-        model: nn.Module = _instantiate(config.model, num_classes=classes)
+        model: nn.Module = instantiate(config.model, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
     except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"model: {config.model} cannot be built: {error}") from error
     layout = torch.channels_last if config.channels_last else torch.contiguous_format

@@ -277,7 +277,9 @@ def test_every_yaml_opens_with_what_it_is_and_a_command_that_composes(path: Path
     check(cfg)
     group, option = path.parent.relative_to(CONF), path.stem
     if path.parent != CONF:
-        assert cfg.hydra.runtime.choices[str(group)] == option, "the command does not use this file"
+        choices = cfg.hydra.runtime.choices
+        followed = str(group) == "search" and choices["optimizer"] == option  # a space follows its optimizer
+        assert followed or choices[str(group)] == option, "the command does not use this file"
 
 
 # --- help and resuming
@@ -288,8 +290,8 @@ def test_help_names_every_group_and_option_with_a_line() -> None:
     for path in YAMLS:
         if path.parent != CONF:
             assert f"{path.parent.relative_to(CONF)}=" in text
-            line = next(line for line in text.splitlines() if line.split()[:1] == [path.stem])
-            assert opening(path)[0] in line.replace("$$", "$")
+            lines = [line.replace("$$", "$") for line in text.splitlines() if line.split()[:1] == [path.stem]]
+            assert any(opening(path)[0] in line for line in lines)
     commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python run.py")]
     assert len(commands) == 3
 
