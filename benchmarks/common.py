@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
 import statistics
+from collections.abc import Callable, Iterator
 from datetime import date
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,34 @@ def save(name: str, command: str, result: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     print(json.dumps(document, indent=2))
+
+
+class Remote:
+    """An iterator in a process of its own, which computes only when it is asked for the next value.
+
+    So that loops can take turns without sharing what a process has one of: allocator, threads, caches.
+    """
+
+    def __init__(self, make: Callable[..., Iterator[float]], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, make, *arguments))
+        self.process.start()
+        other.close()
+
+    def __next__(self) -> float:
+        self.connection.send(True)
+        return self.connection.recv()
+
+    def close(self) -> None:
+        self.connection.send(False)
+        self.process.join()
+
+
+def _serve(connection: Connection, make: Callable[..., Iterator[float]], *arguments: Any) -> None:
+    values = make(*arguments)
+    while connection.recv():
+        connection.send(next(values))
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Iterator
 
 import torch
 
-from benchmarks.common import save, settings, spread
+from benchmarks.common import Remote, save, settings, spread
 from benchmarks.plain import PlainLoop, resnet
-from cifar.experiment import build_trainer, load_parts, set_up
+from cifar.config import Config
+from cifar.experiment import Parts, build_trainer, load_parts, set_up
 
 
 def main(argv: list[str]) -> None:
@@ -22,6 +24,25 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--val", type=int, default=1024, help="validation images")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
+    ours, theirs = Remote(project, options), Remote(plain, options)
+    next(ours), next(theirs)  # start-up: workers, kernels, caches
+    found = [(next(theirs), next(ours)) for _ in range(options.rounds)]
+    ours.close(), theirs.close()
+    slow, fast = [pair[0] for pair in found], [pair[1] for pair in found]
+    ratios = [b / a for a, b in found]
+    result = {
+        "what": f"resnet14, batch 32, whole epochs of {options.train} training and {options.val} validation images,"
+        " against the plain fp32 loop",
+        "images_per_second": {"this project": spread(fast), "plain loop": spread(slow)},
+        "ratio": spread(ratios),
+        "figure": f"{statistics.median(fast):.0f} images/s against {statistics.median(slow):.0f}:"
+        f" {statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})",
+    }
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    save(f"speed-{device}", "python -m benchmarks speed --data DIR", result)
+
+
+def _prepare(options: argparse.Namespace) -> tuple[Config, Parts]:
     config = settings(
         "data=image_folder",
         f"data.root={options.data}",
@@ -29,22 +50,21 @@ def main(argv: list[str]) -> None:
         f"data.val_size={options.val}",
         "epochs=1000",
     )
-    device = set_up(config)
-    parts = load_parts(config)
-    epochs = build_trainer(config, parts, device).epochs()
+    return config, load_parts(config)
+
+
+def project(options: argparse.Namespace) -> Iterator[float]:
+    """Images per second of each epoch of `python run.py`."""
+    config, parts = _prepare(options)
+    for metrics in build_trainer(config, parts, set_up(config)).epochs():
+        yield metrics.images_per_second
+
+
+def plain(options: argparse.Namespace) -> Iterator[float]:
+    """Images per second of each epoch of the plain loop, in a process that nothing has been set up in."""
+    config, parts = _prepare(options)
     torch.manual_seed(0)
-    plain = PlainLoop(parts.train, parts.val, resnet([1, 1, 1, 1], 64, 10), device.type, config.optimizer.lr)
-    next(epochs), plain.epoch()  # start-up: workers, kernels, caches
-    ours, theirs = [], []
-    for _ in range(options.rounds):
-        theirs.append(options.train / plain.epoch()[0])
-        ours.append(next(epochs).images_per_second)
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    result = {
-        "what": f"resnet14, batch 32, {options.train} training and {options.val} validation images, whole epochs",
-        "images_per_second": {"this project": spread(ours), "plain loop": spread(theirs)},
-        "ratio": spread(ratios),
-        "figure": f"{statistics.median(ours):.0f} images/s against {statistics.median(theirs):.0f}:"
-        f" {statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})",
-    }
-    save(f"speed-{device.type}", "python -m benchmarks speed --data DIR", result)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loop = PlainLoop(parts.train, parts.val, resnet([1, 1, 1, 1], 64, 10), device, config.optimizer.lr)
+    while True:
+        yield options.train / loop.epoch()[0]

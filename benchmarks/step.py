@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 
-from benchmarks.common import save, spread
+from benchmarks.common import Remote, save, spread
 from cifar.experiment import keep_freed_memory
 from cifar.resnet import BottleneckResNet
 from cifar.step import EagerStep, autocast
 
 BATCH = 32
+VARIANTS = {
+    "fp32": (torch.contiguous_format, torch.float32, False),
+    "fp32, channels_last": (torch.channels_last, torch.float32, False),
+    "bf16, channels_last": (torch.channels_last, torch.bfloat16, False),
+    "bf16, channels_last, freed memory kept": (torch.channels_last, torch.bfloat16, True),
+}
+"""Layout, precision, whether freed memory is kept; each has a process of its own."""
 
 
 def main(argv: list[str]) -> None:
@@ -24,22 +31,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="steps of each variant in a round")
     options = parser.parse_args(argv)
-    variants = {
-        "fp32": (_steps(torch.contiguous_format, torch.float32), False),
-        "fp32, channels_last": (_steps(torch.channels_last, torch.float32), False),
-        "bf16, channels_last": (_steps(torch.channels_last, torch.bfloat16), False),
-        "bf16, channels_last, freed memory kept": (_steps(torch.channels_last, torch.bfloat16), True),
-    }
+    variants = {name: Remote(steps, options.steps, *variant) for name, variant in VARIANTS.items()}
     found: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(options.rounds + 1):
-        for name, (step, keep) in variants.items():
-            keep_freed_memory(keep)
-            step()  # the first after a switch pays for it
-            start = time.perf_counter()
-            for _ in range(options.steps):
-                step()
-            if number:  # the first round warms up
-                found[name].append(options.steps * BATCH / (time.perf_counter() - start))
+        for name, variant in variants.items():
+            speed = next(variant)
+            found[name] += [speed] if number else []  # the first round warms up
+    for variant in variants.values():
+        variant.close()
     first = spread(found["fp32"])["median"]
     result = {
         "what": f"resnet14, batch {BATCH}, forward, backward and SGD step, {torch.get_num_threads()} threads;"
@@ -50,16 +49,19 @@ def main(argv: list[str]) -> None:
     save("step-cpu", "python -m benchmarks step", result)
 
 
-def _steps(layout: torch.memory_format, dtype: torch.dtype) -> Callable[[], None]:
+def steps(count: int, layout: torch.memory_format, dtype: torch.dtype, keep: bool) -> Iterator[float]:
+    """Images per second of so many steps, again and again."""
+    if keep:
+        keep_freed_memory()
     torch.manual_seed(0)
     model = BottleneckResNet([1, 1, 1, 1]).to(memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=5e-4, fused=True)
     step = EagerStep(model, [], 0.0, autocast(torch.device("cpu"), dtype))
     images = torch.randn(BATCH, 3, 32, 32).to(memory_format=layout)
     labels = torch.randint(10, (BATCH,))
-
-    def run() -> None:
-        step(images, labels)
-        optimizer.step()
-
-    return run
+    while True:
+        start = time.perf_counter()
+        for _ in range(count):
+            step(images, labels)
+            optimizer.step()
+        yield count * BATCH / (time.perf_counter() - start)

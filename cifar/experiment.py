@@ -103,15 +103,15 @@ def set_up(config: Config) -> torch.device:
     return device
 
 
-def keep_freed_memory(keep: bool = True) -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what is freed: it hands large blocks back to the kernel, and the next step faults them in again.
 
     What that is worth on a CPU: python -m benchmarks step.
     """
     if platform.libc_ver()[0] == "glibc":
         libc, trim_threshold, mmap_max = ctypes.CDLL(None), -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-        libc.mallopt(trim_threshold, 2**31 - 1 if keep else 2**17)
-        libc.mallopt(mmap_max, 0 if keep else 2**16)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_max, 0)
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
