@@ -29,8 +29,9 @@ def main(argv: list[str]) -> None:
     result, history = read_result(options.run), read_metrics(options.run / "metrics.csv")
     best = max(history, key=lambda metrics: metrics.val_accuracy)
     found = {
-        "what": f"the default recipe (resnet14, batch 32, lr {history[0].lr:g}) on {result['data']['train']['images']}"
-        f" training and {result['data']['val']['images']} validation images, {len(history)} of {result['epochs']} epochs",
+        "what": f"the default recipe (resnet14, batch 32, lr {history[0].lr:g}) on all of CIFAR-10, as JPEG files;"
+        f" {len(history)} of {result['epochs']} epochs",
+        "images": {part: result["data"][part]["images"] for part in ("train", "val")},
         "figure": f"validation accuracy {best.val_accuracy:.4f} (epoch {best.epoch})",
         "trained at commit": result["git"],
         "val_accuracy": [metrics.val_accuracy for metrics in history],
