@@ -27,7 +27,8 @@ def main(argv: list[str]) -> None:
     ours, theirs = Remote(project, options), Remote(plain, options)
     next(ours), next(theirs)  # start-up: workers, kernels, caches
     found = [(next(theirs), next(ours)) for _ in range(options.rounds)]
-    ours.close(), theirs.close()
+    ours.close()
+    theirs.close()
     slow, fast = [pair[0] for pair in found], [pair[1] for pair in found]
     ratios = [b / a for a, b in found]
     result = {
