@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import optuna
 import pytest
 from sweeps import Sweep, fingerprint, outcomes, trials
 
@@ -77,6 +78,15 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(t
     (again,) = [t for t in trials(tmp_path) if t.user_attrs.get("retry_of") == lost.number]
     assert again.params == lost.params
     assert '"resumed_after": 1' in (tmp_path / "study" / str(again.number) / "result.json").read_text()
+
+
+def test_a_trial_whose_worker_died_before_signing_it_is_tried_again(tmp_path: Path) -> None:
+    assert Sweep(tmp_path, *ONE, "hydra.sweeper.n_trials=1").wait()[0] == 0
+    storage = f"sqlite:///{tmp_path}/study/study.db"
+    optuna.load_study(study_name=None, storage=storage).ask()
+    code, output = Sweep(tmp_path, *ONE, "hydra.sweeper.n_trials=2").wait()
+    assert code == 0, output
+    assert outcomes(tmp_path) == ["COMPLETE", "lost", "COMPLETE"]
 
 
 def test_workers_of_a_killed_parent_hand_their_trials_back(tmp_path: Path) -> None:

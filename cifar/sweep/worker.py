@@ -247,7 +247,7 @@ class Worker:
         frozen = study.storage.get_trial(trial._trial_id)
         reporter = TrialReporter(trial, stopping)
         for before in lineage(frozen, study.trials()) if "retry_of" in frozen.user_attrs else []:
-            folder = self.folder / before.user_attrs["folder"]
+            folder = self.folder / str(before.number)  # killed before it was signed, it has no attributes
             if (folder / "checkpoint.pt").exists():
                 reporter.repeat(folder / "metrics.csv")
                 return reporter, [f"resume={quoted(str(folder))}"]
