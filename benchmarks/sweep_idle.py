@@ -38,5 +38,9 @@ def main(argv: list[str]) -> None:
             finish(start(folder, *common, *more, sweeper=name, seconds=options.seconds), folder)
             shares[name] = idle(folder, options.jobs)
     what = f"{options.trials} trials of {options.seconds} to {10 * options.seconds} s, {options.jobs} workers"
-    result = {"what": what, "idle": {"this project": shares["optuna"], "stock sweeper": shares["stock"]}}
+    result = {
+        "what": f"{what}: the share of the time that they idle",
+        "idle": {"this project": shares["optuna"], "stock sweeper": shares["stock"]},
+        "figure": f"{shares['optuna']:.1%} against {shares['stock']:.1%} of the stock sweeper",
+    }
     save("sweep-idle", "python -m benchmarks sweep_idle", result)

@@ -50,20 +50,21 @@ def complete(folder: Path) -> dict[int, str]:
 
 
 def audit(folder: Path) -> dict[str, Any]:
-    """How the study ended: the states, and the unfinished trials that were not tried again exactly once."""
+    """How the study ended: states, why any failed, and the unfinished that were not tried again exactly once."""
     found = trials(folder)
     retries = Counter(t.user_attrs["retry_of"] for t in found if "retry_of" in t.user_attrs)
     unfinished = [t.number for t in found if t.user_attrs.get("outcome") in ("lost", "interrupted")]
     return {
         "states": dict(Counter(t.user_attrs.get("outcome", t.state.name) for t in found)),
         "not retried once": [number for number in unfinished if retries[number] != 1],
+        "failed": {t.number: t.user_attrs["reason"] for t in found if t.user_attrs.get("outcome") == "failed"},
     }
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks sweep_kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     rng = random.Random(options.seed)

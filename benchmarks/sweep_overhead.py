@@ -30,5 +30,6 @@ def main(argv: list[str]) -> None:
         "first tenth": first,
         "last tenth": last,
         "slowdown": last["median"] / first["median"],
+        "figure": f"{first['median']:.2f} s in the first tenth, {last['median']:.2f} s in the last",
     }
     save("sweep-overhead", "python -m benchmarks sweep_overhead", result)

@@ -34,5 +34,6 @@ def main(argv: list[str]) -> None:
         "what": f"{options.rounds} rounds of {options.processes} processes that start at once, {options.trials} trials",
         "crashes": crashes,
         "rounds with another total, a gap or a duplicate": wrong,
+        "figure": f"{crashes} crashes; {len(wrong)} rounds with another total, a gap or a duplicate",
     }
     save("sweep-starts", "python -m benchmarks sweep_starts", result)
