@@ -91,9 +91,13 @@ def main(argv: list[str]) -> None:
         finish(start(folder, *common), folder)
         now = complete(folder)
         changed |= {trial for trial in kept if now.get(trial) != kept[trial]}
-        result = {
+        found = audit(folder)
+        unfinished = sum(found["states"].get(outcome, 0) for outcome in ("lost", "interrupted"))
+        result = found | {
             "what": f"{options.kills} kills of a sweep of {options.trials} trials, 2 workers",
             "complete": len(now),
             "complete trials lost or changed": sorted(changed),
-        } | audit(folder)
+            "figure": f"{len(now)} complete, {len(changed)} of them lost or changed; {unfinished} unfinished ones,"
+            f" all but {len(found['not retried once'])} retried once",
+        }
     save("sweep-kills", "python -m benchmarks sweep_kills", result)

@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--pool", type=Path, default=POOL)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--trials", type=int, default=30, help="of each search")
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=["random", "tpe"])
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     options = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -104,7 +104,12 @@ def main(argv: list[str]) -> None:
             rows[f"{sampler} {pruner}"] = summary(runs)
             print(f"{sampler:<8} {pruner:<20}", rows[f"{sampler} {pruner}"], flush=True)
     what = f"{options.trials} trials, {options.seeds} seeds, {len(pool.curves)} recorded curves of {pool.epochs} epochs"
-    save("sweep-replay", "python -m benchmarks sweep_replay", {"what": what, "searches": rows})
+    full, pruned = rows["tpe none"], rows["tpe percentile"]
+    figure = (
+        f"{pruned['best']:.3f} for {pruned['epochs']:.0%} of the epochs, against {full['best']:.3f} without pruning"
+    )
+    result = {"what": f"TPE and percentile: {what}", "figure": figure, "searches": rows}
+    save("sweep-replay", "python -m benchmarks sweep_replay", result)
 
 
 def summary(runs: list[tuple[float, float]]) -> dict[str, float]:

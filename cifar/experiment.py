@@ -73,7 +73,10 @@ def run(config: Config, output_dir: str, reporter: Reporter) -> float:
     directory.start(history, resumed=config.resume is not None)
     _announce(config, facts, directory)
     facts["start_seconds"] = time.perf_counter() - begun
-    with _recording(directory, facts, history), _interruptible(directory, trainer):
+    with (
+        _recording(directory, facts, history),
+        _interruptible(trainer, reporter.go_on.format(directory=directory.path)),
+    ):
         for metrics in trainer.epochs():
             history.append(metrics)
             _save(config, directory, trainer, history, parts)
@@ -362,7 +365,7 @@ def _recording(directory: RunDirectory, facts: dict[str, Any], history: list[Epo
 
 
 @contextmanager
-def _interruptible(directory: RunDirectory, trainer: Trainer) -> Iterator[None]:
+def _interruptible(trainer: Trainer, go_on: str) -> Iterator[None]:
     """SIGTERM and Ctrl-C end the run after its current step; a second Ctrl-C at once."""
     received: list[int] = []
 
@@ -373,9 +376,7 @@ def _interruptible(directory: RunDirectory, trainer: Trainer) -> Iterator[None]:
     def after_step() -> None:
         if received:
             raise Interrupted(
-                f"interrupted after epoch {trainer.done} of {trainer.total};"
-                f" go on with: python run.py resume={directory.path}",
-                received[0],
+                f"interrupted after epoch {trainer.done} of {trainer.total}; go on with: {go_on}", received[0]
             )
 
     if threading.current_thread() is not threading.main_thread():

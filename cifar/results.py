@@ -67,9 +67,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Reporter:
-    """Hears of every epoch; this one tells nobody. `shows` says that it shows how far a run is, so no bar has to."""
+    """Hears of every epoch; this one tells nobody.
+
+    `shows` says that it shows how far a run is, so no bar has to; `go_on` is what goes on with an interrupted run.
+    """
 
     shows = False
+    go_on = "python run.py resume={directory}"
 
     def report(self, metrics: EpochMetrics) -> None:
         """Take note of an epoch; raise Pruned to end the run."""

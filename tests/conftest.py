@@ -24,6 +24,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import postgresql as server
+
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
 from cifar import data, optim
 from cifar.config import Config, check
@@ -58,6 +60,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def empty_memory() -> None:
     """Nothing that an earlier test loaded is remembered."""
     data.load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[], str]]:
+    """postgresql(): the URL of an empty database."""
+    if not server.FOUND:
+        pytest.skip("there is no PostgreSQL server on this machine (apt-get install postgresql)")
+    with server.serving() as running:
+        yield running.database
 
 
 @pytest.fixture(scope="session")

@@ -41,9 +41,10 @@ def die(study: SharedStudy) -> None:
         study.look()
 
 
-@pytest.fixture(params=URLS)
+@pytest.fixture(params=[*URLS, "postgresql"])
 def study(request: pytest.FixtureRequest, tmp_path: Path) -> SharedStudy:
-    return open_study(tmp_path, url=request.param)
+    url = request.getfixturevalue("postgresql")() if request.param == "postgresql" else request.param
+    return open_study(tmp_path, url=url)
 
 
 def test_asks_no_more_than_the_total(study: SharedStudy) -> None:

@@ -69,6 +69,20 @@ def test_a_sweep_asked_to_stop_hands_its_trials_back_and_goes_on(
     assert before.items() <= finished(tmp_path).items()
 
 
+def test_a_second_ctrl_c_stops_at_once_and_the_trial_is_tried_again(tmp_path: Path) -> None:
+    running = Sweep(tmp_path, *ONE, TOY_SECONDS="30")
+    wait_until((tmp_path / "study" / "0" / "metrics.csv").exists, running)
+    begun = time.monotonic()
+    running.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    running.process.send_signal(signal.SIGINT)
+    assert running.wait()[0] != 0
+    assert time.monotonic() - begun < 20  # an epoch takes 30 s
+    assert Sweep(tmp_path, *ONE).wait()[0] == 0
+    assert outcomes(tmp_path)[0] == "interrupted"
+    check_total(tmp_path, 3)
+
+
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     code, output = Sweep(tmp_path, *TWO, TOY_FAULT="kill", **SLOW).wait()
     assert code == 0, output
@@ -109,6 +123,28 @@ def test_two_sweeps_of_one_study_share_the_work_and_the_total(tmp_path: Path) ->
     found = trials(tmp_path)
     assert [t.number for t in found] == list(range(6))
     assert {t.user_attrs["worker"]["pid"] for t in found} == {running.process.pid for running in both}
+
+
+def test_machines_that_share_a_server_and_no_folder_share_the_work_and_the_total(
+    tmp_path: Path, postgresql: Callable[[], str]
+) -> None:
+    url = postgresql()
+    places = [tmp_path / name for name in ("one", "other")]
+    shared = ("hydra.sweeper.n_trials=8", "hydra/sweeper/pruner=none", f"hydra.sweeper.storage={url}")
+    both = []
+    for place in places:
+        place.mkdir()
+        both.append(Sweep(place, *shared, **SLOW))
+    for running in both:
+        code, output = running.wait()
+        assert code == 0, output
+    (name,) = optuna.get_all_study_names(url)
+    kept = [t for t in optuna.load_study(study_name=name, storage=url).trials if t.state.name == "COMPLETE"]
+    assert len(kept) == 8
+    assert sorted(t.number for t in kept for p in places if (p / "study" / str(t.number) / "result.json").exists()) == [
+        t.number for t in kept
+    ]
+    assert len({t.user_attrs["worker"]["pid"] for t in kept}) == 2
 
 
 def kill(running: Sweep, whom: str) -> None:

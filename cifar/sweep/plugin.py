@@ -91,7 +91,7 @@ class PullSweeperConf(OptunaSweeperConf):
     """The stock sweeper's settings, and: heartbeat and grace in seconds, max_failure_rate a share of n_trials."""
 
     _target_: str = "cifar.sweep.plugin.PullSweeper"
-    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "median"}])
+    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "percentile"}])
     pruner: Pruner = MISSING
     direction: Any = Direction.maximize
     n_jobs: int = 1

@@ -24,6 +24,7 @@ import math
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -41,6 +42,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
 RETRIED = ("lost", "interrupted")
 """Outcomes of a FAIL whose parameters are tried again."""
+ATTEMPTS = 5
+"""Attempts to open a database whose tables others may be making."""
 MISSED = 3
 """So many looks, a heartbeat apart, at a trial that shows no sign of life: its worker is dead."""
 
@@ -66,15 +69,21 @@ def open_storage(url: str) -> BaseStorage:
 
 
 def _database(url: str) -> BaseStorage:
-    from sqlalchemy.exc import SQLAlchemyError
+    """A server's database. Of machines that make its tables at the same moment, all but one try again."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-    try:
-        return RDBStorage(url)
-    except (SQLAlchemyError, ImportError) as error:
-        raise StudyError(
-            f"hydra.sweeper.storage={url}: cannot be opened ({error}); allowed: sqlite:///FILE, journal:///FILE,"
-            " postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows, with its driver installed"
-        ) from error
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return RDBStorage(url)
+        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+            if attempt == ATTEMPTS or not isinstance(error, (IntegrityError, ProgrammingError, StorageInternalError)):
+                raise StudyError(
+                    f"hydra.sweeper.storage={url}: cannot be opened ({str(error).splitlines()[0]}); allowed:"
+                    " sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows,"
+                    " with its driver installed (pip install -e '.[postgresql]')"
+                ) from error
+            time.sleep(attempt / 2)
+    raise AssertionError("unreachable")
 
 
 def file_system(path: Path, mounts: Path) -> str:

@@ -44,6 +44,7 @@ class TrialReporter(Reporter):
     """Tells the study of every epoch, and ends the run where it is to be pruned or the worker to stop."""
 
     shows = True
+    go_on = "the command of the search"
 
     def __init__(self, trial: Trial, stopping: threading.Event) -> None:
         self.trial, self.stopping = trial, stopping

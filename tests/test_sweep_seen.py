@@ -1,0 +1,87 @@
+"""What is seen of a sweep while it runs: on a terminal, and in optuna-dashboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sweeps import APP, QUICK, Sweep
+
+
+def on_a_terminal(folder: Path, *overrides: str, **environment: str) -> str:
+    """What a sweep writes to a terminal."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(APP), "-m", "hydra/sweeper=optuna", *QUICK, *overrides]
+    running = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    with suppress(OSError):  # a terminal whose last writer has gone gives an error instead of an end
+        while part := os.read(ours, 4096):
+            written += part
+    os.close(ours)
+    assert running.wait() == 0, written
+    return written.decode()
+
+
+def test_on_a_terminal_one_line_tells_how_far_the_sweep_is(tmp_path: Path) -> None:
+    written = on_a_terminal(tmp_path, "hydra.sweeper.n_trials=4", "hydra/sweeper/pruner=none", TOY_SECONDS="0.4")
+    lines = [line for line in written.split("\r\x1b[K") if " running of 4" in line]
+    assert any(line.startswith("0 done, 0 pruned, 0 failed, 1 running of 4") for line in lines)
+    assert any("best 0." in line and "min left" in line for line in lines)
+    assert lines[-1].startswith("4 done, 0 pruned, 0 failed, 0 running of 4")
+    assert written.count("\n") < 4 + 15  # a line a trial, and the table: the live line stays where it is
+
+
+@contextmanager
+def dashboard(url: str) -> Iterator[str]:
+    """optuna-dashboard on a study; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    server = subprocess.Popen([program, url, "--port", port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def get(address: str) -> Any:
+    """What is answered, as soon as there is an answer."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(address) as answer:
+                return json.load(answer)
+        except OSError:
+            assert time.monotonic() < deadline, address
+            time.sleep(0.2)
+
+
+def test_optuna_dashboard_opens_the_study_while_it_runs(tmp_path: Path) -> None:
+    running = Sweep(tmp_path, "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none", TOY_SECONDS="3")
+    metrics = tmp_path / "study" / "0" / "metrics.csv"
+    while running.process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 2):
+        time.sleep(0.1)
+    with dashboard(f"sqlite:///{tmp_path}/study/study.db") as address:
+        (study,) = get(f"{address}/api/studies")["study_summaries"]
+        trial = get(f"{address}/api/studies/{study['study_id']}")["trials"][0]
+    assert running.process.poll() is None
+    running.process.terminate()
+    running.wait()
+    assert study["study_name"] == "cifar10-resnet14-sgd-plateau"
+    assert study["directions"] == ["maximize"]
+    assert trial["state"] == "Running"
+    assert [value["step"] for value in trial["intermediate_values"]][:2] == [1, 2]
+    assert {p["name"] for p in trial["params"]} == {"optimizer.lr", "optimizer.momentum", "optimizer.weight_decay"}
