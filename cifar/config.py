@@ -144,6 +144,37 @@ class Target:
 
 
 @dataclass
+class NoTransfer:
+    mode: str = one_of("none")
+
+
+@dataclass
+class Pretrained:
+    """A backbone, built by what its `_target_` names, and its weights."""
+
+    mode: str = one_of("frozen", "finetune")
+    backbone: Any = MISSING
+    weights: str = MISSING
+    sha256: str | None = matching("[0-9a-fA-F]{64}", "64 hexadecimal digits")
+    head: str | None = MISSING
+    image_size: int | None = within("[8, 4096]")
+
+
+@dataclass
+class Frozen(Pretrained):
+    """`views` augmented versions of each image; `batch_size` images at once through the backbone."""
+
+    views: int = within("[1, 1000]")
+    batch_size: int = within("[1, inf)")
+
+
+@dataclass
+class Finetune(Pretrained):
+    backbone_lr_scale: float = within("(0, inf)")
+    frozen_stages: int = within("[0, inf)")
+
+
+@dataclass
 class Loss:
     l2: float = within("[0, inf)")
 
@@ -161,6 +192,7 @@ class Config:
     model: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
+    transfer: Any = MISSING
     loss: Loss = field(default_factory=Loss)
     cache: Cache = field(default_factory=Cache)
     epochs: int = within("[1, inf)")
@@ -185,7 +217,9 @@ GROUPS: dict[str, dict[str, type]] = {
         "cifar.resnet.BottleneckResNet": BottleneckResNet,
         "torchvision.models.get_model": Torchvision,
         "timm.create_model": Timm,
+        "cifar.transfer.load_backbone": Target,
     },
+    "transfer": {"none": NoTransfer, "frozen": Frozen, "finetune": Finetune},
     "optimizer": {"torch.optim.SGD": SGD, "torch.optim.Adam": Adam, "torch.optim.AdamW": Adam},
     "scheduler": {
         "cifar.optim.plateau": Plateau,
@@ -194,7 +228,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "cifar.optim.constant": Target,
     },
 }
-"""The schema of each group's options, by their `_target_`."""
+"""The schema of each group's options, by their `_target_` or their `mode`."""
 
 
 def check(cfg: DictConfig) -> Config:
@@ -229,11 +263,12 @@ def _schema(group: str, cfg: DictConfig) -> Any:
     """The schema of the option that `group` is set to."""
     options = GROUPS[group]
     node = OmegaConf.select(cfg, group)
-    target = node.get("_target_", "") if isinstance(node, DictConfig) else None
+    kind = "mode" if group == "transfer" else "_target_"
+    target = node.get(kind, "") if isinstance(node, DictConfig) else None
     if target in options:
         return OmegaConf.structured(options[target])
     allowed = ", ".join(filter(None, options)) or "an option of this group (python run.py --help)"
-    shown = node if target is None else f"_target_={target}"
+    shown = node if target is None else f"{kind}={target}"
     raise ConfigError(f"{group}: {shown} is not allowed here; allowed: {allowed}")
 
 
@@ -270,6 +305,22 @@ def _check_together(config: Config) -> None:
             raise ConfigError(
                 f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
             )
+    pretrained = isinstance(config.transfer, Pretrained)
+    if pretrained != (getattr(model, "_target_", "") == "cifar.transfer.load_backbone"):
+        raise ConfigError(
+            f"transfer={config.transfer.mode} with model._target_={model._target_}: allowed: transfer=frozen or"
+            " transfer=finetune with model=pretrained, which they choose (their network is transfer.backbone);"
+            " transfer=none with the others"
+        )
+    if pretrained and not (isinstance(config.transfer.backbone, dict) and config.transfer.backbone.get("_target_")):
+        raise ConfigError(
+            f"transfer.backbone={config.transfer.backbone}: allowed: settings with a _target_, as"
+            " transfer.backbone._target_=torchvision.models.resnet50"
+        )
+    if isinstance(config.transfer, Frozen) and config.transfer.views > 1 and not (data.crop or data.flip):
+        raise ConfigError(
+            f"transfer.views={config.transfer.views}: all would be the same; allowed: 1, or data.crop or data.flip"
+        )
     if isinstance(model, BottleneckResNet) and not model.depths:
         raise ConfigError("model.depths=[]: allowed: at least one stage, as [1, 1, 1, 1]")
     if isinstance(optimizer, Adam) and len(optimizer.betas) != 2:

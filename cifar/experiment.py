@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import dataclasses
+import json
 import logging
 import platform
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,15 +27,15 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from cifar import checkpoint, data, optim
+from cifar import checkpoint, data, optim, transfer
 from cifar.checkpoint import CheckpointError
-from cifar.config import WHITELIST, Config, ConfigError
+from cifar.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.data import DataError, Images
-from cifar.loader import Batches
+from cifar.loader import Batches, Epochs, FeatureBatches, augmented
 from cifar.results import (
     Diverged,
     EpochMetrics,
@@ -47,12 +48,22 @@ from cifar.results import (
 )
 from cifar.step import EagerStep, autocast
 from cifar.trainer import Trainer, evaluate
+from cifar.transfer import Backbone, FeatureCache, Finetuned, TransferError
 
 log = logging.getLogger(__name__)
 SILENCE = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
 MODELS = ("torchvision.models.*", "timm.models.*")
 """What a model may be an instance of; the config names no more than a model of theirs."""
+BACKBONES = (
+    "torchvision.models.*",
+    "timm.create_model",
+    "timm.models.*",
+    "cifar.resnet.BottleneckResNet",
+    "efficientnet_lite_pytorch.model.EfficientNet",
+    "efficientnet_lite_pytorch.EfficientNet.from_name",
+)
+"""What transfer.backbone may name."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 2048}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU as few launches as its memory allows."""
@@ -67,9 +78,10 @@ def run(config: Config, output_dir: str, reporter: Reporter) -> float:
     directory = RunDirectory(output_dir)
     device = set_up(config)
     parts = load_parts(config)
-    trainer = build_trainer(config, parts, device, bar=sys.stderr.isatty() and not reporter.shows)
+    task = build_task(config, parts, device)
+    trainer = _trainer(config, task, parts, bar=sys.stderr.isatty() and not reporter.shows)
     history = _resume(config, trainer, directory)
-    facts = _facts(config, parts, trainer)
+    facts = _facts(config, parts, trainer) | task.facts
     directory.start(history, resumed=config.resume is not None)
     _announce(config, facts, directory)
     facts["start_seconds"] = time.perf_counter() - begun
@@ -79,11 +91,11 @@ def run(config: Config, output_dir: str, reporter: Reporter) -> float:
     ):
         for metrics in trainer.epochs():
             history.append(metrics)
-            _save(config, directory, trainer, history, parts)
+            _save(config, directory, trainer, history, parts, task.facts.get("transfer", {}))
             log.info(_line(metrics, config.epochs, best_of(history) is metrics))
             reporter.report(metrics)
         if config.test:
-            facts["test"] = _test(config, parts, trainer, directory)
+            facts["test"] = _test(config, parts, task, trainer, directory)
     best = best_of(history)
     assert best is not None
     log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, directory.path)
@@ -143,47 +155,162 @@ def _prepare(source: str, root: str | None, limit: int | None, val_size: float, 
 
 
 def load_parts(config: Config) -> Parts:
-    """The parts that `config` names, with its own mean and std where it gives them."""
+    """The parts that `config` names; mean and std: its own, else those of pretrained weights, else of the images."""
     d = config.data
     parts = _prepare(d.source, d.root, d.limit, d.val_size, d.val_seed, config.cache.dir)
     if not d.normalize:
         return dataclasses.replace(parts, mean=[0.0] * 3, std=[1.0] * 3)
+    if config.transfer.mode != "none":
+        preprocess = _backbone(config).preprocess
+        parts = dataclasses.replace(parts, mean=list(preprocess.mean), std=list(preprocess.std))
     return dataclasses.replace(parts, mean=d.mean or parts.mean, std=d.std or parts.std)
 
 
-def _model(config: Config, classes: int, device: torch.device) -> nn.Module:
-    """The model with a logit for each class, on `device`. Raises ConfigError where its settings do not fit it."""
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what: a model, its training batches, and how images become batches to evaluate it on.
+
+    `groups` are the optimizer's, `dtype` the precision of the steps, `facts` what result.json says of it.
+    """
+
+    model: nn.Module
+    train: Epochs
+    evaluation: Callable[[Images], Epochs]
+    groups: list[dict[str, Any]]
+    dtype: torch.dtype
+    facts: dict[str, Any]
+
+
+def _from_images(
+    config: Config, parts: Parts, device: torch.device, model: nn.Module, groups: list[dict[str, Any]], **facts: Any
+) -> Task:
+    """A model of images, normalised and augmented as `parts` and the config say."""
+    normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std}
+    augment: dict[str, Any] = {"crop": config.data.crop, "flip": config.data.flip, "seed": config.seed}
+    return Task(
+        model,
+        Batches(parts.train.images, parts.train.labels, config.batch_size, **augment, **normalise),
+        lambda images: Batches(images.images, images.labels, EVALUATION_BATCH[device.type], **normalise),
+        groups,
+        _dtype(config.precision, device),
+        facts,
+    )
+
+
+def _from_scratch(config: Config, parts: Parts, device: torch.device) -> Task:
+    model = _placed(config, _model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
+    return _from_images(config, parts, device, model, _groups(config, model))
+
+
+def _finetuned(config: Config, parts: Parts, device: torch.device) -> Task:
+    """The head's parameters first, so that the learning rate told is the head's."""
+    backbone = _backbone(config)
+    own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
+    settings: Finetune = config.transfer
+    model = Finetuned(own, len(parts.train.classes), settings.frozen_stages)
+    model = _placed(config, model, device)
+    slower = {"lr": config.optimizer.lr * settings.backbone_lr_scale}
+    groups = _groups(config, model.head) + [group | slower for group in _groups(config, model.backbone)]
+    return _from_images(config, parts, device, model, groups, transfer=backbone.reference())
+
+
+def _frozen(config: Config, parts: Parts, device: torch.device) -> Task:
+    backbone, settings = _backbone(config), config.transfer
+    assert isinstance(settings, Frozen)
+    dtype = _dtype(config.precision, device)
+    cache = FeatureCache(
+        transfer.folder(config.cache.dir), device, settings.batch_size, str(dtype), autocast(device, dtype)
+    )
+    views = [parts.train]
+    if settings.views > 1:
+        views = [augmented(parts.train, config.data.crop, config.data.flip, view) for view in range(settings.views)]
+    found = [cache.get(backbone, view) for view in views]
+    rows = found[0].features[None] if len(found) == 1 else torch.stack([each.features for each in found])
+    val = cache.get(backbone, parts.val)
+
+    def evaluation(images: Images) -> Epochs:
+        features = cache.get(backbone, images).features[None]
+        return FeatureBatches(features, images.labels, EVALUATION_BATCH[device.type], device)
+
+    model = nn.Linear(backbone.width, len(parts.train.classes)).to(device)
+    train = FeatureBatches(rows, parts.train.labels, config.batch_size, device, config.seed)
+    facts = backbone.reference() | {
+        "cache_keys": {"train": [each.key for each in found], "val": val.key},
+        "extraction_seconds": sum(each.seconds for each in (*found, val)),
+        "images_extracted": backbone.seen,
+    }
+    return Task(model, train, evaluation, _groups(config, model), torch.float32, {"transfer": facts})
+
+
+TASKS = {"none": _from_scratch, "frozen": _frozen, "finetune": _finetuned}
+"""What each transfer.mode trains."""
+
+
+def _model(settings: dict[str, Any], classes: int) -> nn.Module:
+    """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
     try:
-        model: nn.Module = instantiate(config.model, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
+        model: nn.Module = instantiate(settings, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
     except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"model: {config.model} cannot be built: {error}") from error
+        raise ConfigError(f"model: {settings} cannot be built: {error}") from error
+    return model
+
+
+def _placed(config: Config, model: Any, device: torch.device) -> Any:
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=layout)
 
 
+def _backbone(config: Config) -> Backbone:
+    """The backbone that config.transfer names; the last one is kept for the next run of this process."""
+    t = config.transfer
+    changed = Path(t.weights).stat().st_mtime_ns if Path(t.weights).is_file() else None
+    settings = {"weights": t.weights, "sha256": t.sha256, "head": t.head, "image_size": t.image_size}
+    found = _load_backbone(json.dumps(t.backbone, sort_keys=True), json.dumps(settings), changed)
+    usual, own = found.preprocess, config.data
+    preprocess = dataclasses.replace(usual, mean=tuple(own.mean or usual.mean), std=tuple(own.std or usual.std))
+    return dataclasses.replace(found, preprocess=preprocess, seen=0)
+
+
+@lru_cache(maxsize=1)
+def _load_backbone(built_by: str, settings: str, changed: int | None) -> Backbone:
+    """From JSON. Raises ConfigError or TransferError."""
+    target = json.loads(built_by)
+
+    def make() -> nn.Module:
+        try:
+            model: nn.Module = instantiate(target, _execution_whitelist_=BACKBONES)
+        except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
+            allowed = ", ".join(BACKBONES)
+            raise ConfigError(f"transfer.backbone={target} cannot be built: {error}; allowed: {allowed}") from error
+        return model
+
+    name = target.pop("_target_")
+    options = dict(target)
+    target["_target_"] = name
+    return transfer.load_backbone(make, name, options, **json.loads(settings))
+
+
 def build_trainer(config: Config, parts: Parts, device: torch.device, bar: bool = False) -> Trainer:
     """A trainer before its first epoch, with weights drawn from config.seed; `bar` shows its epochs on a terminal."""
+    return _trainer(config, build_task(config, parts, device), parts, bar)
+
+
+def build_task(config: Config, parts: Parts, device: torch.device) -> Task:
+    """What config.transfer makes of the parts, with weights drawn from config.seed."""
     torch.manual_seed(config.seed)
-    model = _model(config, len(parts.train.classes), device)
-    cast = autocast(device, _dtype(config.precision, device))
-    normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std}
-    train = Batches(
-        parts.train.images,
-        parts.train.labels,
-        config.batch_size,
-        crop=config.data.crop,
-        flip=config.data.flip,
-        seed=config.seed,
-        **normalise,
-    )
-    val = Batches(parts.val.images, parts.val.labels, EVALUATION_BATCH[device.type], **normalise)
-    optimizer = _optimizer(config, model)
+    return TASKS[config.transfer.mode](config, parts, device)
+
+
+def _trainer(config: Config, task: Task, parts: Parts, bar: bool) -> Trainer:
+    model, train = task.model, task.train
+    cast = autocast(train.labels.device, task.dtype)
+    optimizer: torch.optim.Optimizer = _instantiate(_settings(config), task.groups, fused=True)
     compiled: Any = torch.compile(model) if config.compile else model
     decayed = optim.decayed_parameters(model, config.optimizer.decay_norms_and_biases)
     return Trainer(
         model,
         train,
-        val,
+        task.evaluation(parts.val),
         optimizer,
         _instantiate(config.scheduler, optimizer, steps=config.epochs * len(train)),
         EagerStep(compiled, decayed, config.loss.l2, cast),
@@ -191,6 +318,16 @@ def build_trainer(config: Config, parts: Parts, device: torch.device, bar: bool 
         total=config.epochs,
         progress=partial(_progress, batches=len(train), bar=bar),
     )
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """The optimizer's own."""
+    return {k: v for k, v in dataclasses.asdict(config.optimizer).items() if k != "decay_norms_and_biases"}
+
+
+def _groups(config: Config, model: nn.Module) -> list[dict[str, Any]]:
+    optimizer = config.optimizer
+    return optim.parameter_groups(model, optimizer.weight_decay, optimizer.decay_norms_and_biases)
 
 
 def _progress(epoch: Iterable[Any], batches: int, bar: bool) -> Iterator[Any]:
@@ -204,13 +341,6 @@ def _progress(epoch: Iterable[Any], batches: int, bar: bool) -> Iterator[Any]:
         if time.monotonic() - told > SILENCE:
             told = time.monotonic()
             log.info("batch %d of %d after %.0f s", number, batches, told - begun)
-
-
-def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    settings = dataclasses.asdict(config.optimizer)
-    groups = optim.parameter_groups(model, settings["weight_decay"], settings.pop("decay_norms_and_biases"))
-    optimizer: torch.optim.Optimizer = _instantiate(settings, groups, fused=True)
-    return optimizer
 
 
 def _resume(config: Config, trainer: Trainer, directory: RunDirectory) -> list[EpochMetrics]:
@@ -236,13 +366,21 @@ def _resume(config: Config, trainer: Trainer, directory: RunDirectory) -> list[E
     return history
 
 
-def _save(config: Config, directory: RunDirectory, trainer: Trainer, history: list[EpochMetrics], parts: Parts) -> None:
+def _save(
+    config: Config,
+    directory: RunDirectory,
+    trainer: Trainer,
+    history: list[EpochMetrics],
+    parts: Parts,
+    facts: dict[str, Any],
+) -> None:
     """After an epoch. The checkpoint holds the history, so a kill at any moment leaves files that resume mends."""
     latest = history[-1]
     if best_of(history) is latest:
         best = {
             "model": trainer.model.state_dict(),
             "settings": dataclasses.asdict(config.model),
+            "transfer": dataclasses.asdict(config.transfer) | facts,
             "classes": list(parts.train.classes),
             "mean": parts.mean,
             "std": parts.std,
@@ -255,7 +393,7 @@ def _save(config: Config, directory: RunDirectory, trainer: Trainer, history: li
     directory.append(latest)
 
 
-def _test(config: Config, parts: Parts, trainer: Trainer, directory: RunDirectory) -> dict[str, Any]:
+def _test(config: Config, parts: Parts, task: Task, trainer: Trainer, directory: RunDirectory) -> dict[str, Any]:
     """Evaluate the test set with the best checkpoint."""
     images = data.load(config.data.source, config.data.root, "test", config.cache.dir)
     if images.classes != parts.train.classes:
@@ -263,11 +401,75 @@ def _test(config: Config, parts: Parts, trainer: Trainer, directory: RunDirector
     path = directory.path / "best.pt"
     best = checkpoint.load(path)
     checkpoint.load_weights(trainer.model, best["model"], path)
-    device = trainer.val.labels.device
-    batches = Batches(images.images, images.labels, trainer.val.batch_size, device, parts.mean, parts.std)
-    loss, accuracy = evaluate(trainer.step.model, batches, trainer.autocast).tolist()
+    loss, accuracy = evaluate(trainer.step.model, task.evaluation(images), trainer.autocast).tolist()
     log.info("test accuracy %.4f of %d images (weights of epoch %d)", accuracy, len(images), best["epoch"])
     return {"loss": loss, "accuracy": accuracy, "images": len(images), "epoch": best["epoch"]}
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model, whole; `logits` takes images uint8 (B, 3, 32, 32) to float32 (B, classes)."""
+
+    classes: tuple[str, ...]
+    logits: Callable[[Tensor], Tensor]
+
+    def predict(self, images: Tensor) -> list[str]:
+        """The most likely class of each image."""
+        return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]
+
+
+def load_classifier(path: Path | str) -> Classifier:
+    """The model in a run's best.pt, on the CPU. A frozen backbone's own weights are read from where they came from.
+
+    Raises CheckpointError, and TransferError where those weights are not there or are others.
+    """
+    best = checkpoint.load(Path(path))
+    try:
+        classes, mode = tuple(best["classes"]), best["transfer"]["mode"]
+        model, logits = CLASSIFIERS[mode](best, len(classes))
+    except KeyError as error:
+        raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
+    checkpoint.load_weights(model, best["model"], Path(path))
+    model.eval()
+    return Classifier(classes, torch.inference_mode()(logits))
+
+
+def _load_images_model(best: dict[str, Any], model: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    def logits(images: Tensor) -> Tensor:
+        batches = Batches(images, torch.zeros(len(images)), len(images), torch.device("cpu"), best["mean"], best["std"])
+        return model(next(iter(batches.epoch(1)))[0])
+
+    return model, logits
+
+
+def _saved_backbone(best: dict[str, Any], weights: str) -> Backbone:
+    saved = best["transfer"]
+    settings = {"weights": weights, "sha256": None, "head": saved["head"], "image_size": saved["image_size"]}
+    found = _load_backbone(json.dumps(saved["backbone"], sort_keys=True), json.dumps(settings), None)
+    return dataclasses.replace(found, preprocess=transfer.Preprocess(**saved["preprocess"]))
+
+
+def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    saved = best["transfer"]
+    backbone = _saved_backbone(best, saved["weights"])
+    if backbone.sha256 != saved["weights_sha256"]:
+        raise TransferError(f"{saved['weights']}: holds other weights than those that the head was trained on")
+    head = nn.Linear(backbone.width, classes)
+    return head, lambda images: head(backbone.features(images))
+
+
+def _load_finetuned(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    backbone = _saved_backbone(best, transfer.RANDOM)  # best.pt holds all of its weights
+    own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
+    return _load_images_model(best, Finetuned(own, classes, 0))
+
+
+CLASSIFIERS = {
+    "none": lambda best, classes: _load_images_model(best, _model(best["settings"], classes)),
+    "frozen": _load_frozen,
+    "finetune": _load_finetuned,
+}
+"""What each transfer.mode saved, from best.pt and the number of classes: the module to load, and its logits."""
 
 
 def _facts(config: Config, parts: Parts, trainer: Trainer) -> dict[str, Any]:
@@ -278,7 +480,10 @@ def _facts(config: Config, parts: Parts, trainer: Trainer) -> dict[str, Any]:
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "epochs": config.epochs,
         "seed": config.seed,
-        "model": {"parameters": sum(p.numel() for p in trainer.model.parameters()), "flops": _flops(trainer.model)},
+        "model": {
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
+            "flops": _flops(trainer.model, trainer.val.shape),
+        },
         "data": {
             "source": config.data.source,
             "classes": len(parts.train.classes),
@@ -299,11 +504,11 @@ def _facts(config: Config, parts: Parts, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _flops(model: nn.Module) -> int:
-    """Floating-point operations of one image's forward pass, 2 for a multiply-add (torch's FlopCounterMode)."""
+def _flops(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of the forward pass of a row of `shape`, 2 a multiply-add (torch's FlopCounterMode)."""
     shadow = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(torch.empty(1, 3, data.SIZE, data.SIZE, device="meta"))
+        shadow(torch.empty(1, *shape, device="meta"))
     return counter.get_total_flops()
 
 
@@ -321,7 +526,7 @@ def _announce(config: Config, facts: dict[str, Any], directory: RunDirectory) ->
     model, parts, device = facts["model"], facts["data"], facts["device"]
     log.info(
         "%s · %.2f M parameters · %.3f GFLOPs an image",
-        " ".join(f"{key}={value}" for key, value in dataclasses.asdict(config.model).items() if key != "_target_"),
+        _named(config),
         model["parameters"] / 1e6,
         model["flops"] / 1e9,
     )
@@ -335,6 +540,14 @@ def _announce(config: Config, facts: dict[str, Any], directory: RunDirectory) ->
     log.info(
         "%s, %s, %d threads · results in %s", device["type"], device["precision"], device["threads"], directory.path
     )
+
+
+def _named(config: Config) -> str:
+    """The model in a few words."""
+    t = config.transfer
+    if t.mode != "none":
+        return f"transfer={t.mode} of {t.backbone['_target_']} with weights {t.weights}"
+    return " ".join(f"{key}={value}" for key, value in dataclasses.asdict(config.model).items() if key != "_target_")
 
 
 def _line(metrics: EpochMetrics, total: int, best: bool) -> str:

@@ -1,15 +1,71 @@
-"""Batches of images, made where the data lie: index, crop, flip, normalise."""
+"""Batches, made where the data lie: of images (index, crop, flip, normalise), or of features."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cifar.data import Images
 
-class Batches:
+
+class Epochs:
+    """Batches of rows and their labels int64 (B,), epoch by epoch; with a `seed` shuffled.
+
+    The order is a function of (seed, epoch). `shape` is that of one row.
+    """
+
+    shape: tuple[int, ...]
+
+    def __init__(self, labels: Tensor, batch_size: int, device: torch.device, seed: int | None) -> None:
+        self.labels, self.batch_size, self.seed = labels.to(device), batch_size, seed
+
+    def __len__(self) -> int:
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-len(self.labels) // self.batch_size)
+
+    @property
+    def total(self) -> int:
+        """Rows in an epoch."""
+        return len(self.labels)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of epoch `number` (from 1)."""
+        drawn = [self._send(tensor) for tensor in self.draw(number)]
+        for start in range(0, self.total, self.batch_size):
+            order, *how = (tensor[start : start + self.batch_size] for tensor in drawn)
+            yield self._make(order, *how), self.labels[order]
+
+    def draw(self, number: int) -> list[Tensor]:
+        """The order of the rows in epoch `number`, and what is done to each, (N,); the same for every device."""
+        return self._draw(self._generator(number))
+
+    def _generator(self, number: int) -> torch.Generator | None:
+        """The epoch's own; None without a seed."""
+        if self.seed is None:
+            return None
+        # A generator takes 32 bits of its seed only: draw the epoch's own from the stream of the run's seed.
+        stream = torch.Generator().manual_seed(self.seed)
+        return torch.Generator().manual_seed(int(torch.randint(2**32, (number,), generator=stream)[-1]))
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        """To the device; from pinned memory, so that a GPU is not waited for."""
+        device = self.labels.device
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+    def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
+        raise NotImplementedError
+
+    def _make(self, order: Tensor, *how: Tensor) -> Tensor:
+        """The rows at `order`."""
+        raise NotImplementedError
+
+
+class Batches(Epochs):
     """Batches of images float32 (B, 3, H, W), channels_last, and labels int64 (B,).
 
     `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once. With a `seed`, an epoch is shuffled,
@@ -31,9 +87,10 @@ class Batches:
         flip: bool = False,
         seed: int | None = None,
     ) -> None:
-        self.batch_size, self.crop, self.flip, self.seed = batch_size, crop, flip, seed
-        self.labels = labels.to(device)
-        channels, height, width = images.shape[1:]
+        super().__init__(labels, batch_size, device, seed)
+        self.crop, self.flip = crop, flip
+        self.shape = tuple(images.shape[1:])
+        channels, height, width = self.shape
         padded = F.pad(images.to(device), [crop] * 4).contiguous(memory_format=torch.channels_last)
         self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2 crop + 1, 2 crop + 1, H, W), a view
         # Whole tiles instead of (1, C, 1, 1): the innermost dimension in memory is C, and broadcasting it is slow.
@@ -41,48 +98,53 @@ class Batches:
         self.mean = tile * torch.tensor(mean or [0.0] * channels, device=device).view(1, -1, 1, 1)
         self.std = tile * torch.tensor(std or [1.0] * channels, device=device).view(1, -1, 1, 1)
 
-    def __len__(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self.labels) // self.batch_size)
-
-    @property
-    def total(self) -> int:
-        """Images in an epoch."""
-        return len(self.labels)
-
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of epoch `number` (from 1)."""
-        order, rows, columns, flips = self._draw(number)
-        for start in range(0, self.total, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield self._images(order[part], rows[part], columns[part], flips[part]), self.labels[order[part]]
-
-    def _draw(self, number: int) -> list[Tensor]:
-        """Order, row and column offsets (N,) int64 and flips (N,) bool; drawn on the CPU, the same for every device."""
+    def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
+        """Order, row and column offsets int64 and flips bool."""
         n = self.total
-        if self.seed is None:
+        if generator is None:
             zeros = torch.full((n,), self.crop)
-            drawn = [torch.arange(n), zeros, zeros, zeros > self.crop]
-        else:
-            # A generator takes 32 bits of its seed only: draw the epoch's own from the stream of the run's seed.
-            stream = torch.Generator().manual_seed(self.seed)
-            own = int(torch.randint(2**32, (number,), generator=stream)[-1])
-            generator = torch.Generator().manual_seed(own)
-            offsets = torch.randint(2 * self.crop + 1, (2, n), generator=generator)
-            drawn = [
-                torch.randperm(n, generator=generator),
-                *offsets,
-                torch.rand(n, generator=generator) < self.flip / 2,
-            ]
-        return [self._send(tensor) for tensor in drawn]
+            return [torch.arange(n), zeros, zeros, zeros > self.crop]
+        offsets = torch.randint(2 * self.crop + 1, (2, n), generator=generator)
+        order = torch.randperm(n, generator=generator)
+        return [order, *offsets, torch.rand(n, generator=generator) < self.flip / 2]
 
-    def _send(self, tensor: Tensor) -> Tensor:
-        """To the device; from pinned memory, so that a GPU is not waited for."""
-        device = self.labels.device
-        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    def _make(self, order: Tensor, *how: Tensor) -> Tensor:
+        return self.pixels(order, *how).to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
 
-    def _images(self, order: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
+    def pixels(self, order: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
+        """uint8 (B, C, H, W), cropped and flipped."""
         window = self.windows[order, :, rows, columns]
         if self.flip:
             window = torch.where(flips.view(-1, 1, 1, 1), window.flip(3), window)
-        return window.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+        return window
+
+
+class FeatureBatches(Epochs):
+    """Batches of features float32 (B, F) of `features` (K, N, F); the view of each row is drawn anew in every epoch."""
+
+    def __init__(
+        self, features: Tensor, labels: Tensor, batch_size: int, device: torch.device, seed: int | None = None
+    ) -> None:
+        super().__init__(labels, batch_size, device, seed)
+        self.features = features.to(device)
+        self.shape = tuple(features.shape[2:])
+
+    def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
+        if generator is None:
+            return [torch.arange(self.total), torch.zeros(self.total, dtype=torch.int64)]
+        views = torch.randint(len(self.features), (self.total,), generator=generator)
+        return [torch.randperm(self.total, generator=generator), views]
+
+    def _make(self, order: Tensor, *how: Tensor) -> Tensor:
+        (views,) = how
+        return self.features[views, order]
+
+
+def augmented(images: Images, crop: int, flip: bool, view: int) -> Images:
+    """A random crop and flip of every image, in the order of `images`: the same for the same `view`."""
+    batches = Batches(images.images, images.labels, len(images), torch.device("cpu"), crop=crop, flip=flip, seed=view)
+    order, *how = batches.draw(1)
+    pixels = torch.empty_like(images.images)
+    pixels[order] = batches.pixels(order, *how)
+    name = f"{images.fingerprint} crop {crop} flip {flip} view {view}"
+    return replace(images, images=pixels, fingerprint=hashlib.sha256(name.encode()).hexdigest())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cifar import checkpoint
-from cifar.loader import Batches
+from cifar.loader import Epochs
 from cifar.optim import Schedule
 from cifar.results import Diverged, EpochMetrics
 from cifar.step import Autocast, EagerStep
@@ -25,7 +25,7 @@ def _nothing() -> None:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Batches, autocast: Autocast) -> Tensor:
+def evaluate(model: nn.Module, batches: Epochs, autocast: Autocast) -> Tensor:
     """Mean cross-entropy and accuracy (2,) of `model` in eval mode, on the device."""
     model.eval()
     totals = torch.zeros(2, device=batches.labels.device)
@@ -45,8 +45,8 @@ class Trainer:
     """
 
     model: nn.Module
-    train: Batches
-    val: Batches
+    train: Epochs
+    val: Epochs
     optimizer: Optimizer
     schedule: Schedule
     step: EagerStep

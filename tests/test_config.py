@@ -70,6 +70,7 @@ def test_every_option_composes_and_passes_the_check(group: str, option: str, com
         "image_folder": ["data.root=DIR"],
         "timm": ["model.model_name=resnet10t"],
         "torchvision": ["model.name=resnet18"],
+        "pretrained": ["transfer=frozen"],
     }
     check(compose(f"{group}={option}", *needs.get(option, [])))
 
@@ -278,7 +279,7 @@ def test_every_yaml_opens_with_what_it_is_and_a_command_that_composes(path: Path
     group, option = path.parent.relative_to(CONF), path.stem
     if path.parent != CONF:
         choices = cfg.hydra.runtime.choices
-        followed = str(group) == "search" and choices["optimizer"] == option  # a space follows its optimizer
+        followed = str(group) == "search" and option in (choices["optimizer"], choices["transfer"])  # by themselves
         assert followed or choices[str(group)] == option, "the command does not use this file"
 
 
@@ -334,4 +335,4 @@ def test_resuming_a_directory_that_holds_no_run_is_told(tmp_path: Path) -> None:
 
 
 def test_the_groups_have_a_schema() -> None:
-    assert set(GROUPS) == {"data", "model", "optimizer", "scheduler"}
+    assert set(GROUPS) == {"data", "model", "optimizer", "scheduler", "transfer"}

@@ -11,6 +11,7 @@ import pytest
 
 KNOWS: dict[str, set[str]] = {
     "files": set(),
+    "cache": set(),
     "config": set(),
     "resnet": set(),
     "optim": set(),
@@ -29,7 +30,7 @@ KNOWS: dict[str, set[str]] = {
     },
 }
 """What each part may import of this project."""
-NO_TORCH = ("files", "config", "results", "sweep", "analysis")
+NO_TORCH = ("cache", "files", "config", "results", "sweep", "analysis")
 HEAVY = {"torch", "torchvision", "timm", "safetensors"}
 
 

@@ -39,7 +39,7 @@ def by_pil(image: Tensor, row: int, column: int, flip: bool, crop: int) -> Tenso
 def test_batches_are_bit_equal_to_pil_for_equal_offsets(crop: int, flip: bool, images: tuple[Tensor, Tensor]) -> None:
     batches = Batches(*images, 16, CPU, MEAN, STD, crop=crop, flip=flip, seed=3)
     made, labels = epoch(batches, 2)
-    order, rows, columns, flips = batches._draw(2)
+    order, rows, columns, flips = batches.draw(2)
     assert torch.equal(labels, order)
     for i, number in enumerate(order.tolist()):
         expected = by_pil(images[0][number], int(rows[i]), int(columns[i]), bool(flips[i]) and flip, crop)
@@ -48,7 +48,7 @@ def test_batches_are_bit_equal_to_pil_for_equal_offsets(crop: int, flip: bool, i
 
 def test_offsets_cover_the_whole_padding_and_half_is_flipped(images: tuple[Tensor, Tensor]) -> None:
     batches = Batches(*images, 16, CPU, crop=4, flip=True, seed=0)
-    drawn = [batches._draw(number) for number in range(1, 21)]
+    drawn = [batches.draw(number) for number in range(1, 21)]
     for axis in (1, 2):
         assert set(torch.cat([d[axis] for d in drawn]).tolist()) == set(range(9))
     assert 0.4 < torch.cat([d[3] for d in drawn]).float().mean() < 0.6
@@ -90,7 +90,7 @@ def test_seeds_and_epochs_differ(images: tuple[Tensor, Tensor]) -> None:
     for seed in (0, 1, 2, 2**31, 2**32 - 1):
         batches = Batches(*images, 16, CPU, crop=4, flip=True, seed=seed)
         for number in range(1, 6):
-            order, rows, columns, flips = batches._draw(number)
+            order, rows, columns, flips = batches.draw(number)
             seen |= {tuple(part.tolist()) for part in (order, rows, columns, flips)}
     assert len(seen) == 5 * 5 * 4
 
@@ -98,7 +98,7 @@ def test_seeds_and_epochs_differ(images: tuple[Tensor, Tensor]) -> None:
 def test_the_epoch_of_one_seed_is_not_that_of_another(images: tuple[Tensor, Tensor]) -> None:
     """seed + epoch would make epoch 2 of seed 0 epoch 1 of seed 1."""
     a, b = (Batches(*images, 16, CPU, seed=seed) for seed in (0, 1))
-    orders = {tuple(x._draw(number)[0].tolist()) for x in (a, b) for number in range(1, 10)}
+    orders = {tuple(x.draw(number)[0].tolist()) for x in (a, b) for number in range(1, 10)}
     assert len(orders) == 18
 
 
