@@ -38,17 +38,17 @@ def serving() -> Iterator[Server]:
         port = free.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     programs, cluster = FOUND[-1].parent, folder / "data"
-    other_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # the server refuses to run as root
-    if other_user:
-        shutil.chown(folder, "postgres")
+    owner = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    if owner:
+        shutil.chown(folder, owner)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
 
     def call(program: str, *arguments: str) -> None:
-        subprocess.run([*other_user, programs / program, "-D", cluster, *arguments], check=True, capture_output=True)
+        command = [programs / program, "-D", cluster, *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=owner, group=owner, cwd=folder)
 
     try:
         call("initdb", "-A", "trust", "-U", "postgres")
-        # The server inherits what it is given as output, and holds it open.
         call("pg_ctl", "-l", str(folder / "log"), "-w", "-o", options, "start")
         yield Server(port)
         call("pg_ctl", "-m", "immediate", "stop")
