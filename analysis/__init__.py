@@ -1,0 +1,7 @@
+"""What runs and sweeps wrote, and what can be believed of it. Imports no torch, and nothing that trains.
+
+frames.py      studies, trials, runs and epochs as tidy frames
+surrogate.py   the score as a function of the hyperparameters, with its noise and its uncertainty
+statistics.py  what follows from the frames: each a short function, with its source
+summary.py     the answer in the terminal: python -m analysis.summary sweeps/NAME
+"""
