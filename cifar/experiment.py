@@ -47,7 +47,7 @@ from cifar.results import (
     summary,
 )
 from cifar.step import EagerStep, autocast
-from cifar.trainer import Trainer, evaluate
+from cifar.trainer import Evaluation, Trainer, evaluate
 from cifar.transfer import Backbone, FeatureCache, Finetuned, TransferError
 
 log = logging.getLogger(__name__)
@@ -359,9 +359,9 @@ def _resume(config: Config, trainer: Trainer, directory: RunDirectory) -> list[E
         trainer.load_state_dict(state)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not of a run with these settings ({error!r})") from error
-    best = source / "best.pt"
-    if best.exists() and source.resolve() != directory.path.resolve():
-        shutil.copyfile(best, directory.path / best.name)
+    for name in ("best.pt", "confusion.csv"):
+        if (source / name).exists() and source.resolve() != directory.path.resolve():
+            shutil.copyfile(source / name, directory.path / name)
     log.info("going on after epoch %d of %s", trainer.done, source)
     return history
 
@@ -388,6 +388,8 @@ def _save(
             "val_accuracy": latest.val_accuracy,
         }
         checkpoint.save(directory.path / "best.pt", best)
+        assert trainer.validated is not None
+        directory.write_confusion(parts.train.classes, trainer.validated.confusion.tolist())
     state = trainer.state_dict() | {"history": [dataclasses.asdict(metrics) for metrics in history]}
     checkpoint.save(directory.path / "checkpoint.pt", state)
     directory.append(latest)
@@ -401,9 +403,9 @@ def _test(config: Config, parts: Parts, task: Task, trainer: Trainer, directory:
     path = directory.path / "best.pt"
     best = checkpoint.load(path)
     checkpoint.load_weights(trainer.model, best["model"], path)
-    loss, accuracy = evaluate(trainer.step.model, task.evaluation(images), trainer.autocast).tolist()
-    log.info("test accuracy %.4f of %d images (weights of epoch %d)", accuracy, len(images), best["epoch"])
-    return {"loss": loss, "accuracy": accuracy, "images": len(images), "epoch": best["epoch"]}
+    found = Evaluation.of(evaluate(trainer.step.model, task.evaluation(images), trainer.autocast))
+    log.info("test accuracy %.4f of %d images (weights of epoch %d)", found.accuracy, len(images), best["epoch"])
+    return {"loss": found.loss, "accuracy": found.accuracy, "images": len(images), "epoch": best["epoch"]}
 
 
 @dataclass(frozen=True)

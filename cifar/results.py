@@ -3,6 +3,7 @@
 .hydra/          config and overrides (written by Hydra)
 metrics.csv      a row an epoch, columns as the fields of EpochMetrics
 result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
+confusion.csv    of the best epoch: validation images by true class (rows) and predicted class
 checkpoint.pt    after the last epoch, to resume
 best.pt          weights of the epoch with the best validation accuracy
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -96,11 +97,7 @@ class RunDirectory:
             raise ResultsError(
                 f"{self.path} already holds a run; go on with it (resume={self.path}) or choose another hydra.run.dir"
             )
-        text = io.StringIO(newline="")
-        rows = csv.writer(text)
-        rows.writerow(f.name for f in fields(EpochMetrics))
-        rows.writerows(astuple(metrics) for metrics in history)
-        write_atomically(self.metrics, lambda file: file.write(text.getvalue().encode()))
+        _write_table(self.metrics, [f.name for f in fields(EpochMetrics)], map(astuple, history))
 
     def append(self, metrics: EpochMetrics) -> None:
         """Add a row to metrics.csv; it is with the operating system when this returns."""
@@ -110,10 +107,23 @@ class RunDirectory:
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 
+    def write_confusion(self, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+        """Replace confusion.csv: a row for each true class, with its name first."""
+        rows = ([name, *row] for name, row in zip(classes, counts, strict=True))
+        _write_table(self.path / "confusion.csv", ["true \\ predicted", *classes], rows)
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json."""
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(self.result, lambda file: file.write(text.encode()))
+
+
+def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(head)
+    table.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:

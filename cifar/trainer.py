@@ -24,17 +24,39 @@ def _nothing() -> None:
     pass
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """loss: mean cross-entropy, nats · confusion int64 (K, K): images by true class (rows) and predicted class."""
+
+    loss: float
+    confusion: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Evaluation:
+        """From what evaluate() computed; waits for the device."""
+        loss, *counts = values.tolist()
+        side = math.isqrt(len(counts))
+        return cls(loss, torch.tensor(counts, dtype=torch.int64).reshape(side, side))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of 1."""
+        return int(self.confusion.trace()) / int(self.confusion.sum())
+
+
 @torch.inference_mode()
 def evaluate(model: nn.Module, batches: Epochs, autocast: Autocast) -> Tensor:
-    """Mean cross-entropy and accuracy (2,) of `model` in eval mode, on the device."""
+    """The fields of an Evaluation of `model` in eval mode, in a row, float64 (1 + K * K,), on the device."""
     model.eval()
-    totals = torch.zeros(2, device=batches.labels.device)
+    loss, confusion = torch.zeros((), device=batches.labels.device), torch.zeros(0)
     for images, labels in batches.epoch(1):
         with autocast():
             logits = model(images).float()
-        totals[0] += F.cross_entropy(logits, labels, reduction="sum")
-        totals[1] += (logits.argmax(1) == labels).sum()
-    return totals / batches.total
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        if not len(confusion):
+            confusion = torch.zeros(logits.shape[1] ** 2, dtype=torch.int64, device=loss.device)
+        confusion.index_add_(0, labels * logits.shape[1] + logits.argmax(1), torch.ones_like(labels))
+    return torch.cat([(loss / batches.total).double()[None], confusion.double()])
 
 
 @dataclass
@@ -55,6 +77,8 @@ class Trainer:
     after_step: Callable[[], None] = _nothing
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
     done: int = 0
+    validated: Evaluation | None = None
+    """Of the last epoch."""
 
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train an epoch, yield its metrics, and so on to `total`. Raises Diverged where a loss is not finite."""
@@ -67,20 +91,21 @@ class Trainer:
     def _epoch(self, number: int) -> EpochMetrics:
         start = time.perf_counter()
         totals, lr = self._train(number)
-        val = evaluate(self.step.model, self.val, self.autocast)
-        train_loss, right, val_loss, val_accuracy = torch.cat([totals, val]).tolist()  # the one synchronisation
-        if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+        found = torch.cat([totals.double(), evaluate(self.step.model, self.val, self.autocast)]).cpu()  # waits, once
+        (train_loss, right), val = found[:2].tolist(), Evaluation.of(found[2:])
+        if not (math.isfinite(train_loss) and math.isfinite(val.loss)):
             raise Diverged(
-                f"the loss is not finite in epoch {number} (training {train_loss}, validation {val_loss}) at lr {lr:g}:"
+                f"the loss is not finite in epoch {number} (training {train_loss}, validation {val.loss}) at lr {lr:g}:"
                 " most likely the learning rate is too high; try a third of it, or precision=fp32"
             )
+        self.validated = val
         n, seconds = self.train.total, time.perf_counter() - start
         return EpochMetrics(
             epoch=number,
             train_loss=train_loss / n,
             train_accuracy=right / n,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_loss=val.loss,
+            val_accuracy=val.accuracy,
             lr=lr,
             seconds=seconds,
             images_per_second=n / seconds,

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -29,6 +31,7 @@ from cifar.results import (
     read_metrics,
     read_result,
 )
+from cifar.trainer import Evaluation, evaluate
 
 Settings = Callable[..., Config]
 
@@ -52,7 +55,8 @@ def throw(error: BaseException) -> Raising:
 
 def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_path: Path) -> None:
     returned = run(settings("test=true"), str(tmp_path), SILENT)
-    assert {"metrics.csv", "result.json", "checkpoint.pt", "best.pt"} == {path.name for path in tmp_path.iterdir()}
+    files = {"metrics.csv", "result.json", "confusion.csv", "checkpoint.pt", "best.pt"}
+    assert files == {path.name for path in tmp_path.iterdir()}
     history, result = read_metrics(tmp_path / "metrics.csv"), read_result(tmp_path)
     assert [metrics.epoch for metrics in history] == [1, 2]
     assert result["status"] == "finished" and result["message"] is None
@@ -104,8 +108,11 @@ def test_best_is_the_best_epochs_weights_and_test_uses_them(settings: Settings, 
     config = settings()
     trainer = build_trainer(config, load_parts(config), torch.device("cpu"))
     checkpoint.load_weights(trainer.model, best["model"], tmp_path)
-    accuracy = float(experiment.evaluate(trainer.model, trainer.val, trainer.autocast)[1])
+    accuracy = Evaluation.of(evaluate(trainer.model, trainer.val, trainer.autocast)).accuracy
     assert accuracy == best["val_accuracy"] == read_result(tmp_path)["best"]["val_accuracy"]
+    confusion = pd.read_csv(tmp_path / "confusion.csv", index_col=0, dtype={0: str})
+    assert confusion.index.tolist() == confusion.columns.tolist() == best["classes"]
+    assert np.trace(confusion) / confusion.to_numpy().sum() == accuracy
 
 
 def test_without_test_the_test_part_is_not_loaded(

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from cifar import checkpoint, optim
 from cifar.results import Diverged, EpochMetrics
-from cifar.trainer import Trainer, evaluate
+from cifar.trainer import Evaluation, Trainer, evaluate
 
 MakeTrainer = Callable[..., Trainer]
 SCHEDULES = [
@@ -197,7 +198,10 @@ def test_evaluation_is_in_eval_mode_and_leaves_everything_alone(make_trainer: Ma
     images, labels = (torch.cat(part) for part in zip(*trainer.val.epoch(1), strict=True))
     with torch.no_grad():
         logits = trainer.model(images)
-    assert float(one[0]) == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+    found = Evaluation.of(one)
+    assert found.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+    assert found.accuracy == float((logits.argmax(1) == labels).double().mean())
+    assert found.confusion.tolist() == confusion_matrix(labels, logits.argmax(1), labels=range(3)).tolist()
 
 
 def test_training_follows_evaluation_in_training_mode(make_trainer: MakeTrainer) -> None:
