@@ -1,0 +1,455 @@
+"""What follows from the frames: each function takes and returns frames, and names its source.
+
+Scores are shares of 1, larger is better. Intervals (columns low and high) are of 95%. What a search alone can say
+comes from its surrogate: `model` makes it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.polynomial.legendre import legvander
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+from scipy import stats
+from scipy.special import gammaln
+
+from analysis.surrogate import Noise, Surrogate, columns, observations, scaled, unit, unscaled
+
+Array = NDArray[np.float64]
+LEVEL = 0.95
+FEWEST = 5
+"""Complete trials below which a search says nothing about its hyperparameters."""
+EDGE = 0.1
+"""The share of a range, at either end, that counts as its edge."""
+DEGREE = 4
+"""Of the polynomial in one hyperparameter that its share of the variance is told by."""
+NORMS = 1 / (2 * np.arange(1, DEGREE + 1) + 1)
+"""Variances of the Legendre polynomials over their range."""
+SURE = 0.9
+"""A side of a range is called an edge where it is better than the inside with at least this probability."""
+
+
+class StatisticsError(Exception):
+    """Frames from which a statistic cannot be computed."""
+
+
+def model(trials: pd.DataFrame, space: pd.DataFrame, curves: pd.DataFrame, noise: Noise | None = None) -> Surrogate:
+    """The surrogate of the trials of one branch; `curves` has their number, step and score, `noise` is a prior.
+
+    Without a prior the noise is taken to be about a fifth of the distance from the median to the best.
+    Raises StatisticsError where too few trials are complete.
+    """
+    steps = {number: dict(zip(rows.step, rows.score, strict=True)) for number, rows in curves.groupby("number")}
+    seen = observations(trials, {number: steps.get(number, {}) for number in trials.number})
+    complete = seen.score[seen.extra == 0]
+    if len(complete) < FEWEST:
+        raise StatisticsError(
+            f"{len(complete)} complete trials: at least {FEWEST} are needed to tell signal from noise"
+        )
+    if space.empty:
+        raise StatisticsError("nothing was searched")
+    if complete.max() == complete.min():
+        raise StatisticsError(f"all {len(complete)} complete trials have the same score")
+    guess = max(float(complete.max() - complete.median()) / 5, 1e-6)
+    places = unit(trials.loc[seen.index], space)
+    return Surrogate(places, seen.score.to_numpy(), seen.extra.to_numpy(), noise or Noise(guess, 1.0))
+
+
+def binomial_noise(accuracy: float, images: int) -> Noise:
+    """What to expect of the noise of an accuracy measured on so many images, before any is measured.
+
+    Runs that differ in their seed alone differ about as if each had drawn its images anew (Jordan 2023, Calibrated
+    chaos: variance between runs of neural network training is harmless and inevitable).
+    """
+    return Noise(max(float(np.sqrt(accuracy * (1 - accuracy) / images)), 1e-6))
+
+
+def interval(draws: Array, level: float = LEVEL) -> tuple[Array, Array]:
+    """The equal-tailed interval of draws along the last axis."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+    return low, high
+
+
+def top_trials(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) -> pd.DataFrame:
+    """The complete trials, best score first: number, score, estimate (of the true score), low, high, tied, best.
+
+    tied: not worse than the winner, the first row, by the interval of the difference. best: the probability of being
+    the truly best of them (Bayesian ranking and selection; Frazier 2018, A tutorial on Bayesian optimization).
+    """
+    complete = trials[trials.score.notna()].sort_values(["score", "number"], ascending=[False, True])
+    draws = surrogate.draw(unit(complete, space).to_numpy(float))
+    low, high = interval(draws)
+    _, better = interval(draws - draws[0])
+    best = np.bincount(draws.argmax(0), minlength=len(draws)) / draws.shape[1]
+    found = complete[["number", "score"]].assign(estimate=draws.mean(1), low=low, high=high)
+    return found.assign(tied=better >= 0, best=best).reset_index(drop=True)
+
+
+def winners_curse(top: pd.DataFrame) -> pd.DataFrame:
+    """How much too high the best reported score is, before confirmation: reported, estimate, curse, low, high.
+
+    The posterior given all trials needs no further correction for having picked the best (Dawid 1994, Selection
+    paradoxes of Bayesian inference; Efron 2011, Tweedie's formula and selection bias).
+    """
+    winner = top.iloc[0]
+    curse = winner.score - winner[["estimate", "high", "low"]].astype(float)
+    row = {"number": int(winner.number), "reported": winner.score, "estimate": winner.estimate}
+    return pd.DataFrame([row | dict(zip(("curse", "low", "high"), curse, strict=True))])
+
+
+def measured_curse(fresh: pd.DataFrame) -> pd.DataFrame:
+    """The same after confirmation, a row for each trial of `fresh` (number, reported, score: a row a fresh seed).
+
+    low and high: Student's interval over the seeds; NaN of a single one.
+    """
+    rows = []
+    for number, runs in fresh.groupby("number", sort=False):
+        reported, (mean, low, high) = runs.reported.iloc[0], mean_interval(runs.score)
+        row = {"number": number, "reported": reported, "estimate": mean, "curse": reported - mean}
+        rows.append(row | {"low": reported - high, "high": reported - low, "seeds": len(runs)})
+    return pd.DataFrame(rows, columns=["number", "reported", "estimate", "curse", "low", "high", "seeds"])
+
+
+def mean_interval(values: Any) -> tuple[float, float, float]:
+    """Mean, and Student's t interval of it (Student 1908); NaN where there are fewer than two values."""
+    values = np.asarray(values, float)
+    mean, error = float(values.mean()), stats.sem(values) if len(values) > 1 else np.nan
+    if not error > 0:
+        return (mean, mean, mean) if error == 0 else (mean, np.nan, np.nan)
+    low, high = stats.t.interval(LEVEL, len(values) - 1, mean, error)
+    return mean, float(low), float(high)
+
+
+def wilson(share: float, images: int) -> tuple[float, float]:
+    """The interval of an accuracy on so many images (Wilson 1927), as if they were drawn from all there could be."""
+    found = stats.binomtest(round(share * images), images).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def accuracy_on_test(tests: pd.DataFrame) -> pd.DataFrame:
+    """look, number, accuracy (mean over seeds), low, high, wilson_low, wilson_high, seeds, images: of one look.
+
+    low and high: Student's interval over the seeds; wilson_low and wilson_high: Wilson's over the images.
+    """
+    images = int(tests.images.min())
+    mean, low, high = mean_interval(tests.accuracy)
+    of_images = dict(zip(("wilson_low", "wilson_high"), wilson(mean, images), strict=True))
+    row = {"look": tests["look"].max(), "number": tests.number.iloc[0], "accuracy": mean, "low": low, "high": high}
+    return pd.DataFrame([row | of_images | {"seeds": len(tests), "images": images}])
+
+
+def noise_floor(runs: pd.DataFrame) -> pd.DataFrame:
+    """The s.d. between runs that differ by seed alone: sd, low, high, df; `runs` has group and score.
+
+    Pooled over the groups, with the chi-squared interval of a variance; no row where no group has two runs.
+    """
+    groups = [rows.score.to_numpy(float) for _, rows in runs.groupby("group") if len(rows) > 1]
+    df = sum(len(values) - 1 for values in groups)
+    if not df:
+        return pd.DataFrame(columns=["sd", "low", "high", "df"])
+    squares = sum(float(np.square(values - values.mean()).sum()) for values in groups)
+    high, low = np.sqrt(squares / stats.chi2.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], df))
+    return pd.DataFrame([{"sd": np.sqrt(squares / df), "low": low, "high": high, "df": df}])
+
+
+def measured_noise(floor: pd.DataFrame) -> Noise | None:
+    """A noise floor as a prior of the surrogate; None where nothing was measured."""
+    usable = floor[floor.sd > 0] if len(floor) else floor
+    return Noise(float(usable.sd.iloc[0]), float(1 / np.sqrt(2 * usable.df.iloc[0]))) if len(usable) else None
+
+
+def _numbers(space: pd.DataFrame) -> pd.DataFrame:
+    """The hyperparameters that have a range."""
+    return space[(space.kind == "number") & (space.high > space.low)]
+
+
+def boundaries(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) -> pd.DataFrame:
+    """hyperparameter, side, verdict, probability, low, high: whether the best lies at or beyond an end of its range.
+
+    The score along one hyperparameter, with the others as in the three trials estimated best, has its maximum in the
+    outermost tenth: `probability`. edge: more likely than not, and the end beats the place a quarter of the range
+    inside with a probability of at least SURE. inside: a probability below a half and the rest beats the end as
+    surely; else open. low and high: the range to try next, where it is to be widened.
+    (Bergstra and Bengio 2012 look at the same by eye; Jones et al. 1998 for the surrogate.)
+    """
+    others = _best_places(trials, space, surrogate)
+    grid, rows = np.linspace(0, 1, 21), []
+    for row in _numbers(space).itertuples():
+        draws = surrogate.draw(_along(others, surrogate.columns.index(row.hyperparameter), grid))
+        for side, along in (("low", draws), ("high", draws[::-1])):
+            at = float((along.argmax(0) <= round(EDGE * 20)).mean())
+            rises = float((along[0] > along[5]).mean())
+            inside = float((along.max(0) > along[0]).mean())
+            edge = at > 0.5 and rises >= SURE
+            verdict = "edge" if edge else "inside" if at <= 0.5 and inside >= SURE else "open"
+            low, high = _widened(row, side) if edge else (row.low, row.high)
+            found = {"hyperparameter": row.hyperparameter, "side": side, "verdict": verdict, "probability": at}
+            rows.append(found | {"low": low, "high": high})
+    return pd.DataFrame(rows, columns=["hyperparameter", "side", "verdict", "probability", "low", "high"])
+
+
+def _best_places(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate, count: int = 3) -> Array:
+    best = top_trials(trials, space, surrogate).nlargest(count, "estimate").number
+    return unit(trials[trials.number.isin(best)], space).to_numpy(float)
+
+
+def _along(others: Array, column: int, grid: Array) -> Array:
+    """(len(grid), len(others), d): the others' places with one column set to each value of the grid."""
+    places = np.repeat(others[None], len(grid), axis=0)
+    places[:, :, column] = grid[:, None]
+    return places
+
+
+def _widened(row: Any, side: str) -> tuple[float, float]:
+    """The range with half of it added on one side; what lies in [0, 1) stays there, what is not negative too."""
+    place = -0.5 if side == "low" else 1.5
+    end = float(unscaled(place, row))
+    if side == "high" and not row.log and row.low >= 0 and 0.5 < row.high < 1:
+        end = 1 - (1 - row.high) / 2
+    if side == "low" and row.low >= 0:
+        end = max(end, 0.0)
+    end = (np.floor(end) if side == "low" else np.ceil(end)) if row.whole else float(f"{end:.2g}")
+    return (end, row.high) if side == "low" else (row.low, end)
+
+
+def importance(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) -> pd.DataFrame:
+    """hyperparameter, importance, low, high, effect, effect_low, effect_high, fanova, ped_anova, verdict; sorted.
+
+    importance: the share of the score's variance over the whole space that the hyperparameter makes by itself
+    (functional ANOVA, Hutter et al. 2014; Sobol' index, here by polynomials as Sudret 2008), in draws of the surrogate:
+    a search crowds its trials where it was lucky, so shares of the trials themselves mislead. effect: how far the score
+    moves between its best and its worst value, the others averaged. verdict: "matters", or "not distinguishable from
+    noise" where the interval of that difference holds 0 (Bonferroni for a slope and a bend). fanova and ped_anova: what
+    Optuna's evaluators say of the trials themselves; of their best quarter in the second (Watanabe et al. 2023).
+    """
+    shares = _shares(space, surrogate)
+    fanova = _evaluated(FanovaImportanceEvaluator(seed=0), trials, space)
+    ped = _evaluated(PedAnovaImportanceEvaluator(target_quantile=0.25), trials, space)
+    rows = []
+    for name, own in _columns(space, surrogate).items():
+        low, high = interval(shares[name])
+        effect, effect_low, effect_high, clear = _effect(surrogate, own)
+        row = {"hyperparameter": name, "importance": shares[name].mean(), "low": low if clear else 0.0, "high": high}
+        row |= {"effect": effect, "effect_low": effect_low, "effect_high": effect_high}
+        row |= {"fanova": fanova[name], "ped_anova": ped[name]}
+        rows.append(row | {"verdict": "matters" if clear else "not distinguishable from noise"})
+    return pd.DataFrame(rows).sort_values("importance", ascending=False, ignore_index=True)
+
+
+def _columns(space: pd.DataFrame, surrogate: Surrogate) -> dict[str, list[int]]:
+    """The surrogate's columns of each hyperparameter that can vary."""
+    return {
+        str(row.hyperparameter): [surrogate.columns.index(name) for name in columns(row)]
+        for row in space.itertuples()
+        if (len(row.choices) > 1 if row.kind == "choice" else row.high > row.low)
+    }
+
+
+def _scattered(surrogate: Surrogate, space: pd.DataFrame, count: int) -> Array:
+    """Places spread evenly over the space (Sobol'); a choice of names is one of them."""
+    places = stats.qmc.Sobol(len(surrogate.columns), seed=0).random(count)
+    for own in _columns(space, surrogate).values():
+        if len(own) > 1:
+            places[:, own] = np.eye(len(own))[places[:, own].argmax(1)]
+    return places
+
+
+def _shares(space: pd.DataFrame, surrogate: Surrogate) -> dict[str, Array]:
+    """By hyperparameter, the share of the variance that a polynomial of it alone explains, in each draw."""
+    places = _scattered(surrogate, space, 128)
+    draws = surrogate.draw(places)
+    columns = _columns(space, surrogate)
+    bases = [
+        places[:, c] if len(c) > 1 else legvander(2 * places[:, c[0]] - 1, DEGREE)[:, 1:] for c in columns.values()
+    ]
+    whole = np.hstack([np.ones((len(places), 1)), *bases])
+    fitted = np.linalg.lstsq(whole, draws, rcond=None)[0]
+    parts = np.split(fitted[1:], np.cumsum([basis.shape[1] for basis in bases])[:-1])
+    discrete = [len(c) > 1 for c in columns.values()]
+    own = np.array([part.var(0) if d else NORMS @ part**2 for part, d in zip(parts, discrete, strict=True)])
+    return dict(zip(columns, own / (own.sum(0) + (draws - whole @ fitted).var(0)), strict=True))
+
+
+def _evaluated(evaluator: Any, trials: pd.DataFrame, space: pd.DataFrame) -> dict[str, float]:
+    """By hyperparameter, what Optuna's evaluator says of the complete trials.
+
+    They go into a study of their own with inputs in [0, 1], for it takes no logarithm of a range.
+    """
+    complete = trials[trials.score.notna()]
+    places = unit(complete, space)
+    inputs: dict[str, Array] = {}
+    for row in space.itertuples():
+        own = places[columns(row)].to_numpy(float)
+        inputs[str(row.hyperparameter)] = own @ np.linspace(0, 1, own.shape[1]) if own.shape[1] > 1 else own[:, 0]
+    scores = stats.zscore(complete.score.to_numpy(float))
+    told = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # of the study made here, nobody wants to hear
+    study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
+    optuna.logging.set_verbosity(told)
+    distributions: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in inputs}
+    for number, score in enumerate(scores):
+        params = {name: float(np.clip(values[number], 0, 1)) for name, values in inputs.items()}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=float(score)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: found.get(name, 0.0) for name in inputs}
+
+
+def _effect(surrogate: Surrogate, columns: list[int]) -> tuple[float, float, float, bool]:
+    """The largest difference of the score along one hyperparameter, the others averaged; whether it is not 0."""
+    others = stats.qmc.Sobol(len(surrogate.columns), seed=1).random(32)
+    if len(columns) == 1:
+        places = _along(others, columns[0], np.linspace(0, 1, 7))
+    else:
+        places = np.repeat(others[None], len(columns), axis=0)
+        places[:, :, columns] = np.eye(len(columns))[:, None]
+    draws = surrogate.draw(places)
+    best, worst = draws.mean(1).argmax(), draws.mean(1).argmin()
+    difference = draws[best] - draws[worst]
+    low, high = interval(difference)
+    certain, _ = interval(difference, 1 - (1 - LEVEL) / 2)
+    return float(difference.mean()), float(low), float(high), bool(certain > 0)
+
+
+def tunability(space: pd.DataFrame, surrogate: Surrogate, default: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """hyperparameter, gain, low, high: what tuning it alone gains over the default (Probst et al. 2019).
+
+    `default` holds values by hyperparameter; those that it lacks stand in the middle of their range, as the search
+    was laid out.
+    """
+    default, centre = default or {}, np.full(len(surrogate.columns), 0.5)
+    numbers = _numbers(space)
+    for row in numbers.itertuples():
+        if row.hyperparameter in default:
+            centre[surrogate.columns.index(row.hyperparameter)] = scaled(default[row.hyperparameter], row)
+    rows = []
+    for row in numbers.itertuples():
+        column = surrogate.columns.index(row.hyperparameter)
+        grid = np.r_[centre[column], np.linspace(0, 1, 21)]
+        draws = surrogate.draw(_along(centre[None], column, grid))
+        gain = draws[draws.mean(1).argmax()] - draws[0]
+        low, high = interval(gain)
+        rows.append({"hyperparameter": row.hyperparameter, "gain": gain.mean(), "low": low, "high": high})
+    found = pd.DataFrame(rows, columns=["hyperparameter", "gain", "low", "high"])
+    return found.sort_values("gain", ascending=False, ignore_index=True)
+
+
+def best_of_n(scores: Any) -> pd.DataFrame:
+    """n, expected (best of n trials drawn with replacement), unbiased (without), sd: of n = 1 to all.
+
+    Dodge et al. 2019, Show your work; the unbiased form of Tang et al. 2020, Showing your work doesn't always work.
+    """
+    values = np.sort(np.asarray(scores, float))
+    total, rank = len(values), np.arange(1, len(values) + 1)
+    rows = []
+    for n in range(1, total + 1):
+        weights = (rank / total) ** n - ((rank - 1) / total) ** n
+        mean = weights @ values
+        rows.append((n, mean, _without(rank, n, total) @ values, np.sqrt(weights @ np.square(values - mean))))
+    return pd.DataFrame(rows, columns=["n", "expected", "unbiased", "sd"])
+
+
+def _without(rank: NDArray[Any], n: int, total: int) -> Array:
+    """The probability that each rank is the highest of n drawn without replacement."""
+    possible = rank >= n
+    r = np.where(possible, rank, n)
+    logs = gammaln(r) - gammaln(n) - gammaln(r - n + 1) - (gammaln(total + 1) - gammaln(n + 1) - gammaln(total - n + 1))
+    return np.where(possible, np.exp(logs), 0.0)
+
+
+def enough_trials(curve: pd.DataFrame, noise: float) -> int:
+    """The smallest n whose expected best lies within one s.d. of the noise of the best of all."""
+    return int(curve.n[curve.unbiased >= curve.unbiased.iloc[-1] - noise].iloc[0])
+
+
+def budget_scores(trials: pd.DataFrame) -> pd.Series[float]:
+    """What each trial that ended was worth: its score, a pruned one's last, and of a failed one the worst of all."""
+    ended = trials[trials.outcome.isin(["complete", "pruned", "failed", "diverged"])]
+    scores = ended.score.fillna(ended.last_score.where(ended.outcome == "pruned"))
+    return scores.fillna(scores.min()).dropna()
+
+
+def diagnosis(epochs: pd.DataFrame) -> pd.DataFrame:
+    """run, best_epoch, improving, overfitting, diverged, lr_drops: how each run learned (Prechelt 1998).
+
+    improving: the best epoch lies in the last tenth, and the last third gained more than the accuracy's jitter from
+    epoch to epoch. overfitting: the validation loss ends more than a tenth above its lowest while the training loss
+    still falls. diverged: a loss that is no number, or ends above its start. lr_drops: epochs whose learning rate is
+    below 0.9 of the one before.
+    """
+    columns = ["run", "best_epoch", "improving", "overfitting", "diverged", "lr_drops"]
+    return pd.DataFrame([_learned(run, rows) for run, rows in epochs.groupby("run", sort=False)], columns=columns)
+
+
+def _learned(run: Any, rows: pd.DataFrame) -> dict[str, Any]:
+    rows = rows.sort_values("epoch")
+    accuracy, train, val = (rows[name].to_numpy(float) for name in ("val_accuracy", "train_loss", "val_loss"))
+    epochs, best = rows.epoch.to_numpy(int), int(np.nanargmax(np.where(np.isnan(accuracy), -1, accuracy)))
+    third = max(1, len(rows) // 3)
+    jitter = stats.median_abs_deviation(np.diff(accuracy, 2), scale="normal") / np.sqrt(6) if len(rows) > 3 else 0.0
+    gained = accuracy[-third:].max() - accuracy[:-third].max() if len(rows) > third else 0.0
+    lr = rows.lr.to_numpy(float)
+    return {
+        "run": run,
+        "best_epoch": int(epochs[best]),
+        "improving": bool(best >= 0.9 * len(rows) - 1 and gained > jitter),
+        "overfitting": bool(val[-1] > 1.1 * np.nanmin(val) and train[-1] < train[int(np.nanargmin(val))]),
+        "diverged": bool(not np.isfinite(train).all() or (len(train) > 1 and train[-1] > train[0])),
+        "lr_drops": int((lr[1:] < 0.9 * lr[:-1]).sum()),
+    }
+
+
+def failures(trials: pd.DataFrame, key: str) -> pd.DataFrame:
+    """decade, trials, failed, share, low, high: of each power of ten of a learning rate, those that failed or diverged.
+
+    The interval is Wilson's.
+    """
+    ended = trials[trials.outcome.isin(["complete", "pruned", "failed", "diverged"]) & (trials[f"params.{key}"] > 0)]
+    decades = np.floor(np.log10(ended[f"params.{key}"].astype(float)) + 1e-9)
+    rows = []
+    for decade, own in ended.groupby(decades):
+        failed = int(own.outcome.isin(["failed", "diverged"]).sum())
+        low, high = wilson(failed / len(own), len(own))
+        row = {"decade": 10.0**decade, "trials": len(own), "failed": failed, "share": failed / len(own)}
+        rows.append(row | {"low": low, "high": high})
+    return pd.DataFrame(rows, columns=["decade", "trials", "failed", "share", "low", "high"])
+
+
+def recipes(scores: pd.DataFrame, costs: tuple[str, ...] = ("parameters", "flops", "seconds")) -> pd.DataFrame:
+    """recipe, trials, best, expected, and means of the costs, pareto: recipes and architectures at equal budget.
+
+    `scores` has recipe, score and the costs, a row a trial. expected: the best of as many trials as the recipe with
+    the fewest has (Dodge et al. 2019). pareto: no other recipe expects more for no more of the first cost.
+    """
+    fewest = int(scores.groupby("recipe").size().min())
+    rows = []
+    for recipe, own in scores.groupby("recipe"):
+        expected = best_of_n(own.score).unbiased.iloc[fewest - 1]
+        row = {"recipe": recipe, "trials": len(own), "best": own.score.max(), "expected": expected}
+        rows.append(row | {cost: own[cost].astype(float).mean() for cost in costs})
+    found = pd.DataFrame(rows)
+    cost = found[costs[0]].to_numpy(float)
+    dominated = [((found.expected > e) & (cost <= c)).any() for e, c in zip(found.expected, cost, strict=True)]
+    return found.assign(pareto=~np.array(dominated)).sort_values("expected", ascending=False, ignore_index=True)
+
+
+def improvement(a: Any, b: Any, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """probability, low, high: that a trial of `a` scores above one of `b`, a tie counting half.
+
+    Mann and Whitney's U over all pairs, with a stratified bootstrap interval (Agarwal et al. 2021, rliable).
+    """
+    a, b, random = np.asarray(a, float), np.asarray(b, float), np.random.default_rng(seed)
+    wins = (a[:, None] > b) + 0.5 * (a[:, None] == b)
+    rows = random.integers(len(a), size=(resamples, len(a)))
+    columns = random.integers(len(b), size=(resamples, len(b)))
+    drawn = np.array([wins[np.ix_(r, c)].mean() for r, c in zip(rows, columns, strict=True)])
+    low, high = interval(drawn)
+    return pd.DataFrame([{"probability": wins.mean(), "low": low, "high": high}])

@@ -1,0 +1,161 @@
+"""Each statistic against a case whose answer is known by construction."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import FloatDistribution
+
+from analysis import statistics
+from analysis.frames import Frames, of_study
+from analysis.statistics import StatisticsError
+from analysis.surrogate import Surrogate
+
+NONE = pd.DataFrame(columns=["number", "step", "score"])
+NOISE = 0.005
+
+
+def search(optimum: float, trials: int = 40, seed: int = 0, slope: float = 0.2) -> Frames:
+    """Random search of lr (1e-3 to 1e-1 by its logarithm), whose best place is `optimum` in [0, 1], and of nothing."""
+    random = np.random.default_rng(seed)
+    study = optuna.create_study(direction="maximize")
+    spaces = {"lr": FloatDistribution(1e-3, 1e-1, log=True), "nothing": FloatDistribution(0, 1)}
+    for place, nothing, noise in zip(
+        random.random(trials), random.random(trials), random.normal(size=trials), strict=True
+    ):
+        value = 0.9 - slope * (place - optimum) ** 2 + NOISE * noise
+        params = {"lr": 10 ** (2 * place - 3), "nothing": nothing}
+        study.add_trial(optuna.create_trial(params=params, distributions=spaces, value=value))
+    return of_study(study)
+
+
+def modelled(frames: Frames) -> Surrogate:
+    return statistics.model(frames.trials, frames.spaces, NONE)
+
+
+@pytest.fixture(scope="module")
+def inside() -> tuple[Frames, Surrogate]:
+    frames = search(0.5)
+    return frames, modelled(frames)
+
+
+@pytest.mark.parametrize(
+    "optimum, low, high", [(0.5, "inside", "inside"), (-0.2, "edge", "inside"), (1.2, "inside", "edge")]
+)
+def test_the_best_at_an_end_is_told_with_a_wider_range(optimum: float, low: str, high: str) -> None:
+    frames = search(optimum)
+    found = statistics.boundaries(frames.trials, frames.spaces, modelled(frames)).set_index(["hyperparameter", "side"])
+    assert (found.verdict["lr", "low"], found.verdict["lr", "high"]) == (low, high)
+    new = found.loc[("lr", "low" if low == "edge" else "high")]
+    assert (new.low < 1e-3) == (low == "edge") and (new.high > 1e-1) == (high == "edge")
+
+
+def test_what_matters_is_told_from_what_does_not(inside: tuple[Frames, Surrogate]) -> None:
+    frames, surrogate = inside
+    found = statistics.importance(frames.trials, frames.spaces, surrogate)
+    assert found.hyperparameter.tolist() == ["lr", "nothing"]
+    assert found.verdict.tolist() == ["matters", "not distinguishable from noise"]
+    assert found.low[0] > found.high[1]
+
+
+def test_the_noise_and_the_winners_curse_are_estimated(inside: tuple[Frames, Surrogate]) -> None:
+    frames, surrogate = inside
+    assert surrogate.noise.mean() == pytest.approx(NOISE, rel=0.4)
+    top = statistics.top_trials(frames.trials, frames.spaces, surrogate)
+    curse = statistics.winners_curse(top).iloc[0]
+    assert curse.reported == frames.trials.score.max()
+    assert curse.low < curse.reported - 0.9 < curse.high, "the winner's truth is about 0.9"
+    assert top.tied[0] and not top.tied.iloc[-1]
+    assert top.best.sum() == pytest.approx(1)
+
+
+def test_tunability_is_what_is_gained_over_the_default(inside: tuple[Frames, Surrogate]) -> None:
+    frames, surrogate = inside
+    found = statistics.tunability(frames.spaces, surrogate, {"lr": 1e-3}).set_index("hyperparameter")
+    assert found.loc["lr", "low"] < 0.2 * 0.25 < found.loc["lr", "high"]
+    assert found.loc["nothing", "gain"] < 0.01
+
+
+def test_few_trials_say_nothing() -> None:
+    with pytest.raises(StatisticsError, match="4 complete trials: at least 5"):
+        modelled(search(0.5, trials=4))
+
+
+def test_best_of_n_is_the_mean_over_all_samples() -> None:
+    scores = [0.1, 0.5, 0.2, 0.9]
+    found = statistics.best_of_n(scores)
+    for n in (1, 2, 3, 4):
+        without = [max(drawn) for drawn in itertools.combinations(scores, n)]
+        drawn_again = [max(drawn) for drawn in itertools.product(scores, repeat=n)]
+        assert found.unbiased[n - 1] == pytest.approx(np.mean(without))
+        assert found.expected[n - 1] == pytest.approx(np.mean(drawn_again))
+        assert found.sd[n - 1] == pytest.approx(np.std(drawn_again))
+    assert statistics.enough_trials(found, noise=0.0) == 4
+    assert statistics.enough_trials(found, noise=1.0) == 1
+
+
+def test_intervals_are_those_of_the_books() -> None:
+    assert statistics.wilson(0.9, 100) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+    mean, low, high = statistics.mean_interval([1.0, 2.0, 3.0])
+    assert (mean, low, high) == pytest.approx((2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
+    assert np.isnan(statistics.mean_interval([1.0])[1])
+
+
+def test_the_noise_floor_pools_the_groups() -> None:
+    runs = pd.DataFrame({"group": ["a", "a", "b", "b", "c"], "score": [0.1, 0.3, 0.5, 0.7, 0.9]})
+    (floor,) = statistics.noise_floor(runs).to_dict("records")
+    assert floor["sd"] == pytest.approx(0.02**0.5) and floor["df"] == 2
+    assert floor["low"] < floor["sd"] < floor["high"]
+    assert statistics.noise_floor(runs[runs.group == "c"]).empty
+
+
+def test_the_measured_curse_is_reported_minus_the_mean_on_fresh_seeds() -> None:
+    fresh = pd.DataFrame({"number": [3, 3, 3], "reported": [0.9] * 3, "score": [0.86, 0.87, 0.88]})
+    (row,) = statistics.measured_curse(fresh).to_dict("records")
+    assert row["curse"] == pytest.approx(0.03) and row["low"] < 0.03 < row["high"] and row["seeds"] == 3
+
+
+def epochs(accuracy: list[float], train: list[float], val: list[float], lr: list[float]) -> pd.DataFrame:
+    numbers = range(1, len(accuracy) + 1)
+    return pd.DataFrame(
+        {"run": "r", "epoch": numbers, "val_accuracy": accuracy, "train_loss": train, "val_loss": val, "lr": lr}
+    )
+
+
+def test_runs_are_diagnosed() -> None:
+    falling, flat = np.linspace(2, 0.5, 10), np.full(10, 0.1)
+    rising = np.linspace(0.1, 0.9, 10)
+    (good,) = statistics.diagnosis(epochs(rising, falling, falling, flat)).to_dict("records")
+    assert good["improving"] and not good["overfitting"] and not good["diverged"] and good["best_epoch"] == 10
+    over = epochs([*rising[:5], *[0.4] * 5], falling, [*falling[:5], *np.linspace(1.3, 3, 5)], [0.1] * 6 + [0.01] * 4)
+    (over,) = statistics.diagnosis(over).to_dict("records")
+    assert over["overfitting"] and not over["improving"] and over["lr_drops"] == 1 and over["best_epoch"] == 5
+    (gone,) = statistics.diagnosis(epochs(rising, [*falling[:9], np.nan], falling, flat)).to_dict("records")
+    assert gone["diverged"]
+
+
+def test_failures_are_counted_by_decade() -> None:
+    trials = pd.DataFrame(
+        {"outcome": ["complete", "failed", "diverged", "lost"], "params.lr": [0.005, 0.05, 0.02, 0.05]}
+    )
+    found = statistics.failures(trials, "lr").set_index("decade")
+    assert found.share.to_dict() == pytest.approx({0.001: 0.0, 0.01: 1.0})
+    assert found.trials.to_dict() == pytest.approx({0.001: 1, 0.01: 2})
+
+
+def test_recipes_are_compared_at_the_budget_of_the_smallest() -> None:
+    scores = pd.DataFrame({"recipe": ["a"] * 3 + ["b"] + ["c"], "score": [0.1, 0.2, 0.9, 0.6, 0.3]})
+    scores["parameters"], scores["flops"], scores["seconds"] = [1, 1, 1, 2, 3], 1.0, 1.0
+    found = statistics.recipes(scores).set_index("recipe")
+    assert found.expected.to_dict() == pytest.approx({"a": 0.4, "b": 0.6, "c": 0.3})
+    assert found.pareto.to_dict() == {"a": True, "b": True, "c": False}
+
+
+def test_the_probability_of_improvement_counts_ties_half() -> None:
+    (row,) = statistics.improvement([1, 2], [1, 0]).to_dict("records")
+    assert row["probability"] == pytest.approx((0.5 + 1 + 1 + 1) / 4)
+    assert row["low"] <= row["probability"] <= row["high"]
