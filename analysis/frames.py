@@ -11,8 +11,10 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ TRIALS: Columns = {
     "outcome": (TEXT, "complete, pruned, running, waiting; of a FAIL: failed, diverged, lost, interrupted, withdrawn"),
     "reason": (TEXT, "why a FAIL failed"),
     "value": (NUMBER, "the objective: best validation accuracy, share of 1"),
-    "score": (NUMBER, "the value, negated where the study minimizes: larger is better"),
+    "score": (NUMBER, "the value where it is finite, negated where the study minimizes: larger is better"),
     "last_step": (WHOLE, "the last epoch that it reported"),
     "last_score": (NUMBER, "what it reported there, signed as score"),
     "started": (LOCAL, "local time"),
@@ -96,6 +98,21 @@ EPOCHS: Columns = {
     "seconds": (NUMBER, "training and validation"),
     "images_per_second": (NUMBER, "training images"),
 }
+FRESH: Columns = {
+    "number": (WHOLE, "of the trial that was confirmed"),
+    "reported": (NUMBER, "what the search reported of it, signed as score"),
+    "seed": (WHOLE, "a fresh one"),
+    "score": (NUMBER, "on that seed"),
+    "run": (TEXT, "run directory"),
+}
+TESTS: Columns = {
+    "look": (WHOLE, "from 1: how often the test set was looked at, up to this"),
+    "number": (WHOLE, "of the trial that was chosen"),
+    "seed": (WHOLE, "of the run that was evaluated"),
+    "accuracy": (NUMBER, "on the test images, share of 1"),
+    "images": (WHOLE, "test images"),
+    "run": (TEXT, "run directory"),
+}
 RESULT = {
     "status": "status",
     "message": "message",
@@ -125,7 +142,10 @@ class FramesError(Exception):
 
 @dataclass(frozen=True)
 class Frames:
-    """What was read. `study` is its name, empty where the place holds runs alone; `objectives` are its directions."""
+    """What was read. `study` is its name, empty where the place holds runs alone; `objectives` are its directions.
+
+    `fresh` and `tests` are of its confirmation, empty where there is none.
+    """
 
     place: str
     study: str
@@ -134,6 +154,8 @@ class Frames:
     trials: pd.DataFrame
     runs: pd.DataFrame
     epochs: pd.DataFrame
+    fresh: pd.DataFrame
+    tests: pd.DataFrame
 
 
 def read(place: str | Path, study: str | None = None) -> Frames:
@@ -142,28 +164,74 @@ def read(place: str | Path, study: str | None = None) -> Frames:
     `study` names one of several in a storage. Raises FramesError where there is nothing to read.
     """
     place = str(place)
-    url, folder = _located(place)
-    runs = run_folders(folder) if folder else []
+    url, folder, name = located(place)
     if url:
-        opened = _open(url, study)
-        return of_study(opened, place, folder, runs)
+        return of_study(open_study(url, study or name), place, folder)
+    runs = run_folders(folder) if folder else []
     if not runs:
         raise FramesError(
             f"{place}: neither a study nor a run; allowed: a folder of a sweep (sweeps/NAME), of a run"
             " (outputs/DATE/TIME) or of a grid (multirun/DATE/TIME), or an Optuna URL (sqlite:///FILE)"
         )
-    return Frames(place, "", (), table([], SPACES), table([], TRIALS), *_runs(runs))
+    spaces, trials, fresh, tests = (table([], columns) for columns in (SPACES, TRIALS, FRESH, TESTS))
+    return Frames(place, "", (), spaces, trials, *_runs(runs), fresh, tests)
 
 
-def of_study(study: Study, place: str = "", folder: Path | None = None, runs: Iterable[Path] = ()) -> Frames:
-    """The frames of an open study, with the runs of its folder."""
+def of_study(study: Study, place: str = "", folder: Path | None = None) -> Frames:
+    """The frames of an open study, with the runs and the confirmation in its folder."""
     trials = study.get_trials(deepcopy=False)
     objectives = tuple(direction.name.lower() for direction in study.directions)
     sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
     branches = _branches(trials)
     rows = [_trial(t, sign, branches[t.number], folder) for t in trials]
-    spaces = table(_spaces(trials, branches), SPACES)
-    return Frames(place, study.study_name, objectives, spaces, table(rows, TRIALS), *_runs(runs))
+    runs, epochs = _runs(sorted(filter(_is_run, folder.glob("*")), key=_in_order) if folder else [])
+    return Frames(
+        place=place,
+        study=study.study_name,
+        objectives=objectives,
+        spaces=table(_spaces(trials, branches), SPACES),
+        trials=table(rows, TRIALS),
+        runs=runs,
+        epochs=epochs,
+        fresh=table(_fresh(folder, {row["number"]: row["score"] for row in rows}) if folder else [], FRESH),
+        tests=table(_tests(folder) if folder else [], TESTS),
+    )
+
+
+def _fresh(folder: Path, reported: dict[int, float]) -> list[dict[str, Any]]:
+    """A row for each complete run of the confirmation."""
+    return [row | {"reported": reported.get(row["number"])} for row in _confirming(folder / "confirmation")]
+
+
+def _tests(folder: Path) -> list[dict[str, Any]]:
+    """A row for each run that was evaluated on the test set."""
+    rows = []
+    for look in (folder / "confirmation").glob("test-*"):
+        for row in _confirming(look):
+            result = _tried(partial(read_result, Path(row["run"])), {}, [], "")
+            facts = {"accuracy": _at(result, "test.accuracy"), "images": _at(result, "test.images")}
+            rows.append(row | {"look": int(look.name.removeprefix("test-"))} | facts)
+    return sorted(rows, key=lambda row: (row["look"], row["seed"]))
+
+
+def _confirming(folder: Path) -> list[dict[str, Any]]:
+    """number, seed, score and run of the complete trials of a confirmation's study; none where there is no such."""
+    try:
+        url, _, name = located(str(folder))
+        study = open_study(url, name) if url else None
+    except FramesError:
+        return []
+    sign = -1.0 if study and study.direction == StudyDirection.MINIMIZE else 1.0
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if study else []
+    return [
+        {
+            "number": t.user_attrs.get("confirms"),
+            "seed": t.params.get("seed"),
+            "score": sign * t.values[0],
+            "run": str(folder / str(t.number)),
+        }
+        for t in complete
+    ]
 
 
 def table(rows: list[dict[str, Any]], columns: Columns) -> pd.DataFrame:
@@ -186,29 +254,30 @@ def _typed(values: pd.Series[Any], dtype: str) -> pd.Series[Any]:
     return values.astype(dtype)
 
 
-def _located(place: str) -> tuple[str | None, Path | None]:
-    """The storage's URL and the folder that a place means, either None where there is none."""
+def located(place: str) -> tuple[str | None, Path | None, str | None]:
+    """The storage's URL, the folder and the study's name that a place means, None where there is or it tells none."""
     if "://" in place:
         file = place.partition(":///")[2]
-        return place, Path(file).parent if place.startswith("sqlite:///") and Path(file).name == "study.db" else None
+        own = place.startswith("sqlite:///") and Path(file).name == "study.db"
+        return place, Path(file).parent if own else None, None
     path = Path(place)
     if path.is_file():
-        return f"sqlite:///{path}", path.parent if path.name == "study.db" else None
+        return f"sqlite:///{path}", path.parent if path.name == "study.db" else None, None
     if not path.is_dir():
         raise FramesError(f"{place}: no such folder; allowed: a folder of a sweep, of a run or of a grid, or a URL")
     if (path / "study.db").exists():
-        return f"sqlite:///{path / 'study.db'}", path
-    return _elsewhere(path), path
+        return f"sqlite:///{path / 'study.db'}", path, None
+    sweep = _at(_settings_of_sweep(path), "hydra.sweeper") or {}
+    return sweep.get("storage"), path, sweep.get("study_name")
 
 
-def _elsewhere(folder: Path) -> str | None:
-    """The storage of a sweep that keeps its study in another place than its folder, from a trial's settings."""
+def _settings_of_sweep(folder: Path) -> dict[str, Any]:
+    """Hydra's settings of a sweep that keeps its study elsewhere, as its first trial has them."""
     first = folder / "0" / ".hydra" / "hydra.yaml"
-    settings = _yaml(first) if first.exists() else {}
-    return _at(settings, "hydra.sweeper.storage") or None
+    return _yaml(first) if first.exists() else {}
 
 
-def _open(url: str, name: str | None) -> Study:
+def open_study(url: str, name: str | None) -> Study:
     """A study in a storage, which is left as it is. Raises FramesError where it cannot be read."""
     try:
         storage = _storage(url)
@@ -301,7 +370,7 @@ def _trial(trial: FrozenTrial, sign: float, branch: str, folder: Path | None) ->
         "outcome": outcome,
         "reason": own.get("reason"),
         "value": value,
-        "score": None if value is None else sign * value,
+        "score": sign * value if value is not None and math.isfinite(value) else None,
         "last_step": trial.last_step,
         "last_score": None if last is None else sign * last,
         "started": trial.datetime_start,

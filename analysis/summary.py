@@ -1,0 +1,260 @@
+"""The answer of a search, in at most 30 lines: what is best, how sure that is, and what to do next.
+
+python -m analysis.summary sweeps/NAME           # or the URL of any Optuna study: sqlite:///FILE, with --study NAME
+python -m analysis.summary sweeps/NAME --json    # the same for machines
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import statistics
+from analysis.frames import Frames, FramesError, read
+from analysis.statistics import StatisticsError
+from analysis.surrogate import Noise
+
+SHOWN = 5
+"""Hyperparameters and tied trials that the text names."""
+
+
+def summarize(frames: Frames) -> dict[str, Any]:
+    """All that the text says, in plain types; what cannot be said is missing. Raises FramesError for what is no search.
+
+    Where options decided what else was searched, the hyperparameters are those of the winner's branch.
+    """
+    if len(frames.objectives) != 1:
+        what = f"{len(frames.objectives)} objectives" if frames.objectives else "runs, but no study"
+        raise FramesError(f"{frames.place}: holds {what}; allowed: a study with one objective")
+    trials = frames.trials
+    found: dict[str, Any] = {
+        "study": frames.study,
+        "trials": {str(k): int(v) for k, v in trials.outcome.value_counts().items()},
+    }
+    complete = trials[trials.score.notna()].sort_values(["score", "number"], ascending=[False, True])
+    if complete.empty:
+        reasons = trials.reason[trials.reason != ""]
+        return found | {"reason": str(reasons.iloc[0]) if len(reasons) else ""}
+    found |= _confirmed(frames)
+    number = found["confirmed"]["trial"] if "confirmed" in found else complete.number.iloc[0]
+    winner = complete[complete.number == number].iloc[0]
+    found["best"] = {
+        "trial": int(winner.number),
+        "value": float(winner.value),
+        "run": winner.run,
+        "branch": winner.branch,
+        "hyperparameters": _settings(winner),
+        "architecture": _architecture(frames.runs[frames.runs.run == winner.run]),
+    }
+    if (Path(frames.place) / "best.yaml").exists():
+        found["command"] = f"python run.py from_study={frames.place}"
+    try:
+        return found | _believed(frames, winner)
+    except StatisticsError as error:
+        return found | {"unknown": str(error)}
+
+
+def _confirmed(frames: Frames) -> dict[str, Any]:
+    """What fresh seeds and the test set say of the chosen trial; nothing where there was no confirmation."""
+    if frames.fresh.empty:
+        return {}
+    curse = statistics.measured_curse(frames.fresh)
+    best = curse[curse.seeds == curse.seeds.max()].sort_values("estimate").iloc[-1]
+    found = {"trial": int(best.number), **_true(frames, best), "seeds": int(best.seeds), "curse": best.curse}
+    found["candidates"] = curse.to_dict("records")
+    if frames.tests.empty:
+        return {"confirmed": found}
+    latest = frames.tests[frames.tests["look"] == frames.tests["look"].max()].dropna(subset="accuracy")
+    return {"confirmed": found | {"test": statistics.accuracy_on_test(latest).iloc[0].to_dict()}}
+
+
+def _true(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
+    """mean, low, high: what a trial's value is without the luck, of which `curse` is a row."""
+    sign = -1 if frames.objectives == ("minimize",) else 1
+    low, high = sorted(sign * (curse.reported - curse[end]) for end in ("high", "low"))
+    return {"mean": sign * curse.estimate, "low": low, "high": high}
+
+
+def _settings(trial: pd.Series[Any]) -> dict[str, Any]:
+    """A trial's hyperparameters, in the types that JSON has."""
+    own = {str(key).removeprefix("params."): trial[key] for key in trial.index if str(key).startswith("params.")}
+    return {key: getattr(value, "item", lambda v=value: v)() for key, value in own.items() if not pd.isna(value)}
+
+
+def _architecture(runs: pd.DataFrame) -> dict[str, Any]:
+    """The model's settings and size, as its run tells them; empty where it does not."""
+    row = runs.iloc[0].dropna() if len(runs) else pd.Series()
+    own = {str(k).removeprefix("config.model."): v for k, v in row.items() if str(k).startswith("config.model.")}
+    return own | {key: int(row[key]) for key in ("parameters", "flops") if key in row}
+
+
+def _believed(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
+    """What the statistics say of the trials of the winner's branch."""
+    trials = frames.trials[frames.trials.branch == winner.branch]
+    space = frames.spaces[frames.spaces.branch == winner.branch]
+    surrogate = statistics.model(trials, space, _curves(frames), _noise(frames, winner))
+    top = statistics.top_trials(trials, space, surrogate)
+    curse = statistics.winners_curse(top).iloc[0]
+    noise = float(surrogate.noise.mean())
+    curve = statistics.best_of_n(statistics.budget_scores(trials))
+    learned = statistics.diagnosis(frames.epochs[frames.epochs.run == winner.run])
+    return {
+        "noise": noise,
+        "winners_curse": curse.to_dict(),
+        "truly": _true(frames, curse),
+        "tied": top[top.tied].nlargest(len(top), "best")[["number", "score", "estimate", "best"]].to_dict("records"),
+        "importance": statistics.importance(trials, space, surrogate).to_dict("records"),
+        "boundaries": statistics.boundaries(trials, space, surrogate).to_dict("records"),
+        "enough_trials": statistics.enough_trials(curve, noise),
+        "learned": learned.iloc[0].to_dict() if len(learned) else {},
+    }
+
+
+def _noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:
+    """What is known of the noise beside the search: measured on fresh seeds, else expected from the images."""
+    measured = statistics.measured_noise(statistics.noise_floor(frames.fresh.rename(columns={"number": "group"})))
+    images = frames.runs.val_images[frames.runs.run == winner.run].dropna()
+    if measured or images.empty or not 0 < winner.value < 1:
+        return measured
+    return statistics.binomial_noise(float(winner.value), int(images.iloc[0]))
+
+
+def _curves(frames: Frames) -> pd.DataFrame:
+    """number, step, score of every epoch of the trials' runs; none where the study minimizes something else."""
+    if frames.objectives != ("maximize",):
+        return pd.DataFrame(columns=["number", "step", "score"])
+    number = dict(zip(frames.trials.run, frames.trials.number, strict=True))
+    epochs = frames.epochs[frames.epochs.run.isin(set(number) - {""})]
+    return pd.DataFrame({"number": epochs.run.map(number), "step": epochs.epoch, "score": epochs.val_accuracy})
+
+
+def text(found: dict[str, Any]) -> str:
+    """The summary, for a terminal."""
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in found["trials"].items()) or "no trials yet"
+    lines = [f"study {found['study']}: {counted}"]
+    if "best" not in found:
+        reason = f"; the first reason: {found['reason']}" if found.get("reason") else ""
+        return "\n".join([*lines, f"no trial is complete, so nothing can be said yet{reason}"])
+    best = found["best"]
+    chosen = "best on fresh seeds" if "confirmed" in found else "best"
+    lines += [f"{chosen}: trial {best['trial']}, which reported {best['value']:.4f}", *_hyperparameters(found)]
+    lines += _architecture_line(best["architecture"])
+    lines += [f"  train it: {found['command']}"] if "command" in found else []
+    lines += ["how sure:", *_measured(found.get("confirmed"))]
+    if "unknown" in found:
+        return "\n".join([*lines, f"  more cannot be said: {found['unknown']}"])
+    return "\n".join([*lines, *_estimated(found), "next:", *_next(found)])
+
+
+def short(value: Any) -> str:
+    """A hyperparameter's value with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _hyperparameters(found: dict[str, Any]) -> list[str]:
+    """A line each, the most important first: its value, its share of the variance, and where in its range it lies."""
+    values, importance = found["best"]["hyperparameters"], found.get("importance", [])
+    order = [row["hyperparameter"] for row in importance if row["hyperparameter"] in values]
+    said = {row["hyperparameter"]: f"  {_share(row)}{_where(row, found)}" for row in importance}
+    shown = [*order, *(key for key in values if key not in order)][: 2 * SHOWN]
+    width, digits = max(map(len, shown), default=0), max((len(short(values[key])) for key in shown), default=0)
+    return [f"  {key:<{width}}  {short(values[key]):<{digits}}{said.get(key, '')}".rstrip() for key in shown]
+
+
+def _share(row: dict[str, Any]) -> str:
+    told = f"makes {row['importance']:.0%} ({row['low']:.0%} to {row['high']:.0%}) of the variance"
+    return told if row["verdict"] == "matters" else row["verdict"]
+
+
+def _where(row: dict[str, Any], found: dict[str, Any]) -> str:
+    sides = [b for b in found["boundaries"] if b["hyperparameter"] == row["hyperparameter"]]
+    at = [f"; the best lie at the {b['side']} end of its range" for b in sides if b["verdict"] == "edge"]
+    return at[0] if at else "; best inside its range" if sides and all(b["verdict"] == "inside" for b in sides) else ""
+
+
+def _architecture_line(model: dict[str, Any]) -> list[str]:
+    if not model:
+        return []
+    name = str(model.get("_target_", "")).rpartition(".")[2]
+    named = [f"{key}={value}" for key, value in model.items() if key not in ("_target_", "parameters", "flops")]
+    size = [f"{model['parameters'] / 1e6:.2f} M parameters"] if "parameters" in model else []
+    size += [f"{model['flops'] / 1e9:.3f} GFLOPs an image"] if "flops" in model else []
+    return [f"  model: {', '.join([' '.join([name, *named]), *size])}"]
+
+
+def _measured(confirmed: dict[str, Any] | None) -> list[str]:
+    """What the confirmation found."""
+    if confirmed is None:
+        return []
+    c, test = confirmed, confirmed.get("test")
+    lines = [
+        f"  {c['mean']:.4f} on {c['seeds']} fresh seeds ({c['low']:.4f} to {c['high']:.4f}), the best mean of"
+        f" {len(c['candidates'])} candidates; it had reported {abs(c['curse']):.4f}"
+        f" {'better' if c['curse'] > 0 else 'worse'}"
+    ]
+    if test:
+        looks = "looked at once" if test["look"] == 1 else f"looked at {test['look']:.0f} times, so no longer unseen"
+        of = "" if test["number"] == c["trial"] else f" (of trial {test['number']:.0f})"
+        images = f"{test['wilson_low']:.4f} to {test['wilson_high']:.4f} over {test['images']:.0f} images"
+        seeds = f"{test['low']:.4f} to {test['high']:.4f} over {test['seeds']:.0f} seeds"
+        lines += [f"  test accuracy {test['accuracy']:.4f}{of}: {images}, {seeds}; {looks}"]
+    return lines
+
+
+def _estimated(found: dict[str, Any]) -> list[str]:
+    """What the search itself says."""
+    true, tied, lines = found["truly"], found["tied"], []
+    if "confirmed" not in found:
+        reason = "the best of many is in part luck"
+        lines += [f"  truly about {true['mean']:.4f} ({true['low']:.4f} to {true['high']:.4f}): {reason}"]
+    source = "as measured on fresh seeds and estimated here" if "confirmed" in found else "as this search estimates"
+    lines += [f"  one trial varies by {found['noise']:.4f} (s.d.) from seed to seed, {source}"]
+    if len(tied) > 1:
+        named = ", ".join(f"{t['number']} ({t['best']:.0%})" for t in tied[:SHOWN])
+        lines += [f"  {len(tied)} trials cannot be told from the best; the likeliest to be it: {named}"]
+    return lines
+
+
+def _next(found: dict[str, Any]) -> list[str]:
+    """What to do, at most six lines."""
+    lines = [
+        f"  widen {b['hyperparameter']}: {short(b['low'])} to {short(b['high'])} (hydra.sweeper.study_name=ANOTHER)"
+        for b in found["boundaries"]
+        if b["verdict"] == "edge"
+    ][:2]
+    idle = [row["hyperparameter"] for row in found["importance"] if row["verdict"] != "matters"][:SHOWN]
+    if idle and len(idle) < len(found["importance"]):
+        lines += [f"  {', '.join(idle)}: not shown to matter; may be fixed"]
+    if found["learned"].get("improving"):
+        lines += [f"  the best run still improved in its last epoch, {found['learned']['best_epoch']}: try more epochs"]
+    done, enough = sum(found["trials"].get(outcome, 0) for outcome in ("complete", "pruned")), found["enough_trials"]
+    more = "more of the same are hardly worth it" if enough <= done / 2 else "more trials may still find better"
+    lines += [f"  {enough} of {done} trials come within the noise of the best: {more}"]
+    if "command" in found and "confirmed" not in found:
+        study = found["command"].partition("from_study=")[2]
+        lines += [f"  confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
+    return lines
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.summary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("place", help="a folder sweeps/NAME, or the URL of an Optuna study")
+    parser.add_argument("--study", help="its name, where a storage holds several")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    options = parser.parse_args(argv)
+    try:
+        found = summarize(read(options.place, options.study))
+    except FramesError as error:
+        sys.exit(f"error: {error}")
+    print(json.dumps(found, indent=2, default=float) if options.json else text(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from sweeps import Sweep
+from test_statistics import search
+
+from analysis import summary
+from analysis.frames import of_study
+from analysis.summary import summarize, text
+
+
+def stored(folder: Path, directions: tuple[str, ...] = ("maximize",)) -> optuna.Study:
+    return optuna.create_study(study_name="s", storage=f"sqlite:///{folder}/study.db", directions=directions)
+
+
+def test_the_answer_has_the_best_how_sure_it_is_and_what_to_do_in_30_lines() -> None:
+    found = summarize(search(1.2))
+    said = text(found)
+    assert len(said.splitlines()) <= 30
+    assert f"best: trial {found['best']['trial']}" in said and "truly about 0.8" in said
+    assert "lr  " in said and "of the variance; the best lie at the high end of its range" in said
+    assert "nothing  " in said and "not distinguishable from noise" in said
+    assert "widen lr: 0.001 to" in said
+    assert "nothing: not shown to matter" in said
+
+
+def test_a_large_space_is_summed_up_in_30_lines_too() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(lambda t: sum(t.suggest_float(f"h{i}", 0, 1) * 2**-i for i in range(12)), n_trials=12)
+    said = text(summarize(of_study(study)))
+    assert len(said.splitlines()) <= 30 and "h0  " in said
+
+
+def test_where_less_is_better_the_least_is_best_and_told_as_it_is() -> None:
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(lambda t: 5 + (t.suggest_float("x", -1, 1) - 0.2) ** 2, n_trials=15)
+    found = summarize(of_study(study))
+    assert found["best"] | {"trial": study.best_trial.number, "value": study.best_value} == found["best"]
+    assert found["truly"]["low"] <= found["truly"]["mean"] <= found["truly"]["high"]
+    assert found["truly"]["mean"] == pytest.approx(5, abs=0.05) and "truly about 5.0" in text(found)
+
+
+@pytest.mark.parametrize(
+    "objective, told",
+    [
+        (lambda t: float(t.suggest_categorical("b", [None, "x", 3]) == 3) + t.suggest_float("x", 0, 1), "b "),
+        (lambda t: float(t.suggest_categorical("b", [True, False])) + t.suggest_int("n", 1, 9, log=True), "b "),
+        (lambda t: float(t.suggest_float("a=b c", 0, 1)), "a=b c "),
+        (lambda t: 1e-12 * t.suggest_float("x", 0, 1) + 0 * t.suggest_float("same", 2, 2), "x "),
+        (lambda t: t.suggest_float("x", 0, 1) if t.number else math.inf, "x "),
+        (lambda t: 0 * t.suggest_float("x", 0, 1), "have the same score"),
+        (lambda t: t.number, "nothing was searched"),
+    ],
+    ids=[
+        "mixed choices",
+        "truth values",
+        "an odd name",
+        "tiny differences",
+        "an infinite value",
+        "constant",
+        "nothing",
+    ],
+)
+def test_what_plain_optuna_may_hold_is_summed_up(objective: Callable[[optuna.Trial], float], told: str) -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(objective, n_trials=12)
+    found = summarize(of_study(study))
+    assert told in text(found) and found["best"]["value"] < math.inf
+    json.dumps(found, default=float)
+
+
+def test_a_sweep_is_summed_up_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Sweep(tmp_path, "hydra.sweeper.n_trials=6", "hydra/sweeper/pruner=none").wait()[0] == 0
+    summary.main([str(tmp_path / "study")])
+    said = capsys.readouterr().out
+    assert f"train it: python run.py from_study={tmp_path}/study" in said and "optimizer.lr" in said
+    summary.main([str(tmp_path / "study"), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["trials"] == {"complete": 6} and found["winners_curse"]["reported"] == found["best"]["value"]
+
+
+def test_empty_failed_and_small_studies_have_one_clear_sentence(tmp_path: Path) -> None:
+    study = stored(tmp_path)
+    assert "no trials yet" in text(summarize(of_study(study)))
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs={"reason": "out of memory"}))
+    assert "no trial is complete" in (said := text(summarize(of_study(study)))) and "out of memory" in said
+    study.ask()
+    study.add_trial(optuna.create_trial(value=0.5))
+    said = text(summarize(of_study(study)))
+    assert "1 complete" in said and "1 running" in said
+    assert "best: trial 2, which reported 0.5000" in said and "cannot be said: 1 complete trials" in said
+
+
+@pytest.mark.parametrize("kind", ["several objectives", "no folder", "no study"])
+def test_what_is_no_search_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "elsewhere" if kind == "no folder" else tmp_path
+    if kind == "several objectives":
+        stored(tmp_path, ("maximize", "minimize"))
+    with pytest.raises(SystemExit, match=f"error: {place}") as caught:
+        summary.main([str(place)])
+    assert len(str(caught.value).splitlines()) == 1 and "allowed" in str(caught.value)
