@@ -53,7 +53,7 @@ def one_line(error: Exception) -> str | None:
         return config.explain(error.__cause__)
     if isinstance(error, OmegaConfBaseException):
         return config.explain(error)
-    if isinstance(error, CompactHydraException) or type(error).__module__.startswith("cifar."):
+    if isinstance(error, CompactHydraException) or type(error).__module__.startswith(("cifar.", "analysis.")):
         return str(error).strip()
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"

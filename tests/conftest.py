@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import postgresql as server
+import toy_app
+from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
 from cifar import data, optim
@@ -154,6 +156,28 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return made
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Toy:
+    """sweep(*overrides, fault="", luck=0.0): sweeps tests/toy_app.py in this process; what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # exceptions come through
+
+    def swept(*overrides: str, fault: str = "", luck: float = 0.0) -> str:
+        monkeypatch.setattr(toy_app, "FAULT", fault)
+        monkeypatch.setattr(toy_app, "LUCK", luck)
+        monkeypatch.setattr(sys, "argv", [str(toy_app.__file__), "-m", *overrides])
+        capsys.readouterr()
+        toy_app.main()
+        return capsys.readouterr().out
+
+    return swept
+
+
+@pytest.fixture
+def search(sweep: Toy) -> Toy:
+    return lambda *overrides, **toy: sweep("hydra/sweeper=optuna", *QUICK, *overrides, **toy)
 
 
 def random_images(count: int, classes: int = 3, size: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -7,23 +7,28 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
 APP = Path(__file__).parent / "toy_app.py"
+Toy = Callable[..., str]
+"""Sweeps the toy in this process; what it printed. The fixtures sweep and search make it."""
 QUICK = ("hydra.sweeper.sampler.seed=1", "hydra.sweeper.heartbeat=0.2", "hydra.sweep.dir=study", "epochs=4")
 
 
 class Sweep:
     """A sweep in `folder`/study, as a process of its own; its output goes to a file, which outlives its readers."""
 
-    def __init__(self, folder: Path, *overrides: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *overrides: str, sweeper: tuple[str, ...] = ("optuna", *QUICK), **environment: str
+    ) -> None:
         handle, name = tempfile.mkstemp(dir=folder, suffix=".log")
         self.log = Path(name)
         self.process = subprocess.Popen(
-            [sys.executable, str(APP), "-m", "hydra/sweeper=optuna", *QUICK, *overrides],
+            [sys.executable, str(APP), "-m", f"hydra/sweeper={sweeper[0]}", *sweeper[1:], *overrides],
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stdout=handle,
@@ -42,8 +47,8 @@ class Sweep:
         return [int(pid) for pid in listed.stdout.split()]
 
 
-def trials(folder: Path) -> list[FrozenTrial]:
-    storage = f"sqlite:///{folder}/study/study.db"
+def trials(folder: Path, study: str = "study") -> list[FrozenTrial]:
+    storage = f"sqlite:///{folder}/{study}/study.db"
     (name,) = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=name, storage=storage).get_trials()
 

@@ -22,7 +22,7 @@ KNOWS: dict[str, set[str]] = {
     "transfer": {"files", "data", "resnet"},
     "step": {"optim"},
     "trainer": {"loader", "step", "checkpoint", "optim", "results"},
-    "sweep": {"config", "results", "files", "sweep"},
+    "sweep": {"config", "results", "files", "sweep", "analysis"},
     "analysis": {"results", "files", "analysis"},
     "experiment": {
         *("files", "config", "resnet", "optim", "data", "checkpoint", "results", "loader", "transfer"),

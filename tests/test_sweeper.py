@@ -4,15 +4,13 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_app
 from omegaconf import OmegaConf
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from sweeps import QUICK, outcomes, trials
+from sweeps import Toy, outcomes, trials
 
 from cifar.sweep import best
 from cifar.sweep.best import BestError
@@ -20,30 +18,9 @@ from cifar.sweep.study import StudyError
 from cifar.sweep.sweeper import SweepError, describe, status
 
 ROOT = Path(__file__).parent.parent
-Sweep = Callable[..., str]
 
 
-@pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sweep:
-    """Sweeps tests/toy_app.py in this process; what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # exceptions come through
-
-    def run(*overrides: str, fault: str = "") -> str:
-        monkeypatch.setattr(toy_app, "FAULT", fault)
-        monkeypatch.setattr(sys, "argv", [str(toy_app.__file__), "-m", *overrides])
-        toy_app.main()
-        return capsys.readouterr().out
-
-    return run
-
-
-@pytest.fixture
-def search(sweep: Sweep) -> Sweep:
-    return lambda *overrides, **faults: sweep("hydra/sweeper=optuna", *QUICK, *overrides, **faults)
-
-
-def test_a_sweep_ends_with_its_total_its_best_and_a_folder_for_each_trial(tmp_path: Path, search: Sweep) -> None:
+def test_a_sweep_ends_with_its_total_its_best_and_a_folder_for_each_trial(tmp_path: Path, search: Toy) -> None:
     output = search("hydra.sweeper.n_trials=8")
     found = trials(tmp_path)
     assert [t.number for t in found] == list(range(8))
@@ -55,7 +32,8 @@ def test_a_sweep_ends_with_its_total_its_best_and_a_folder_for_each_trial(tmp_pa
     stock = OmegaConf.to_container(OmegaConf.load(tmp_path / "study" / "optimization_results.yaml"))
     assert isinstance(stock, dict)
     assert (stock["name"], stock["best_params"], stock["best_value"]) == ("optuna", winner.params, winner.value)
-    assert saved["command"] in output
+    assert saved["command"].startswith("python run.py ") and f"trial {winner.number}, which reported" in output
+    assert "train it: python run.py from_study=study" in output
     for trial in found:
         folder = tmp_path / "study" / str(trial.number)
         overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
@@ -63,7 +41,7 @@ def test_a_sweep_ends_with_its_total_its_best_and_a_folder_for_each_trial(tmp_pa
         assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + len(trial.intermediate_values)
 
 
-def test_a_study_goes_on_to_a_larger_total_as_if_it_had_not_stopped(tmp_path: Path, search: Sweep) -> None:
+def test_a_study_goes_on_to_a_larger_total_as_if_it_had_not_stopped(tmp_path: Path, search: Toy) -> None:
     search("hydra.sweeper.n_trials=5")
     whole = [t.params for t in trials(tmp_path)]
     (tmp_path / "study").rename(tmp_path / "whole")
@@ -74,7 +52,7 @@ def test_a_study_goes_on_to_a_larger_total_as_if_it_had_not_stopped(tmp_path: Pa
     assert len(trials(tmp_path)) == 5
 
 
-def test_each_trial_searches_the_space_of_the_optimizer_it_drew(tmp_path: Path, search: Sweep) -> None:
+def test_each_trial_searches_the_space_of_the_optimizer_it_drew(tmp_path: Path, search: Toy) -> None:
     two = ("hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=2")
     search("optimizer=choice(sgd,adam)", "search=architecture", *two)
     found = trials(tmp_path)
@@ -86,7 +64,7 @@ def test_each_trial_searches_the_space_of_the_optimizer_it_drew(tmp_path: Path, 
     assert {t.user_attrs["worker"]["index"] for t in found} == {0, 1}
 
 
-def test_an_override_is_fixed_and_not_searched(tmp_path: Path, search: Sweep) -> None:
+def test_an_override_is_fixed_and_not_searched(tmp_path: Path, search: Toy) -> None:
     search("hydra.sweeper.n_trials=2", "optimizer.momentum=0.8", "optimizer.lr=choice(0.1,0.2)")
     for trial in trials(tmp_path):
         assert set(trial.params) == {"optimizer.lr", "optimizer.weight_decay"}
@@ -94,14 +72,14 @@ def test_an_override_is_fixed_and_not_searched(tmp_path: Path, search: Sweep) ->
         assert config.optimizer.momentum == 0.8
 
 
-def test_a_grid_is_searched_once(tmp_path: Path, search: Sweep) -> None:
+def test_a_grid_is_searched_once(tmp_path: Path, search: Toy) -> None:
     grid = ["hydra/sweeper/sampler=grid", "optimizer.lr=choice(0.1,0.2)", "optimizer.momentum=choice(0.8,0.9)"]
     search(*grid, "optimizer.weight_decay=0", "hydra/sweeper/pruner=none")
     found = [(t.params["optimizer.lr"], t.params["optimizer.momentum"]) for t in trials(tmp_path)]
     assert sorted(found) == [(0.1, 0.8), (0.1, 0.9), (0.2, 0.8), (0.2, 0.9)]
 
 
-def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(tmp_path: Path, search: Sweep) -> None:
+def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(tmp_path: Path, search: Toy) -> None:
     search("hydra.sweeper.n_trials=8", "hydra.sweeper.max_failure_rate=1", fault="raise_high")
     for trial in trials(tmp_path):
         too_high = trial.params["optimizer.lr"] > 0.1
@@ -111,7 +89,7 @@ def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(tmp_path: Pat
 
 
 @pytest.mark.parametrize("fault, outcome", [("raise", "failed"), ("diverge", "diverged")])
-def test_when_too_many_fail_the_first_reason_is_told(tmp_path: Path, search: Sweep, fault: str, outcome: str) -> None:
+def test_when_too_many_fail_the_first_reason_is_told(tmp_path: Path, search: Toy, fault: str, outcome: str) -> None:
     with pytest.raises(SweepError, match="4 of 6 trials failed") as told:
         search("hydra.sweeper.n_trials=6", fault=fault)
     assert trials(tmp_path)[0].user_attrs["reason"] in str(told.value)
@@ -125,14 +103,14 @@ def test_when_too_many_fail_the_first_reason_is_told(tmp_path: Path, search: Swe
         ("optimizer.momentum=choice(0.9,1.5)", "optimizer.momentum=1.5"),
         ("optimizer=choice(sgd,nope)", "optimizer=nope: no such option; allowed: adam, adamw, sgd"),
         ("epochs=0", "epochs=0"),
-        ("test=true", "from_study"),
+        ("test=true", "hydra/sweeper=confirm"),
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: not allowed; allowed: from 1"),
         ("hydra/sweeper/sampler=grid", "no grid over an interval"),
         ("hydra.sweeper.direction=[maximize,minimize]", "allowed: maximize, minimize"),
     ],
 )
 def test_a_bad_search_is_refused_before_a_study_is_made(
-    tmp_path: Path, search: Sweep, override: str, message: str
+    tmp_path: Path, search: Toy, override: str, message: str
 ) -> None:
     with pytest.raises(Exception, match=re.escape(message)) as told:
         search(override)
@@ -140,14 +118,14 @@ def test_a_bad_search_is_refused_before_a_study_is_made(
     assert not (tmp_path / "study").exists()
 
 
-def test_other_settings_need_another_study(tmp_path: Path, search: Sweep) -> None:
+def test_other_settings_need_another_study(tmp_path: Path, search: Toy) -> None:
     search("hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=s")
     with pytest.raises(StudyError, match=r"fixed\.data\.source: was cifar10, now digits.*study_name=s-2"):
         search("hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=s", "data=digits")
     assert len(trials(tmp_path)) == 1
 
 
-def test_the_plain_grid_of_hydra_is_as_ever(tmp_path: Path, sweep: Sweep) -> None:
+def test_the_plain_grid_of_hydra_is_as_ever(tmp_path: Path, sweep: Toy) -> None:
     sweep("optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=grid")
     folders = sorted(path.name for path in (tmp_path / "grid").iterdir() if path.is_dir())
     assert folders == ["0", "1", "2", "3"]

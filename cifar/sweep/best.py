@@ -1,4 +1,7 @@
-"""best.yaml: the best trial of a study, and `from_study=DIR`, which trains with its settings. Imports no Optuna."""
+"""best.yaml and confirmed.yaml: the best trial of a study, and from_study=DIR, which trains with its settings.
+
+Imports no Optuna.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from omegaconf import OmegaConf
 
 from cifar.files import write_atomically
 
-NAME = "best.yaml"
+NAME, CONFIRMED = "best.yaml", "confirmed.yaml"
 KEY = "from_study="
 
 
@@ -43,8 +46,8 @@ def _decided(key: str, explicit: list[str]) -> bool:
 
 
 def _overrides(study: Path) -> list[str]:
-    path = study / NAME
-    if not path.exists():
+    path = next((study / name for name in (CONFIRMED, NAME) if (study / name).exists()), None)
+    if path is None:
         found = sorted(str(other.parent) for other in study.parent.glob(f"*/{NAME}")) if study.parent.exists() else []
         raise BestError(
             f"{KEY}{study}: no {NAME} in it, which a search writes once a trial is complete;"

@@ -100,6 +100,20 @@ class PullSweeperConf(OptunaSweeperConf):
     heartbeat: float = 10.0
 
 
+@dataclass
+class ConfirmSweeperConf(PullSweeperConf):
+    """`study`: the folder of a search · `top`: trials that run again, each on `seeds` fresh seeds · `test`: evaluate
+    the test set for the chosen one · `force`: also where it was evaluated before."""
+
+    _target_: str = "cifar.sweep.plugin.ConfirmSweeper"
+    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "random"}, {"pruner": "none"}])
+    study: str = MISSING
+    top: int = 3
+    seeds: int = 5
+    test: bool = True
+    force: bool = False
+
+
 class PullSweeper(Sweeper):
     """Pulls trials from a study that outlives every process: cifar.sweep.sweeper does the work."""
 
@@ -116,11 +130,23 @@ class PullSweeper(Sweeper):
         sweep(self.hydra_context, self.task_function, self.config, arguments)
 
 
+class ConfirmSweeper(PullSweeper):
+    """Runs the best trials of a search again: cifar.sweep.confirm does the work."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        assert self.hydra_context is not None and self.config is not None
+        from cifar.sweep.confirm import confirm
+
+        confirm(self.hydra_context, self.task_function, self.config, arguments)
+
+
 def register() -> None:
-    """Make `hydra/sweeper=optuna` this sweeper, and its pruners known. To be called before hydra.main runs."""
+    """Make `hydra/sweeper=optuna` and `=confirm` these sweepers, and their pruners known. Before hydra.main runs."""
     Plugins.instance().register(PullSweeper)
+    Plugins.instance().register(ConfirmSweeper)
     store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="pull", node=PullSweeperConf, provider="cifar", replace=True)
+    for name, conf in {"pull": PullSweeperConf, "confirmation": ConfirmSweeperConf}.items():
+        store.store(group="hydra/sweeper", name=name, node=conf, provider="cifar", replace=True)
     store.store(group="hydra/sweeper/sampler", name="tpe", node=TPE, provider="cifar", replace=True)
     pruners = {
         "none": NoPruner,

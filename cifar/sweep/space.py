@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json, json_to_distribution
 
 
 class SpaceError(Exception):
@@ -125,6 +125,18 @@ def ends(space: Space) -> list[str]:
             values = d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high)  # type: ignore[attr-defined]
             found += [f"{key}={value}" for value in values]
     return found
+
+
+def from_json(found: Mapping[str, Any]) -> Space:
+    """The space of which to_json made this."""
+    return Space(
+        {key: json_to_distribution(text) for key, text in found["distributions"].items()},
+        dict(found["fixed"]),
+        {
+            group: {option: from_json(below) for option, below in options.items()}
+            for group, options in found["options"].items()
+        },
+    )
 
 
 def to_json(space: Space) -> dict[str, Any]:

@@ -8,9 +8,12 @@ Everything is derived from what the storage holds, so a kill between any two ope
     WAITING                     the parameters of a lost or interrupted trial; the next to be run, not counted before
 
 Attributes of the study      fixed: the fixed settings (nested dict) · space: what is searched (space.to_json)
+                             overrides: the command line of the latest start, without what is searched
 Attributes of a trial        folder: its run directory, relative to the study's folder
                              worker: host, pid and index of the worker that ran it
                              outcome, reason: of a FAIL · retry_of: the number of the trial it tries again
+                             confirms: the number of the trial of another study that it runs again
+                             resume: a run directory that it goes on from
 System attribute of a trial  heartbeat: a count that its worker raises while it lives
 
 A new trial is asked for under a lock in the study's folder. Machines that share the storage but not the folder may
@@ -32,6 +35,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -42,6 +46,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
 RETRIED = ("lost", "interrupted")
 """Outcomes of a FAIL whose parameters are tried again."""
+KEPT = ("confirms", "resume")
+"""Attributes that a retry has too."""
 ATTEMPTS = 5
 """Attempts to open a database whose tables others may be making."""
 MISSED = 3
@@ -100,7 +106,9 @@ def lock(folder: Path) -> FileLock:
     return FileLock(folder / ".lock")
 
 
-def create(url: str, name: str, folder: Path, direction: str, settings: Mapping[str, Any]) -> None:
+def create(
+    url: str, name: str, folder: Path, direction: str, settings: Mapping[str, Any], overrides: list[str] | None = None
+) -> None:
     """Make the study, or check that the one of this name has the same settings. Raises StudyError where not."""
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
@@ -113,6 +121,8 @@ def create(url: str, name: str, folder: Path, direction: str, settings: Mapping[
                 study.set_user_attr(key, value)
         changes = differences({key: study.user_attrs.get(key) for key in settings}, settings)
         changes += [] if study.direction == towards else [f"direction: now {direction}"]
+        if not changes and overrides is not None:
+            study.set_user_attr("overrides", overrides)
     if changes:
         raise StudyError(
             f"study {name} was begun with other settings: {'; '.join(changes[:5])}{' ...' if changes[5:] else ''};"
@@ -125,6 +135,14 @@ def _free(name: str, taken: list[str]) -> str:
     while f"{stem}-{number}" in taken:
         number += 1
     return f"{stem}-{number}"
+
+
+def enqueue(
+    study: optuna.Study, params: dict[str, Any], distributions: dict[str, BaseDistribution], **attributes: Any
+) -> None:
+    """Have the study run a trial with these parameters next."""
+    waiting = TrialState.WAITING
+    study.add_trial(create_trial(state=waiting, params=params, distributions=distributions, user_attrs=attributes))
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:
@@ -256,13 +274,8 @@ class SharedStudy:
         retried = {t.user_attrs.get("retry_of") for t in trials}
         for trial in trials:
             if _given_up(trial) and trial.number not in retried:
-                successor = create_trial(
-                    state=TrialState.WAITING,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    user_attrs={"retry_of": trial.number},
-                )
-                self.study.add_trial(successor)
+                kept = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
+                enqueue(self.study, trial.params, trial.distributions, retry_of=trial.number, **kept)
 
     def complete(self, trial: Trial, value: float) -> None:
         """The trial's objective; NaN makes it a FAIL."""

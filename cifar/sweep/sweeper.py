@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,30 +62,32 @@ class Plan:
     def settings(self) -> DictConfig:
         return self.config.hydra.sweeper
 
-    def overrides(self, trial: FrozenTrial) -> list[str]:
-        """The command line of a trial."""
-        fixed = spaces.active(self.space, lambda key, distribution: trial.params[key]).fixed
-        return [*fixed.values(), *(f"{key}={value}" for key, value in trial.params.items())]
-
 
 def sweep(context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: list[str]) -> None:
     """Search until the study has its total. Raises Interrupted or SweepError where it has not in the end."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_settings(config.hydra.sweeper)
     plan = make_plan(context, config, arguments)
-    settings = plan.settings
     to_compare = {"fixed": plan.fixed, "space": spaces.to_json(replace(plan.space, fixed={}))}
-    studies.create(plan.url, settings.study_name, plan.folder, direction(settings.direction), to_compare)
+    name, towards = plan.settings.study_name, direction(plan.settings.direction)
+    studies.create(plan.url, name, plan.folder, towards, to_compare, list(plan.space.fixed.values()))
+    conclude(plan, run_trials(context, task_function, plan, lambda best: write_best(plan, best)))
+
+
+def run_trials(
+    context: HydraContext, task_function: TaskFunction, plan: Plan, on_best: Callable[[FrozenTrial], None]
+) -> SharedStudy:
+    """Have workers run what the study's total lacks, and show how it goes; `on_best` hears of each new best trial."""
+    settings = plan.settings
     study = SharedStudy(
         plan.url, settings.study_name, plan.folder, settings.n_trials, optuna.pruners.NopPruner(), settings.max_deaths
     )
     print(greeting(plan, study), flush=True)
-    begun = study.trials()
     if not study.finished():
         worker = make_worker(context, task_function, plan)
-        with View(study, plan, len([t for t in begun if t.state.is_finished()])):
+        with View(study, on_best):
             launch(context, plan, study, worker)
-    conclude(plan, study)
+    return study
 
 
 def check_settings(settings: DictConfig) -> None:
@@ -97,8 +99,10 @@ def check_settings(settings: DictConfig) -> None:
         ("max_failure_rate", 0, 1),
         ("max_deaths", 1, math.inf),
         ("heartbeat", 0.1, 3600),
+        ("top", 1, math.inf),
+        ("seeds", 1, math.inf),
     ):
-        if not low <= settings[key] <= high:
+        if key in settings and not low <= settings[key] <= high:
             raise SweepError(f"hydra.sweeper.{key}={settings[key]}: not allowed; allowed: from {low} to {high}")
 
 
@@ -128,7 +132,9 @@ def make_plan(context: HydraContext, config: DictConfig, arguments: list[str]) -
             f"nothing to search: no conf/search/<option>.yaml for {', '.join(choices.values())}, and no sweep on the"
             " command line; give one, as optimizer.lr=tag(log,interval(1e-3,1e-1))"
         )
-    config = complete(context, config, arguments, space)
+    name = config.hydra.sweeper.study_name or default_name(config, space)
+    total = total_of(config.hydra.sweeper, space)
+    config = complete(context, config, arguments, name, f"sweeps/{name}", total)
     if named:
         config.hydra.overrides.hydra.append(named)  # shapes hydra.sweeper, which must be the same in every trial
     folder = Path(config.hydra.sweep.dir).resolve()
@@ -155,25 +161,31 @@ def entries(context: HydraContext, option: str) -> Mapping[str, Any]:
     return dict(loaded.config)
 
 
-def complete(context: HydraContext, config: DictConfig, arguments: list[str], space: Space) -> DictConfig:
-    """The config with what follows from the others: name, folder, launcher, total of a grid."""
+def complete(
+    context: HydraContext, config: DictConfig, arguments: list[str], name: str, folder: str, total: int
+) -> DictConfig:
+    """The config with what follows from the others: the study's name, folder and total, and the launcher."""
     sweeper, given = config.hydra.sweeper, list(config.hydra.overrides.hydra)
-    name = sweeper.study_name or default_name(config, space)
-    extra = [f"hydra.sweeper.study_name={quoted(name)}", "hydra.sweep.subdir=${hydra.job.num}"]
+    extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]
+    extra.append("hydra.sweep.subdir=${hydra.job.num}")
     extra.append("hydra.hydra_logging.root.level=WARNING")  # launchers tell of their jobs, which are workers here
     if not any(line.startswith("hydra.sweep.dir=") for line in given):
-        extra.append(f"hydra.sweep.dir={quoted('sweeps/' + name)}")
+        extra.append(f"hydra.sweep.dir={quoted(folder)}")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     if sweeper.n_jobs > 1 and not any(line.startswith("hydra/launcher=") for line in given):
         launcher = "joblib"
         extra.append("hydra/launcher=joblib")
     if launcher == "joblib" and not any(line.startswith("hydra.launcher.n_jobs=") for line in given):
         extra.append(f"hydra.launcher.n_jobs={sweeper.n_jobs}")
-    if sweeper.sampler._target_ == "optuna.samplers.GridSampler":
-        extra.append(f"hydra.sweeper.n_trials={min(sweeper.n_trials, grid_size(space))}")
     return context.config_loader.load_configuration(
         config.hydra.job.config_name, [*given, *arguments, *extra], RunMode.MULTIRUN
     )
+
+
+def total_of(settings: DictConfig, space: Space) -> int:
+    """How many trials there are to be; of a grid no more than it has."""
+    grid = settings.sampler._target_ == "optuna.samplers.GridSampler"
+    return min(settings.n_trials, grid_size(space)) if grid else int(settings.n_trials)
 
 
 def grid_size(space: Space) -> int:
@@ -199,7 +211,7 @@ def fixed_settings(context: HydraContext, config: DictConfig, space: Space) -> d
     if cfg.test or cfg.resume:
         raise ConfigError(
             f"test={cfg.test}, resume={cfg.resume}: not in a search, which sees no test images and resumes by itself;"
-            " allowed: test=false resume=null (then: python run.py from_study=DIR test=true)"
+            " allowed: test=false resume=null (then: python run.py -m hydra/sweeper=confirm hydra.sweeper.study=DIR)"
         )
     return without(cfg, [*space.distributions, *MACHINE, "hydra"])
 
@@ -307,10 +319,11 @@ def stoppable(stop: Path) -> Iterator[threading.Event]:
 class View:
     """Shows the sweep while it runs: a live line on a terminal, else a line for each trial that ends."""
 
-    def __init__(self, study: SharedStudy, plan: Plan, finished: int) -> None:
-        self.study, self.plan = study, plan
-        self.begun, self.finished_before = time.monotonic(), finished
+    def __init__(self, study: SharedStudy, on_best: Callable[[FrozenTrial], None]) -> None:
+        self.study, self.on_best = study, on_best
+        self.begun = time.monotonic()
         self.shown = {t.number for t in study.trials() if t.state.is_finished()}
+        self.finished_before = len(self.shown)
         self.live = sys.stdout.isatty()
         self.best: int | None = None
         self._ended = threading.Event()
@@ -336,10 +349,10 @@ class View:
             if trial.state.is_finished() and trial.number not in self.shown:
                 self.shown.add(trial.number)
                 print(("\r\x1b[K" if self.live else "") + describe(trial), flush=True)
-        best = best_of(self.study)
+        best = best_of(self.study.study)
         if best is not None and best.number != self.best:
             self.best = best.number
-            write_best(self.plan, best)
+            self.on_best(best)
         if self.live:
             print("\r\x1b[K" + status(trials, self.study.total, best, self._time_left(trials)), end="", flush=True)
 
@@ -350,14 +363,14 @@ class View:
         return (self.study.total - ended) / pace if pace > 0 else float("inf")
 
 
-def ranked(study: SharedStudy) -> list[FrozenTrial]:
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials, best first; of equals the earlier."""
-    complete = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = -1 if study.study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
     return sorted(complete, key=lambda t: (sign * t.values[0], t.number))
 
 
-def best_of(study: SharedStudy) -> FrozenTrial | None:
+def best_of(study: optuna.Study) -> FrozenTrial | None:
     return next(iter(ranked(study)), None)
 
 
@@ -392,46 +405,60 @@ def greeting(plan: Plan, study: SharedStudy) -> str:
     begins = f"study {plan.settings.study_name} in {os.path.relpath(plan.folder)}: "
     if study.finished():
         return begins + f"all {study.total} trials are done; nothing is left (more: hydra.sweeper.n_trials=N)"
-    return begins + (f"{ended} of {study.total} trials are done, going on" if trials else f"{study.total} trials")
+    return begins + (f"{ended} of {study.total} trials are done, going on" if ended else f"{study.total} trials")
 
 
 def conclude(plan: Plan, study: SharedStudy) -> None:
     """Write and show the results; say what is missing."""
-    trials = study.trials()
-    failures = [t for t in trials if studies.failed(t)]
-    best = best_of(study)
+    best = best_of(study.study)
     if best is not None:
         write_best(plan, best)
-        print(table(plan, study), flush=True)
-    if study.failing(plan.settings.max_failure_rate) or (study.finished() and best is None):
-        first = failures[0].user_attrs.get("reason", "unknown") if failures else "every trial was pruned"
+        print(answer(study.study, plan.folder), flush=True)
+    demand_enough(plan, study)
+
+
+def answer(study: optuna.Study, folder: Path) -> str:
+    """What is best, how sure that is, and what to do next."""
+    from analysis import frames, summary  # not before it is needed: pandas and scipy take a second
+
+    return summary.text(summary.summarize(frames.of_study(study, os.path.relpath(folder), folder)))
+
+
+def demand_enough(plan: Plan, study: SharedStudy) -> None:
+    """Raises SweepError where too many trials failed, Interrupted where some are still to come."""
+    trials = study.trials()
+    failures = [t for t in trials if studies.failed(t)]
+    if study.failing(plan.settings.max_failure_rate) or (study.finished() and best_of(study.study) is None):
+        log = f"; its log: {plan.folder / str(failures[0].number)}" if failures else ""
+        first = failures[0].user_attrs.get("reason", "unknown") if failures else "every other trial was pruned"
         raise SweepError(
             f"{len(failures)} of {study.total} trials failed (allowed: hydra.sweeper.max_failure_rate="
-            f"{plan.settings.max_failure_rate}); the first: {first}; its log: {plan.folder / str(failures[0].number)}"
+            f"{plan.settings.max_failure_rate}); the first: {first}{log}"
         )
     if not study.finished():
         ended = sum(studies.counts(t) and t.state.is_finished() for t in trials)
         raise Interrupted(f"stopped with {ended} of {study.total} trials done; the same command goes on", signal.SIGINT)
 
 
-def table(plan: Plan, study: SharedStudy) -> str:
-    """The top five, and the command that trains with the best."""
-    top = ranked(study)[:5]
-    lines = [f"{'trial':>6}  {'value':>8}  parameters"]
-    lines += [f"{t.number:>6}  {t.value:>8.4f}  {parameters(t)}" for t in top]
-    return "\n".join([*lines, "best:", f"  {command(plan.overrides(top[0]))}"])
-
-
-def command(overrides: list[str]) -> str:
-    return shlex.join(["python", "run.py", *overrides])
-
-
 def write_best(plan: Plan, best: FrozenTrial) -> None:
     """best.yaml, from which from_study= reads, and optimization_results.yaml, as the stock plugin writes it."""
-    found = {"trial": best.number, "folder": str(plan.folder / str(best.number))}
-    overrides = plan.overrides(best)
-    results = {"name": "optuna", "best_params": best.params, "best_value": best.value} | found
-    ours = {"study": plan.settings.study_name, "value": best.value, "params": best.params} | found
-    ours |= {"overrides": overrides, "command": command(overrides)}
-    best_file.save(plan.folder / "optimization_results.yaml", results)
-    best_file.save(plan.folder / best_file.NAME, ours)
+    results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "trial": best.number}
+    best_file.save(plan.folder / "optimization_results.yaml", results | {"folder": str(plan.folder / str(best.number))})
+    best_file.save(plan.folder / best_file.NAME, settings_of(best, plan.settings.study_name, plan.folder, plan.space))
+
+
+def settings_of(trial: FrozenTrial, study: str, folder: Path, space: Space) -> dict[str, Any]:
+    """All that it takes to train with a trial's settings."""
+    overrides = overrides_of(trial, space)
+    found = {"study": study, "value": trial.value, "params": trial.params, "trial": trial.number}
+    return found | {
+        "folder": str(folder / str(trial.number)),
+        "overrides": overrides,
+        "command": shlex.join(["python", "run.py", *overrides]),
+    }
+
+
+def overrides_of(trial: FrozenTrial, space: Space) -> list[str]:
+    """The command line of a trial."""
+    fixed = spaces.active(space, lambda key, distribution: trial.params[key]).fixed
+    return [*fixed.values(), *(f"{key}={value}" for key, value in trial.params.items())]

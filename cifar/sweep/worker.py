@@ -244,11 +244,13 @@ class Worker:
         return [f"device=cuda:{index % self.devices}"] if self.devices > 1 else []
 
     def inherit(self, study: SharedStudy, trial: Trial, stopping: threading.Event) -> tuple[TrialReporter, list[str]]:
-        """What a retry takes over: the checkpoint of the trial it tries again, and the epochs before it."""
+        """What a trial goes on from: the checkpoint of the trial it tries again, or a run, and the epochs before it."""
         frozen = study.storage.get_trial(trial._trial_id)
         reporter = TrialReporter(trial, stopping)
-        for before in lineage(frozen, study.trials()) if "retry_of" in frozen.user_attrs else []:
-            folder = self.folder / str(before.number)  # killed before it was signed, it has no attributes
+        # named by number: one killed before it was signed has no attributes
+        before = [self.folder / str(t.number) for t in lineage(frozen, study.trials())]
+        before += [Path(frozen.user_attrs["resume"])] if "resume" in frozen.user_attrs else []
+        for folder in before:
             if (folder / "checkpoint.pt").exists():
                 reporter.repeat(folder / "metrics.csv")
                 return reporter, [f"resume={quoted(str(folder))}"]

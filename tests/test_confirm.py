@@ -1,0 +1,228 @@
+"""Confirmations of real sweeps: of the toy, and at the end of real runs."""
+
+from __future__ import annotations
+
+import re
+import signal
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+from sweeps import Sweep, Toy, trials
+
+from analysis import frames
+from cifar.sweep import best
+from cifar.sweep.sweeper import SweepError
+
+FOLDER, LOOK = "study/confirmation", "study/confirmation/test-1"
+FULL = ("hydra/sweeper/pruner=none", "hydra.sweeper.n_trials=8")
+SMALL = ("hydra.sweeper.top=2", "hydra.sweeper.seeds=2")
+CONFIRM = ("confirm", "hydra.sweeper.study=study", "hydra.sweeper.heartbeat=0.2")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a search of the toy in it, whose best trial is a lucky one."""
+    folder = tmp_path_factory.mktemp("searched")
+    code, told = Sweep(folder, *FULL, TOY_LUCK="5").wait()
+    assert code == 0, told
+    return folder
+
+
+@pytest.fixture
+def study(searched: Path, tmp_path: Path) -> Path:
+    """A copy of that search, study/ in the current directory."""
+    return copytree(searched / "study", tmp_path / "study")
+
+
+@pytest.fixture
+def confirm(sweep: Toy) -> Toy:
+    return lambda *overrides, **toy: sweep(f"hydra/sweeper={CONFIRM[0]}", *CONFIRM[1:], *overrides, **toy)
+
+
+def means(folder: Path) -> dict[int, float]:
+    """Of the candidates, over their seeds."""
+    values = defaultdict(list)
+    for trial in trials(folder, FOLDER):
+        values[trial.user_attrs["confirms"]].append(trial.values[0])
+    return {number: statistics.mean(own) for number, own in values.items()}
+
+
+def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
+    tmp_path: Path, study: Path, confirm: Toy
+) -> None:
+    told = confirm()
+    reported = {t.number: t.values[0] for t in trials(tmp_path)}
+    top = sorted(reported, key=lambda number: -reported[number])[:3]
+    found = trials(tmp_path, FOLDER)
+    assert {(t.user_attrs["confirms"], t.params["seed"]) for t in found} == {(n, s) for n in top for s in range(1, 6)}
+    for trial in found:
+        config = OmegaConf.load(tmp_path / FOLDER / str(trial.number) / ".hydra" / "config.yaml")
+        origin = trials(tmp_path)[trial.user_attrs["confirms"]].params
+        assert all(OmegaConf.select(config, key) == value for key, value in origin.items())
+        assert (config.seed, config.epochs, config.test) == (trial.params["seed"], 4, False)
+    chosen = max(top, key=means(tmp_path).__getitem__)
+    assert chosen != top[0], "the toy's luck decided the search, and is to decide nothing here"
+    tested = trials(tmp_path, LOOK)
+    assert [t.user_attrs["confirms"] for t in tested] == [chosen] * 5
+    assert {t.params["seed"] for t in tested} == set(range(1, 6))
+    saved = OmegaConf.load(study / "confirmed.yaml")
+    assert (saved.trial, saved.value) == (chosen, reported[chosen])
+    assert saved.mean == pytest.approx(means(tmp_path)[chosen])
+    assert f"best on fresh seeds: trial {chosen}" in told and "test accuracy" in told and "looked at once" in told
+    assert set(saved.overrides) <= set(best.expand([f"from_study={tmp_path / 'study'}"]))
+
+
+def test_the_frames_hold_what_was_confirmed(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    confirm(*SMALL)
+    found = frames.read(study)
+    assert len(found.trials) == len(found.runs) == 8, "the confirmation's runs are not the search's"
+    values = {t.number: t.values[0] for t in trials(tmp_path)}
+    assert [values[number] for number in found.fresh.number] == found.fresh.reported.tolist()
+    assert found.fresh.groupby("number").score.mean().to_dict() == pytest.approx(means(tmp_path))
+    assert found.tests.accuracy.tolist() == [t.values[0] / 2 for t in trials(tmp_path, LOOK)]
+    assert found.tests["look"].tolist() == [1, 1] and found.tests.images.tolist() == [1000, 1000]
+
+
+def test_the_same_confirmation_again_does_nothing_more(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    confirm(*SMALL)
+    told = confirm(*SMALL)
+    assert told.count("nothing is left") == 2 and "looked at once" in told
+    assert (len(trials(tmp_path, FOLDER)), len(trials(tmp_path, LOOK))) == (4, 2)
+
+
+def test_another_look_at_the_test_set_is_refused_unless_forced_and_told_ever_after(
+    tmp_path: Path, study: Path, confirm: Toy
+) -> None:
+    confirm(*SMALL)
+    more = ("hydra.sweeper.top=2", "hydra.sweeper.seeds=3")
+    with pytest.raises(SweepError, match=r"looked at before .*test-1.*hydra\.sweeper\.force=true"):
+        confirm(*more)
+    assert len(trials(tmp_path, FOLDER)) == 6, "the seeds were run"
+    assert not (tmp_path / FOLDER / "test-2").exists()
+    assert "looked at once" in confirm(*more, "hydra.sweeper.test=false")
+    assert "looked at 2 times, so no longer unseen" in confirm(*more, "hydra.sweeper.force=true")
+    assert len(trials(tmp_path, f"{FOLDER}/test-2")) == 3
+    assert "looked at 2 times" in confirm(*more)
+
+
+def test_a_look_that_was_killed_right_after_its_marker_is_the_first_one_still(
+    tmp_path: Path, study: Path, confirm: Toy
+) -> None:
+    confirm(*SMALL, "hydra.sweeper.test=false")
+    (tmp_path / LOOK).mkdir()
+    assert "looked at once" in confirm(*SMALL)
+    assert len(trials(tmp_path, LOOK)) == 2
+
+
+def test_a_confirmation_that_is_killed_or_asked_to_stop_goes_on(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    assert Sweep(tmp_path, *SMALL, sweeper=CONFIRM, TOY_FAULT="kill").wait()[0] == -signal.SIGKILL
+    running = Sweep(tmp_path, *SMALL, "hydra.sweeper.n_jobs=2", sweeper=CONFIRM, TOY_SECONDS="0.2")
+    while running.process.poll() is None and not (tmp_path / FOLDER / "2" / "metrics.csv").exists():
+        time.sleep(0.05)
+    running.process.send_signal(signal.SIGTERM)
+    code, told = running.wait()
+    assert code != 0 and "the same command goes on" in told
+    code, told = Sweep(tmp_path, *SMALL, sweeper=CONFIRM).wait()
+    assert code == 0, told
+    complete = [t for t in trials(tmp_path, FOLDER) if t.state.name == "COMPLETE"]
+    pairs = [(t.user_attrs["confirms"], t.params["seed"]) for t in complete]
+    assert len(pairs) == len(set(pairs)) == 4, "a retry stands for the trial that it tries again"
+    assert len(trials(tmp_path, LOOK)) == 2 and "looked at once" in told
+
+
+def test_a_candidate_that_fails_on_a_fresh_seed_is_not_chosen(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    settings = {t.number: t.params["optimizer.lr"] for t in trials(tmp_path)}
+    assert min(settings.values()) < 0.1 < max(settings.values()), "the toy fails above 0.1"
+    anything = ("hydra.sweeper.top=8", "hydra.sweeper.seeds=1", "hydra.sweeper.max_failure_rate=1")
+    confirm(*anything, fault="raise_high")
+    sound = {t.user_attrs["confirms"]: t.values[0] for t in trials(tmp_path, FOLDER) if t.state.name == "COMPLETE"}
+    chosen = OmegaConf.load(study / "confirmed.yaml").trial
+    assert chosen == max(sound, key=sound.__getitem__) and settings[chosen] < 0.1
+
+
+def test_where_all_candidates_fail_none_is_confirmed(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    with pytest.raises(SweepError, match="2 of 3 trials failed"):
+        confirm("hydra.sweeper.seeds=1", fault="raise")
+    assert not (study / "confirmed.yaml").exists()
+    confirm("hydra.sweeper.seeds=1")
+    assert (study / "confirmed.yaml").exists(), "the same command tries them again"
+
+
+def test_each_candidate_of_a_conditional_space_runs_with_its_own_settings(
+    tmp_path: Path, search: Toy, confirm: Toy
+) -> None:
+    search("optimizer=choice(sgd,adam)", "search=architecture", "hydra.sweeper.n_trials=6", "hydra/sweeper/pruner=none")
+    confirm("hydra.sweeper.top=6", "hydra.sweeper.seeds=1")
+    assert {t.params["optimizer"] for t in trials(tmp_path, FOLDER)} == {"sgd", "adam"}
+    for trial in trials(tmp_path, FOLDER):
+        config = OmegaConf.load(tmp_path / FOLDER / str(trial.number) / ".hydra" / "config.yaml")
+        assert config.optimizer._target_.lower().endswith(trial.params["optimizer"])
+        assert config.optimizer.lr == trial.params["optimizer.lr"]
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("hydra.sweeper.study=nowhere", "nowhere: no such folder; allowed:"),
+        ("hydra.sweeper.study=runs", "runs: not the folder of a search of this program; allowed:"),
+        ("hydra.sweeper.study=plain", "plain: not the folder of a search of this program; allowed:"),
+        ("epochs=9", "not the settings of the search: epochs: was 4, now 9"),
+        ("optimizer.lr=choice(0.1,0.2)", "optimizer.lr: nothing is searched in a confirmation"),
+        ("hydra.sweeper.top=0", "hydra.sweeper.top=0: not allowed; allowed: from 1"),
+        ("test=true", "test=True"),
+    ],
+)
+def test_bad_input_is_told_before_anything_runs(
+    tmp_path: Path, study: Path, confirm: Toy, override: str, message: str
+) -> None:
+    for name in ("runs", "plain"):
+        (tmp_path / name).mkdir()
+    optuna.create_study(study_name="p", storage=f"sqlite:///{tmp_path}/plain/study.db")
+    with pytest.raises(Exception, match=re.escape(message)) as told:
+        confirm(override)
+    assert type(told.value).__module__.startswith(("cifar.", "analysis."))
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_search_without_a_complete_trial_has_nothing_to_confirm(tmp_path: Path, search: Toy, confirm: Toy) -> None:
+    with pytest.raises(SweepError):
+        search("hydra.sweeper.n_trials=2", fault="raise")
+    with pytest.raises(SweepError, match="none of its trials is complete"):
+        confirm()
+
+
+def test_no_trial_touches_a_test_image_and_the_split_never_moves(
+    tmp_path: Path,
+    make_folder: Callable[..., Path],
+    tiny: list[str],
+    run_py: Callable[..., CompletedProcess[str]],
+) -> None:
+    root = make_folder(parts=("train", "test"), each=40)
+    images = {path: path.read_bytes() for path in (root / "test").rglob("*.png")}
+    for path in images:
+        path.write_bytes(b"whoever decodes this fails")
+    data = ("data=image_folder", f"data.root={root}", "data.limit=null")
+    search = ("-m", "hydra/sweeper=optuna", *tiny, *data, "hydra.sweep.dir=study", "hydra.sweeper.n_trials=3")
+    done = run_py(*search, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    command = ("-m", "hydra/sweeper=confirm", "hydra.sweeper.study=study", *SMALL)
+    refused = run_py(*command, cwd=tmp_path)
+    assert refused.returncode == 1 and "not an image that can be decoded" in refused.stderr
+    found = frames.read(tmp_path / "study")
+    again = frames.read(tmp_path / FOLDER)
+    assert (len(found.runs), len(again.runs)) == (3, 4)
+    assert {*found.runs.val_fingerprint, *again.runs.val_fingerprint} == {found.runs.val_fingerprint[0]}
+    for path, content in images.items():
+        path.write_bytes(content)
+    mended = run_py(*command, cwd=tmp_path)
+    assert mended.returncode == 0, mended.stderr
+    assert frames.read(tmp_path / "study").tests.images.tolist() == [80, 80]
+    assert "looked at once" in mended.stdout
