@@ -9,6 +9,7 @@ import traceback
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,7 +27,9 @@ def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
     settings = config.check(cfg)
     from cifar.experiment import run  # after the check: a bad setting is told before torch is imported
 
-    return run(settings, HydraConfig.get().runtime.output_dir, reporter)
+    job = HydraConfig.get()
+    study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
+    return run(settings, job.runtime.output_dir, reporter, study)
 
 
 def command_line() -> None:

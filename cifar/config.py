@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ CONF = Path(__file__).parent.parent / "conf"
 WHITELIST = (
     "cifar.resnet.BottleneckResNet",
     "cifar.optim.*",
+    "cifar.tracker.*",
     "torch.optim.*",
     "torchvision.models.get_model",
     "timm.create_model",
 )
-"""What a model, an optimizer or a scheduler may name as its `_target_`; for all else Hydra may call nothing."""
+"""What a model, optimizer, scheduler or tracker may name as its `_target_`; for all else Hydra may call nothing."""
 
 
 class ConfigError(Exception):
@@ -175,6 +177,24 @@ class Finetune(Pretrained):
 
 
 @dataclass
+class MLflow:
+    """The address of MLflow's database or server, and the name of the experiment there."""
+
+    _target_: str = MISSING
+    uri: str = matching(
+        r"(sqlite|postgresql|mysql|mssql|https?|databricks)\S*", "sqlite:///FILE, http://HOST:PORT, databricks"
+    )
+    experiment: str = MISSING
+
+
+@dataclass
+class WandB:
+    _target_: str = MISSING
+    project: str = MISSING
+    mode: str = one_of("offline", "online")
+
+
+@dataclass
 class Loss:
     l2: float = within("[0, inf)")
 
@@ -193,6 +213,7 @@ class Config:
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     transfer: Any = MISSING
+    tracker: Any = MISSING
     loss: Loss = field(default_factory=Loss)
     cache: Cache = field(default_factory=Cache)
     epochs: int = within("[1, inf)")
@@ -227,8 +248,20 @@ GROUPS: dict[str, dict[str, type]] = {
         "cifar.optim.onecycle": OneCycle,
         "cifar.optim.constant": Target,
     },
+    "tracker": {
+        "cifar.tracker.Tracker": Target,
+        "cifar.tracker.TensorBoard": Target,
+        "cifar.tracker.MLflow": MLflow,
+        "cifar.tracker.WandB": WandB,
+    },
 }
 """The schema of each group's options, by their `_target_` or their `mode`."""
+PACKAGES = {
+    "cifar.tracker.TensorBoard": "tensorboard",
+    "cifar.tracker.MLflow": "mlflow",
+    "cifar.tracker.WandB": "wandb",
+}
+"""What a tracker needs to be installed; the extra and the option are of the same name."""
 
 
 def check(cfg: DictConfig) -> Config:
@@ -327,6 +360,10 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"optimizer.betas={optimizer.betas}: allowed: two numbers in [0, 1)")
     if isinstance(optimizer, SGD) and optimizer.nesterov and optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    package = PACKAGES.get(config.tracker._target_)
+    spec = find_spec(package) if package else None
+    if package and (spec is None or spec.origin is None):  # no origin: a mere folder of that name, as W&B makes one
+        raise ConfigError(f"tracker={package}: {package} is not installed; do: pip install -e '.[{package}]'")
 
 
 def explain(error: OmegaConfBaseException) -> str:

@@ -47,6 +47,7 @@ from cifar.results import (
     summary,
 )
 from cifar.step import EagerStep, autocast
+from cifar.tracker import Run, Tracker, Watched
 from cifar.trainer import Evaluation, Trainer, evaluate
 from cifar.transfer import Backbone, FeatureCache, Finetuned, TransferError
 
@@ -69,8 +70,10 @@ EVALUATION_BATCH = {"cpu": 128, "cuda": 2048}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU as few launches as its memory allows."""
 
 
-def run(config: Config, output_dir: str, reporter: Reporter) -> float:
+def run(config: Config, output_dir: str, reporter: Reporter, study: str | None = None) -> float:
     """Train as `config` says, write the results to `output_dir`, return the best validation accuracy.
+
+    `study` is the folder of the sweep that the run is a part of.
 
     Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves status failed.
     """
@@ -84,15 +87,18 @@ def run(config: Config, output_dir: str, reporter: Reporter) -> float:
     facts = _facts(config, parts, trainer) | task.facts
     directory.start(history, resumed=config.resume is not None)
     _announce(config, facts, directory)
+    tracker = Watched(_instantiate(config.tracker))
     facts["start_seconds"] = time.perf_counter() - begun
     with (
-        _recording(directory, facts, history),
+        _recording(directory, facts, history, tracker),
         _interruptible(trainer, reporter.go_on.format(directory=directory.path)),
     ):
+        tracker.start(_tracked(config, directory, study, history))
         for metrics in trainer.epochs():
             history.append(metrics)
             _save(config, directory, trainer, history, parts, task.facts.get("transfer", {}))
             log.info(_line(metrics, config.epochs, best_of(history) is metrics))
+            tracker.epoch(metrics)
             reporter.report(metrics)
         if config.test:
             facts["test"] = _test(config, parts, task, trainer, directory)
@@ -544,6 +550,35 @@ def _announce(config: Config, facts: dict[str, Any], directory: RunDirectory) ->
     )
 
 
+BEST = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""What a tracker is told of a run's best epoch at its end."""
+NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
+"""Settings of which a tracker does not hear: they say where, not what."""
+
+
+def _tracked(config: Config, directory: RunDirectory, study: str | None, history: list[EpochMetrics]) -> Run:
+    """What a tracker is told of the run."""
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_TRACKED}
+    folder, resumed = (Path(place).absolute() if place else None for place in (study, config.resume))
+    return Run(directory.path.absolute(), folder, resumed, dict(_flat(settings)), list(history))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | float | str]]:
+    """Settings by their full keys; lists and null as text."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+
+
+def _figures(history: list[EpochMetrics], facts: dict[str, Any]) -> dict[str, float]:
+    """How well a run has ended: of its best epoch, and on the test images where they were read."""
+    best = best_of(history)
+    figures = {f"best/{k}": v for k, v in dataclasses.asdict(best).items() if k in BEST} if best else {}
+    return figures | {f"test/{k}": facts["test"][k] for k in ("loss", "accuracy") if "test" in facts}
+
+
 def _named(config: Config) -> str:
     """The model in a few words."""
     t = config.transfer
@@ -563,8 +598,10 @@ ENDINGS = {Pruned: "pruned", KeyboardInterrupt: "interrupted", Diverged: "diverg
 
 
 @contextmanager
-def _recording(directory: RunDirectory, facts: dict[str, Any], history: list[EpochMetrics]) -> Iterator[None]:
-    """Keep result.json true to what happens inside: running, then how it ended."""
+def _recording(
+    directory: RunDirectory, facts: dict[str, Any], history: list[EpochMetrics], tracker: Tracker
+) -> Iterator[None]:
+    """Keep result.json true to what happens inside: running, then how it ended, which the tracker hears too."""
 
     def write(status: str, message: str | None = None) -> None:
         directory.write_result({"status": status, "message": message} | summary(history) | facts)
@@ -575,8 +612,10 @@ def _recording(directory: RunDirectory, facts: dict[str, Any], history: list[Epo
     except BaseException as error:
         ending = next((status for kind, status in ENDINGS.items() if isinstance(error, kind)), "failed")
         write(ending, f"{type(error).__name__}: {error}")
+        tracker.end(ending, _figures(history, facts))
         raise
     write("finished")
+    tracker.end("finished", _figures(history, facts))
 
 
 @contextmanager

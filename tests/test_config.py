@@ -335,4 +335,4 @@ def test_resuming_a_directory_that_holds_no_run_is_told(tmp_path: Path) -> None:
 
 
 def test_the_groups_have_a_schema() -> None:
-    assert set(GROUPS) == {"data", "model", "optimizer", "scheduler", "transfer"}
+    assert set(GROUPS) == {"data", "model", "optimizer", "scheduler", "transfer", "tracker"}

@@ -18,6 +18,7 @@ KNOWS: dict[str, set[str]] = {
     "data": {"files"},
     "checkpoint": {"files"},
     "results": {"files"},
+    "tracker": {"files", "results"},
     "loader": {"files", "data"},
     "transfer": {"files", "data", "resnet"},
     "step": {"optim"},
@@ -26,12 +27,13 @@ KNOWS: dict[str, set[str]] = {
     "analysis": {"results", "files", "analysis"},
     "experiment": {
         *("files", "config", "resnet", "optim", "data", "checkpoint", "results", "loader", "transfer"),
-        *("step", "trainer"),
+        *("step", "trainer", "tracker"),
     },
 }
 """What each part may import of this project."""
 NO_TORCH = ("cache", "files", "config", "results", "sweep", "analysis")
 HEAVY = {"torch", "torchvision", "timm", "safetensors"}
+TRACKERS = {"tensorboard", "google", "mlflow", "wandb", "filelock"}
 
 
 def imported(path: Path, package: str) -> set[str]:
@@ -97,6 +99,13 @@ def test_only_the_experiment_reads_a_config(root: Path) -> None:
         if own_part(path, root) not in (None, "config", "experiment", "sweep"):
             names = {name.split(".")[0] for name in imported(path, package)}
             assert not names & {"hydra", "omegaconf"}, f"{path} imports {names & {'hydra', 'omegaconf'}}"
+
+
+def test_a_tracker_that_is_not_chosen_loads_nothing(root: Path) -> None:
+    code = "import sys; before = set(sys.modules); import cifar.tracker; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert "cifar.tracker" in done.stdout.split()
+    assert not {name.split(".")[0] for name in done.stdout.split()} & (HEAVY | TRACKERS)
 
 
 @pytest.mark.parametrize("module", ["run", "cifar.config", "cifar.results"])
