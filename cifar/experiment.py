@@ -559,8 +559,8 @@ NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
 def _tracked(config: Config, directory: RunDirectory, study: str | None, history: list[EpochMetrics]) -> Run:
     """What a tracker is told of the run."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_TRACKED}
-    folder, resumed = (Path(place).absolute() if place else None for place in (study, config.resume))
-    return Run(directory.path.absolute(), folder, resumed, dict(_flat(settings)), list(history))
+    folder, resumed = (Path(place).resolve() if place else None for place in (study, config.resume))
+    return Run(directory.path.resolve(), folder, resumed, dict(_flat(settings)), list(history))
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | float | str]]:

@@ -39,8 +39,9 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """Kept when a run goes on in its folder, and when a sweep tries a lost trial again in another."""
-        return identity(self.directory, self.resumed if self.study else None)
+        """Kept when a run goes on in its folder, and when a sweep goes on with a trial in the folder of another."""
+        retried = self.resumed is not None and self.study in self.resumed.parents
+        return identity(self.directory, self.resumed if retried else None)
 
 
 class Tracker:
@@ -75,7 +76,7 @@ class Watched(Tracker):
         try:
             getattr(self.tracker, what)(*about)
         except Exception as error:
-            name, reason = type(self.tracker).__name__, f"{type(error).__name__}: {error}"
+            name, reason = type(self.tracker).__name__, f"{type(error).__name__}: {error}".splitlines()[0]
             log.warning("%s failed, so this run is not tracked any further; its own files are whole (%s)", name, reason)
             self.tracker = Tracker()
 
@@ -105,9 +106,8 @@ class TensorBoard(Tracker):
         self.writer.flush()
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        self._scalars(asdict(metrics), metrics.epoch)
+        self._scalars(measured(metrics), metrics.epoch)
         self.writer.flush()
-        self.last = metrics.epoch
 
     def end(self, status: str, figures: Mapping[str, float]) -> None:
         from tensorboard.plugins.hparams.api_pb2 import Status
@@ -167,7 +167,7 @@ class MLflow(Tracker):
                 self.epoch(metrics)
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        self._metrics(asdict(metrics), metrics.epoch)
+        self._metrics(measured(metrics), metrics.epoch)
 
     def end(self, status: str, figures: Mapping[str, float]) -> None:
         self._metrics(figures, int(figures.get("best/epoch", 0)))
@@ -184,7 +184,8 @@ class MLflow(Tracker):
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of the tables that it makes
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # and this of every attempt
         with _sole(self.uri):
             client: Any = MlflowClient(self.uri)
             if client.get_experiment_by_name(self.experiment) is None:
@@ -195,12 +196,9 @@ class MLflow(Tracker):
     def _find_or_make(self, experiment: str, folder: Path, identity: str, tags: dict[str, str]) -> str:
         """The id of the run of this identity, which runs now."""
         found = self.client.search_runs([experiment], f"tags.`{self.TAG}` = '{identity}'")
-        if not found:
-            return self.client.create_run(
-                experiment, tags={**tags, self.TAG: identity}, run_name=shown(folder)
-            ).info.run_id
-        self.client.update_run(found[0].info.run_id, status="RUNNING")
-        return found[0].info.run_id
+        run = found[0] if found else self.client.create_run(experiment, tags=tags | {self.TAG: identity})
+        self.client.update_run(run.info.run_id, status="RUNNING", name=shown(folder))
+        return str(run.info.run_id)
 
     def _params(self, settings: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -236,17 +234,22 @@ class WandB(Tracker):
             group=shown(run.study) if run.study else None,
             config=run.settings,
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, init_timeout=20),
         )
         for metrics in run.history:
             self.epoch(metrics)
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        self.run.log(asdict(metrics), step=metrics.epoch)
+        self.run.log(measured(metrics), step=metrics.epoch)
 
     def end(self, status: str, figures: Mapping[str, float]) -> None:
         self.run.summary.update({**figures, "status": status})
         self.run.finish(exit_code=int(status in ("diverged", "failed")))
+
+
+def measured(metrics: EpochMetrics) -> dict[str, float]:
+    """What was measured in an epoch, by the columns of metrics.csv."""
+    return {name: value for name, value in asdict(metrics).items() if name != "epoch"}
 
 
 def identity(folder: Path, inherited: Path | None = None) -> str:

@@ -125,6 +125,12 @@ def test_other_settings_need_another_study(tmp_path: Path, search: Toy) -> None:
     assert len(trials(tmp_path)) == 1
 
 
+def test_what_says_where_and_not_what_may_change(tmp_path: Path, search: Toy) -> None:
+    search("hydra.sweeper.n_trials=1")
+    search("hydra.sweeper.n_trials=2", "tracker=tensorboard", "threads=1", f"cache.dir={tmp_path}")
+    assert len(trials(tmp_path)) == 2
+
+
 def test_the_plain_grid_of_hydra_is_as_ever(tmp_path: Path, sweep: Toy) -> None:
     sweep("optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=grid")
     folders = sorted(path.name for path in (tmp_path / "grid").iterdir() if path.is_dir())
