@@ -28,7 +28,10 @@ CONF = Path(__file__).parent.parent / "conf"
 WHITELIST = (
     "cifar.resnet.BottleneckResNet",
     "cifar.optim.*",
-    "cifar.tracker.*",
+    "cifar.tracker.Tracker",
+    "cifar.tracker.TensorBoard",
+    "cifar.tracker.MLflow",
+    "cifar.tracker.WandB",
     "torch.optim.*",
     "torchvision.models.get_model",
     "timm.create_model",
@@ -182,7 +185,8 @@ class MLflow:
 
     _target_: str = MISSING
     uri: str = matching(
-        r"(sqlite|postgresql|mysql|mssql|https?|databricks)\S*", "sqlite:///FILE, http://HOST:PORT, databricks"
+        r"(sqlite|postgresql|mysql|mssql|https?)[+\w]*://.+|databricks.*",
+        "sqlite:///FILE, http://HOST:PORT, databricks",
     )
     experiment: str = MISSING
 

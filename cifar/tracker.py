@@ -95,9 +95,9 @@ class TensorBoard(Tracker):
         from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo
         from torch.utils.tensorboard import SummaryWriter
 
-        for file in run.directory.glob("events.out.tfevents.*"):  # the history follows, and TensorBoard would
-            file.unlink()  # believe the first of two ends
-        self.writer: Any = SummaryWriter(str(run.directory), purge_step=0)
+        for file in run.directory.glob("events.out.tfevents.*"):
+            file.unlink()  # of two ends TensorBoard would believe the first; the history is told again
+        self.writer: Any = SummaryWriter(str(run.directory), purge_step=0)  # for one that has read the old file
         values = Struct()
         values.update(run.settings)
         self._hparams(session_start_info=SessionStartInfo(hparams=values.fields, start_time_secs=time.time()))
@@ -179,6 +179,7 @@ class MLflow(Tracker):
     def _connect(self) -> tuple[Any, str]:
         """A client, and the number of the experiment. The processes of a sweep do not make the tables at once."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # of a server that is gone; 7 take minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # s
         from mlflow import MlflowClient
