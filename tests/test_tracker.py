@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -116,9 +117,18 @@ def history(folder: Path, run_id: str, name: str) -> dict[int, float]:
 
 
 def records(directory: Path) -> list[Record]:
-    """All that a W&B offline run in a run directory holds: a file in the format of LevelDB's log."""
+    """All that a W&B offline run in a run directory holds: a file in the format of LevelDB's log.
+
+    A process of W&B's own writes it, and the last of it after the run has ended.
+    """
     (path,) = directory.glob("wandb/offline-run-*/*.wandb")
-    return [Record.FromString(data) for data in whole(path.read_bytes())]
+    deadline = time.monotonic() + 60
+    while True:
+        found = [Record.FromString(data) for data in whole(path.read_bytes())]
+        if any(record.HasField("exit") for record in found):
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def whole(content: bytes) -> Iterator[bytes]:
@@ -128,6 +138,8 @@ def whole(content: bytes) -> Iterator[bytes]:
         if 32768 - at % 32768 < 7:
             at += 32768 - at % 32768
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):
+            return  # it is being written
         data += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part
