@@ -72,6 +72,11 @@ def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
     assert chosen != top[0], "the toy's luck decided the search, and is to decide nothing here"
     tested = trials(tmp_path, LOOK)
     assert [t.user_attrs["confirms"] for t in tested] == [chosen] * 5
+    for trial in tested:
+        config = OmegaConf.load(tmp_path / LOOK / str(trial.number) / ".hydra" / "config.yaml")
+        resumed = OmegaConf.load(Path(config.resume) / ".hydra" / "config.yaml")
+        assert config.test and config.seed == resumed.seed == trial.params["seed"]
+        assert resumed.optimizer == config.optimizer
     assert {t.params["seed"] for t in tested} == set(range(1, 6))
     saved = OmegaConf.load(study / "confirmed.yaml")
     assert (saved.trial, saved.value) == (chosen, reported[chosen])

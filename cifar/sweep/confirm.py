@@ -89,7 +89,7 @@ def confirm(context: HydraContext, task_function: TaskFunction, config: DictConf
     best_file.save(search.folder / best_file.CONFIRMED, confirmed(search, chosen, runs))
     refused = None
     if settings.test:
-        names = sorted(str(folder / str(t.number)) for t in runs)
+        names = [str(folder / str(t.number)) for t in runs]
         look, refused = next_look(search, names, settings.force)
         if look is not None:
             run(look, evaluations(runs, names), {"test": "test=true"}, {"runs": names})
