@@ -40,10 +40,17 @@ class StatisticsError(Exception):
     """Frames from which a statistic cannot be computed."""
 
 
-def model(trials: pd.DataFrame, space: pd.DataFrame, curves: pd.DataFrame, noise: Noise | None = None) -> Surrogate:
+def model(
+    trials: pd.DataFrame,
+    space: pd.DataFrame,
+    curves: pd.DataFrame,
+    noise: Noise | None = None,
+    fresh: pd.DataFrame | None = None,
+) -> Surrogate:
     """The surrogate of the trials of one branch; `curves` has their number, step and score, `noise` is a prior.
 
-    Without a prior the noise is taken to be about a fifth of the distance from the median to the best.
+    `fresh` has number and score of trials that ran again on other seeds, which the surrogate learns from too. Without a
+    prior the noise is taken to be about a fifth of the distance from the median to the best.
     Raises StatisticsError where too few trials are complete.
     """
     steps = {number: dict(zip(rows.step, rows.score, strict=True)) for number, rows in curves.groupby("number")}
@@ -58,6 +65,11 @@ def model(trials: pd.DataFrame, space: pd.DataFrame, curves: pd.DataFrame, noise
     if complete.max() == complete.min():
         raise StatisticsError(f"all {len(complete)} complete trials have the same score")
     guess = max(float(complete.max() - complete.median()) / 5, 1e-6)
+    if fresh is not None:
+        index = dict(zip(trials.number, trials.index, strict=True))
+        again = fresh[fresh.number.isin(list(index))]
+        rows = pd.DataFrame({"score": again.score.to_numpy(), "extra": 0.0}, index=again.number.map(index))
+        seen = pd.concat([seen, rows])
     places = unit(trials.loc[seen.index], space)
     return Surrogate(places, seen.score.to_numpy(), seen.extra.to_numpy(), noise or Noise(guess, 1.0))
 
@@ -77,13 +89,17 @@ def interval(draws: Array, level: float = LEVEL) -> tuple[Array, Array]:
     return low, high
 
 
-def top_trials(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) -> pd.DataFrame:
+def top_trials(
+    trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate, winner: int | None = None
+) -> pd.DataFrame:
     """The complete trials, best score first: number, score, estimate (of the true score), low, high, tied, best.
 
-    tied: not worse than the winner, the first row, by the interval of the difference. best: the probability of being
+    The first row is the winner: that number where one is given. tied: not worse than it, by the interval of the
+    difference. best: the probability of being
     the truly best of them (Bayesian ranking and selection; Frazier 2018, A tutorial on Bayesian optimization).
     """
     complete = trials[trials.score.notna()].sort_values(["score", "number"], ascending=[False, True])
+    complete = complete.sort_values("number", key=lambda number: number != winner, kind="stable")
     draws = surrogate.draw(unit(complete, space).to_numpy(float))
     low, high = interval(draws)
     _, better = interval(draws - draws[0])
@@ -157,12 +173,6 @@ def noise_floor(runs: pd.DataFrame) -> pd.DataFrame:
     squares = sum(float(np.square(values - values.mean()).sum()) for values in groups)
     high, low = np.sqrt(squares / stats.chi2.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], df))
     return pd.DataFrame([{"sd": np.sqrt(squares / df), "low": low, "high": high, "df": df}])
-
-
-def measured_noise(floor: pd.DataFrame) -> Noise | None:
-    """A noise floor as a prior of the surrogate; None where nothing was measured."""
-    usable = floor[floor.sd > 0] if len(floor) else floor
-    return Noise(float(usable.sd.iloc[0]), float(1 / np.sqrt(2 * usable.df.iloc[0]))) if len(usable) else None
 
 
 def _numbers(space: pd.DataFrame) -> pd.DataFrame:

@@ -97,8 +97,8 @@ def _believed(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
     """What the statistics say of the trials of the winner's branch."""
     trials = frames.trials[frames.trials.branch == winner.branch]
     space = frames.spaces[frames.spaces.branch == winner.branch]
-    surrogate = statistics.model(trials, space, _curves(frames), _noise(frames, winner))
-    top = statistics.top_trials(trials, space, surrogate)
+    surrogate = statistics.model(trials, space, _curves(frames), _noise(frames, winner), frames.fresh)
+    top = statistics.top_trials(trials, space, surrogate, int(winner.number))
     curse = statistics.winners_curse(top).iloc[0]
     noise = float(surrogate.noise.mean())
     curve = statistics.best_of_n(statistics.budget_scores(trials))
@@ -116,11 +116,10 @@ def _believed(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
 
 
 def _noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:
-    """What is known of the noise beside the search: measured on fresh seeds, else expected from the images."""
-    measured = statistics.measured_noise(statistics.noise_floor(frames.fresh.rename(columns={"number": "group"})))
+    """What is to be expected of the noise by the number of images; nothing where that is not known."""
     images = frames.runs.val_images[frames.runs.run == winner.run].dropna()
-    if measured or images.empty or not 0 < winner.value < 1:
-        return measured
+    if images.empty or not 0 < winner.value < 1:
+        return None
     return statistics.binomial_noise(float(winner.value), int(images.iloc[0]))
 
 
@@ -212,7 +211,7 @@ def _estimated(found: dict[str, Any]) -> list[str]:
     if "confirmed" not in found:
         reason = "the best of many is in part luck"
         lines += [f"  truly about {true['mean']:.4f} ({true['low']:.4f} to {true['high']:.4f}): {reason}"]
-    source = "as measured on fresh seeds and estimated here" if "confirmed" in found else "as this search estimates"
+    source = "by the search and its fresh seeds" if "confirmed" in found else "as this search estimates"
     lines += [f"  one trial varies by {found['noise']:.4f} (s.d.) from seed to seed, {source}"]
     if len(tied) > 1:
         named = ", ".join(f"{t['number']} ({t['best']:.0%})" for t in tied[:SHOWN])

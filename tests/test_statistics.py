@@ -73,6 +73,18 @@ def test_the_noise_and_the_winners_curse_are_estimated(inside: tuple[Frames, Sur
     assert top.best.sum() == pytest.approx(1)
 
 
+def test_fresh_seeds_decide_where_the_search_could_not(inside: tuple[Frames, Surrogate]) -> None:
+    frames, surrogate = inside
+    top = statistics.top_trials(frames.trials, frames.spaces, surrogate)
+    lucky, other = top.number[0], top.number[1]
+    fresh = pd.DataFrame({"number": [lucky] * 5 + [other] * 5, "score": [0.88] * 5 + [0.9] * 5})
+    informed = statistics.model(frames.trials, frames.spaces, NONE, fresh=fresh)
+    after = statistics.top_trials(frames.trials, frames.spaces, informed, winner=other)
+    assert after.number[0] == other and after.score[0] == top.score[1]
+    assert after.best[after.number == lucky].iloc[0] < 0.05 < top.best[0]
+    assert not after.tied[after.number == lucky].iloc[0]
+
+
 def test_tunability_is_what_is_gained_over_the_default(inside: tuple[Frames, Surrogate]) -> None:
     frames, surrogate = inside
     found = statistics.tunability(frames.spaces, surrogate, {"lr": 1e-3}).set_index("hyperparameter")
