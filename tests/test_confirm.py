@@ -173,6 +173,19 @@ def test_each_candidate_of_a_conditional_space_runs_with_its_own_settings(
         assert config.optimizer.lr == trial.params["optimizer.lr"]
 
 
+def test_a_search_that_a_server_keeps_is_confirmed_there(
+    tmp_path: Path, search: Toy, confirm: Toy, postgresql: Callable[[], str]
+) -> None:
+    url = postgresql()
+    search("hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none", f"hydra.sweeper.storage={url}")
+    told = confirm(*SMALL)
+    names = set(optuna.get_all_study_names(url))
+    assert len(names) == 3 and {name.partition("-confirmation")[2] for name in names} == {"", "-test-1"}
+    assert "on 2 fresh seeds" in told and "looked at once" in told
+    found = frames.read(tmp_path / "study")
+    assert (len(found.trials), len(found.fresh), len(found.tests)) == (3, 4, 2)
+
+
 @pytest.mark.parametrize(
     "override, message",
     [

@@ -200,15 +200,6 @@ def test_a_journal_is_read(tmp_path: Path) -> None:
     assert len(read(f"journal:///{tmp_path}/log").trials) == 2
 
 
-def test_a_thousand_runs_are_read_in_under_ten_seconds(tmp_path: Path, root: Path) -> None:
-    for number in range(1000):
-        write_run(tmp_path / str(number), epochs=10)
-    begun = time.perf_counter()
-    found = read(tmp_path)
-    assert time.perf_counter() - begun < 10
-    assert (len(found.runs), len(found.epochs)) == (1000, 10_000)
-
-
 def test_reading_imports_no_torch(tmp_path: Path, root: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text(json.dumps({"status": "running"}))

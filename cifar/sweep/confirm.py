@@ -89,10 +89,10 @@ def confirm(context: HydraContext, task_function: TaskFunction, config: DictConf
     best_file.save(search.folder / best_file.CONFIRMED, confirmed(search, chosen, runs))
     refused = None
     if settings.test:
-        names = [str(folder / str(t.number)) for t in runs]
-        look, refused = next_look(search, names, settings.force)
+        numbers = [t.number for t in runs]
+        look, refused = next_look(search, numbers, settings.force)
         if look is not None:
-            run(look, evaluations(runs, names), {"test": "test=true"}, {"runs": names})
+            run(look, evaluations(runs), {"test": "test=true"}, {"runs": numbers})
     print(answer(search.study, search.folder), flush=True)
     if refused:
         raise SweepError(refused)
@@ -118,7 +118,7 @@ def run_again(
     url, name = search.within(folder)
     studies.create(url, name, folder, search.study.direction.name, {"fixed": fixed, **(settings or {})})
     total = enqueue(url, name, folder, trials)
-    whole = complete(context, config, arguments, name, str(folder), total)
+    whole = complete(context, config, arguments, name, str(folder), total, url)
     plan = Plan(whole, replace(space, fixed=space.fixed | dict(extra or {})), fixed, url, folder)
     study = run_trials(context, task_function, plan, lambda best: None)
     demand_enough(plan, study)
@@ -181,12 +181,9 @@ def reruns(candidates: list[FrozenTrial], seeds: list[int]) -> list[dict[str, An
     return [again(t, t.params | {"seed": seed}, confirms=t.number) for seed in seeds for t in candidates]
 
 
-def evaluations(runs: list[FrozenTrial], folders: list[str]) -> list[dict[str, Any]]:
+def evaluations(runs: list[FrozenTrial]) -> list[dict[str, Any]]:
     """What to enqueue to evaluate the test set with runs of the confirmation, which are over."""
-    return [
-        again(t, t.params, confirms=t.user_attrs["confirms"], resume=folder)
-        for t, folder in zip(runs, folders, strict=True)
-    ]
+    return [again(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
 
 
 def again(trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
@@ -232,7 +229,7 @@ def confirmed(search: Search, chosen: int, runs: list[FrozenTrial]) -> dict[str,
     return found | {"mean": mean(runs), "seeds": [seed(t) for t in runs]}
 
 
-def next_look(search: Search, runs: list[str], force: bool) -> tuple[Path | None, str | None]:
+def next_look(search: Search, runs: list[int], force: bool) -> tuple[Path | None, str | None]:
     """The folder of the look at the test set to make or to go on with; or None, and why there is to be no other.
 
     A look at these runs that is not over goes on; one that is over has said all, and running it again does nothing.
@@ -257,7 +254,7 @@ def next_look(search: Search, runs: list[str], force: bool) -> tuple[Path | None
     return look, None
 
 
-def looked_at(search: Search, look: Path) -> tuple[list[str] | None, bool]:
+def looked_at(search: Search, look: Path) -> tuple[list[int] | None, bool]:
     """The runs that a look is at, None where it was stopped before it had any; and whether it is over."""
     url, name = search.within(look)
     try:

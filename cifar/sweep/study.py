@@ -13,7 +13,7 @@ Attributes of a trial        folder: its run directory, relative to the study's 
                              worker: host, pid and index of the worker that ran it
                              outcome, reason: of a FAIL · retry_of: the number of the trial it tries again
                              confirms: the number of the trial of another study that it runs again
-                             resume: a run directory that it goes on from
+                             resume: a run directory that it goes on from, relative to the study's folder
 System attribute of a trial  heartbeat: a count that its worker raises while it lives
 
 A new trial is asked for under a lock in the study's folder. Machines that share the storage but not the folder may

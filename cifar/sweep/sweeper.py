@@ -162,12 +162,19 @@ def entries(context: HydraContext, option: str) -> Mapping[str, Any]:
 
 
 def complete(
-    context: HydraContext, config: DictConfig, arguments: list[str], name: str, folder: str, total: int
+    context: HydraContext,
+    config: DictConfig,
+    arguments: list[str],
+    name: str,
+    folder: str,
+    total: int,
+    url: str | None = None,
 ) -> DictConfig:
-    """The config with what follows from the others: the study's name, folder and total, and the launcher."""
+    """The config with what follows from the others: the study's name, folder, total and storage, and the launcher."""
     sweeper, given = config.hydra.sweeper, list(config.hydra.overrides.hydra)
     extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]
     extra.append("hydra.sweep.subdir=${hydra.job.num}")
+    extra += [f"hydra.sweeper.storage={quoted(url)}"] if url else []
     extra.append("hydra.hydra_logging.root.level=WARNING")  # launchers tell of their jobs, which are workers here
     if not any(line.startswith("hydra.sweep.dir=") for line in given):
         extra.append(f"hydra.sweep.dir={quoted(folder)}")

@@ -249,7 +249,7 @@ class Worker:
         reporter = TrialReporter(trial, stopping)
         # named by number: one killed before it was signed has no attributes
         before = [self.folder / str(t.number) for t in lineage(frozen, study.trials())]
-        before += [Path(frozen.user_attrs["resume"])] if "resume" in frozen.user_attrs else []
+        before += [(self.folder / frozen.user_attrs["resume"]).resolve()] if "resume" in frozen.user_attrs else []
         for folder in before:
             if (folder / "checkpoint.pt").exists():
                 reporter.repeat(folder / "metrics.csv")
