@@ -330,7 +330,9 @@ def _effect(surrogate: Surrogate, columns: list[int]) -> tuple[float, float, flo
 
 
 def tunability(space: pd.DataFrame, surrogate: Surrogate, default: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """hyperparameter, gain, low, high: what tuning it alone gains over the default (Probst et al. 2019).
+    """hyperparameter, value, gain, low, high: what it alone, set to its best value, gains (Probst et al. 2019).
+
+    Over the default; the value is the estimated best, and the interval is that of its gain.
 
     `default` holds values by hyperparameter; those that it lacks stand in the middle of their range, as the search
     was laid out.
@@ -345,10 +347,12 @@ def tunability(space: pd.DataFrame, surrogate: Surrogate, default: Mapping[str, 
         column = surrogate.columns.index(row.hyperparameter)
         grid = np.r_[centre[column], np.linspace(0, 1, 21)]
         draws = surrogate.draw(_along(centre[None], column, grid))
-        gain = draws[draws.mean(1).argmax()] - draws[0]
+        best = draws.mean(1).argmax()
+        gain = draws[best] - draws[0]
         low, high = interval(gain)
-        rows.append({"hyperparameter": row.hyperparameter, "gain": gain.mean(), "low": low, "high": high})
-    found = pd.DataFrame(rows, columns=["hyperparameter", "gain", "low", "high"])
+        named = {"hyperparameter": row.hyperparameter, "value": float(unscaled(grid[best], row))}
+        rows.append(named | {"gain": gain.mean(), "low": low, "high": high})
+    found = pd.DataFrame(rows, columns=["hyperparameter", "value", "gain", "low", "high"])
     return found.sort_values("gain", ascending=False, ignore_index=True)
 
 

@@ -89,6 +89,7 @@ def test_tunability_is_what_is_gained_over_the_default(inside: tuple[Frames, Sur
     frames, surrogate = inside
     found = statistics.tunability(frames.spaces, surrogate, {"lr": 1e-3}).set_index("hyperparameter")
     assert found.loc["lr", "low"] < 0.2 * 0.25 < found.loc["lr", "high"]
+    assert found.loc["lr", "value"] == pytest.approx(0.01, rel=0.6), "the optimum lies in the middle of its logarithm"
     assert found.loc["nothing", "gain"] < 0.01
 
 
