@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,71 @@ import pandas as pd
 from analysis import statistics
 from analysis.frames import Frames, FramesError, read
 from analysis.statistics import StatisticsError
-from analysis.surrogate import Noise
+from analysis.surrogate import Noise, Surrogate
 
 SHOWN = 5
 """Hyperparameters and tied trials that the text names."""
 
 
-def summarize(frames: Frames) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Evidence:
+    """What the statistics say of a study's winner and of the trials of its branch, each computed once.
+
+    `complete` are the complete trials, best first; the winner, the confirmed one if any, is one of them. What comes
+    from the surrogate raises StatisticsError where too few trials are complete.
+    """
+
+    frames: Frames
+
+    @cached_property
+    def complete(self) -> pd.DataFrame:
+        complete = self.frames.trials[self.frames.trials.score.notna()]
+        return complete.sort_values(["score", "number"], ascending=[False, True])
+
+    @cached_property
+    def confirmed(self) -> dict[str, Any]:
+        return _confirmed(self.frames)
+
+    @cached_property
+    def winner(self) -> pd.Series[Any]:
+        number = self.confirmed["trial"] if self.confirmed else self.complete.number.iloc[0]
+        return self.complete[self.complete.number == number].iloc[0]
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        return self.frames.trials[self.frames.trials.branch == self.winner.branch]
+
+    @cached_property
+    def space(self) -> pd.DataFrame:
+        return self.frames.spaces[self.frames.spaces.branch == self.winner.branch]
+
+    @cached_property
+    def surrogate(self) -> Surrogate:
+        noise = _noise(self.frames, self.winner)
+        return statistics.model(self.trials, self.space, _curves(self.frames), noise, self.frames.fresh)
+
+    @cached_property
+    def noise(self) -> float:
+        return float(self.surrogate.noise.mean())
+
+    @cached_property
+    def top(self) -> pd.DataFrame:
+        return statistics.top_trials(self.trials, self.space, self.surrogate, int(self.winner.number))
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        return statistics.importance(self.trials, self.space, self.surrogate)
+
+    @cached_property
+    def boundaries(self) -> pd.DataFrame:
+        return statistics.boundaries(self.trials, self.space, self.surrogate)
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        return statistics.best_of_n(statistics.budget_scores(self.trials))
+
+
+def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any]:
     """All that the text says, in plain types; what cannot be said is missing. Raises FramesError for what is no search.
 
     Where options decided what else was searched, the hyperparameters are those of the winner's branch.
@@ -31,30 +91,28 @@ def summarize(frames: Frames) -> dict[str, Any]:
     if len(frames.objectives) != 1:
         what = f"{len(frames.objectives)} objectives" if frames.objectives else "runs, but no study"
         raise FramesError(f"{frames.place}: holds {what}; allowed: a study with one objective")
-    trials = frames.trials
+    trials, evidence = frames.trials, evidence or Evidence(frames)
     found: dict[str, Any] = {
         "study": frames.study,
         "trials": {str(k): int(v) for k, v in trials.outcome.value_counts().items()},
     }
-    complete = trials[trials.score.notna()].sort_values(["score", "number"], ascending=[False, True])
-    if complete.empty:
+    if evidence.complete.empty:
         reasons = trials.reason[trials.reason != ""]
         return found | {"reason": str(reasons.iloc[0]) if len(reasons) else ""}
-    found |= _confirmed(frames)
-    number = found["confirmed"]["trial"] if "confirmed" in found else complete.number.iloc[0]
-    winner = complete[complete.number == number].iloc[0]
+    found |= {"confirmed": evidence.confirmed} if evidence.confirmed else {}
+    winner = evidence.winner
     found["best"] = {
         "trial": int(winner.number),
         "value": float(winner.value),
         "run": winner.run,
         "branch": winner.branch,
-        "hyperparameters": _settings(winner),
+        "hyperparameters": settings_of(winner),
         "architecture": _architecture(frames.runs[frames.runs.run == winner.run]),
     }
     if (Path(frames.place) / "best.yaml").exists():
         found["command"] = f"python run.py from_study={frames.place}"
     try:
-        return found | _believed(frames, winner)
+        return found | _believed(evidence)
     except StatisticsError as error:
         return found | {"unknown": str(error)}
 
@@ -68,9 +126,9 @@ def _confirmed(frames: Frames) -> dict[str, Any]:
     found = {"trial": int(best.number), **_true(frames, best), "seeds": int(best.seeds), "curse": best.curse}
     found["candidates"] = curse.to_dict("records")
     if frames.tests.empty:
-        return {"confirmed": found}
+        return found
     latest = frames.tests[frames.tests["look"] == frames.tests["look"].max()].dropna(subset="accuracy")
-    return {"confirmed": found | {"test": statistics.accuracy_on_test(latest).iloc[0].to_dict()}}
+    return found | {"test": statistics.accuracy_on_test(latest).iloc[0].to_dict()}
 
 
 def _true(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
@@ -80,7 +138,7 @@ def _true(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
     return {"mean": sign * curse.estimate, "low": low, "high": high}
 
 
-def _settings(trial: pd.Series[Any]) -> dict[str, Any]:
+def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:
     """A trial's hyperparameters, in the types that JSON has."""
     own = {str(key).removeprefix("params."): trial[key] for key in trial.index if str(key).startswith("params.")}
     return {key: getattr(value, "item", lambda v=value: v)() for key, value in own.items() if not pd.isna(value)}
@@ -93,24 +151,19 @@ def _architecture(runs: pd.DataFrame) -> dict[str, Any]:
     return own | {key: int(row[key]) for key in ("parameters", "flops") if key in row}
 
 
-def _believed(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
+def _believed(evidence: Evidence) -> dict[str, Any]:
     """What the statistics say of the trials of the winner's branch."""
-    trials = frames.trials[frames.trials.branch == winner.branch]
-    space = frames.spaces[frames.spaces.branch == winner.branch]
-    surrogate = statistics.model(trials, space, _curves(frames), _noise(frames, winner), frames.fresh)
-    top = statistics.top_trials(trials, space, surrogate, int(winner.number))
+    top, frames = evidence.top, evidence.frames
     curse = statistics.winners_curse(top).iloc[0]
-    noise = float(surrogate.noise.mean())
-    curve = statistics.best_of_n(statistics.budget_scores(trials))
-    learned = statistics.diagnosis(frames.epochs[frames.epochs.run == winner.run])
+    learned = statistics.diagnosis(frames.epochs[frames.epochs.run == evidence.winner.run])
     return {
-        "noise": noise,
+        "noise": evidence.noise,
         "winners_curse": curse.to_dict(),
         "truly": _true(frames, curse),
         "tied": top[top.tied].nlargest(len(top), "best")[["number", "score", "estimate", "best"]].to_dict("records"),
-        "importance": statistics.importance(trials, space, surrogate).to_dict("records"),
-        "boundaries": statistics.boundaries(trials, space, surrogate).to_dict("records"),
-        "enough_trials": statistics.enough_trials(curve, noise),
+        "importance": evidence.importance.to_dict("records"),
+        "boundaries": evidence.boundaries.to_dict("records"),
+        "enough_trials": statistics.enough_trials(evidence.curve, evidence.noise),
         "learned": learned.iloc[0].to_dict() if len(learned) else {},
     }
 
@@ -147,7 +200,7 @@ def text(found: dict[str, Any]) -> str:
     lines += ["how sure:", *_measured(found.get("confirmed"))]
     if "unknown" in found:
         return "\n".join([*lines, f"  more cannot be said: {found['unknown']}"])
-    return "\n".join([*lines, *_estimated(found), "next:", *_next(found)])
+    return "\n".join([*lines, *_estimated(found), "next:", *(f"  {line}" for line in advice(found))])
 
 
 def short(value: Any) -> str:
@@ -219,24 +272,24 @@ def _estimated(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _next(found: dict[str, Any]) -> list[str]:
-    """What to do, at most six lines."""
+def advice(found: dict[str, Any]) -> list[str]:
+    """What to do next, a sentence each, at most six."""
     lines = [
-        f"  widen {b['hyperparameter']}: {short(b['low'])} to {short(b['high'])} (hydra.sweeper.study_name=ANOTHER)"
+        f"widen {b['hyperparameter']}: {short(b['low'])} to {short(b['high'])} (hydra.sweeper.study_name=ANOTHER)"
         for b in found["boundaries"]
         if b["verdict"] == "edge"
     ][:2]
     idle = [row["hyperparameter"] for row in found["importance"] if row["verdict"] != "matters"][:SHOWN]
     if idle and len(idle) < len(found["importance"]):
-        lines += [f"  {', '.join(idle)}: not shown to matter; may be fixed"]
+        lines += [f"{', '.join(idle)}: not shown to matter; may be fixed"]
     if found["learned"].get("improving"):
-        lines += [f"  the best run still improved in its last epoch, {found['learned']['best_epoch']}: try more epochs"]
+        lines += [f"the best run still improved in its last epoch, {found['learned']['best_epoch']}: try more epochs"]
     done, enough = sum(found["trials"].get(outcome, 0) for outcome in ("complete", "pruned")), found["enough_trials"]
     more = "more of the same are hardly worth it" if enough <= done / 2 else "more trials may still find better"
-    lines += [f"  {enough} of {done} trials come within the noise of the best: {more}"]
+    lines += [f"{enough} of {done} trials come within the noise of the best: {more}"]
     if "command" in found and "confirmed" not in found:
         study = found["command"].partition("from_study=")[2]
-        lines += [f"  confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
+        lines += [f"confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
     return lines
 
 
