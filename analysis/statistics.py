@@ -32,6 +32,7 @@ DEGREE = 4
 """Of the polynomial in one hyperparameter that its share of the variance is told by."""
 NORMS = 1 / (2 * np.arange(1, DEGREE + 1) + 1)
 """Variances of the Legendre polynomials over their range."""
+RESPONSE = ["hyperparameter", "value", "estimate", "low", "high"]
 SURE = 0.9
 """A side of a range is called an edge where it is better than the inside with at least this probability."""
 
@@ -206,8 +207,35 @@ def boundaries(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) 
 
 
 def _best_places(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate, count: int = 3) -> Array:
-    best = top_trials(trials, space, surrogate).nlargest(count, "estimate").number
-    return unit(trials[trials.number.isin(best)], space).to_numpy(float)
+    """Of the complete trials, those with the highest estimates, in the order of their numbers."""
+    places = unit(trials[trials.score.notna()].sort_values("number"), space).to_numpy(float)
+    return places[np.sort(np.argsort(-surrogate.mean(places), kind="stable")[:count])]
+
+
+def response(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) -> pd.DataFrame:
+    """hyperparameter, value, estimate, low, high: the true score along each range, the others as in the three best.
+
+    The partial dependence of the surrogate (Friedman 2001), at the places that matter.
+    """
+    others, grid = _best_places(trials, space, surrogate), np.linspace(0, 1, 21)
+    rows = []
+    for row in _numbers(space).itertuples():
+        draws = surrogate.draw(_along(others, surrogate.columns.index(row.hyperparameter), grid))
+        low, high = interval(draws)
+        along = {"value": unscaled(grid, row), "estimate": draws.mean(1), "low": low, "high": high}
+        rows.append(pd.DataFrame({"hyperparameter": row.hyperparameter} | along))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=RESPONSE)
+
+
+def surface(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate, x: str, y: str) -> pd.DataFrame:
+    """The estimated score over two ranges, the others as in the three best: index y, columns x."""
+    others, grid = _best_places(trials, space, surrogate), np.linspace(0, 1, 25)
+    first, second = (surrogate.columns.index(name) for name in (x, y))
+    places = np.repeat(_along(others, first, grid)[None], len(grid), axis=0)
+    places[..., second] = grid[:, None, None]
+    found = surrogate.mean(places.reshape(-1, len(others), others.shape[1])).reshape(len(grid), len(grid))
+    rows = {row.hyperparameter: row for row in _numbers(space).itertuples()}
+    return pd.DataFrame(found, index=unscaled(grid, rows[y]), columns=unscaled(grid, rows[x]))
 
 
 def _along(others: Array, column: int, grid: Array) -> Array:
@@ -299,10 +327,7 @@ def _evaluated(evaluator: Any, trials: pd.DataFrame, space: pd.DataFrame) -> dic
         own = places[columns(row)].to_numpy(float)
         inputs[str(row.hyperparameter)] = own @ np.linspace(0, 1, own.shape[1]) if own.shape[1] > 1 else own[:, 0]
     scores = stats.zscore(complete.score.to_numpy(float))
-    told = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # of the study made here, nobody wants to hear
-    study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage())
-    optuna.logging.set_verbosity(told)
+    study = scratch_study()
     distributions: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in inputs}
     for number, score in enumerate(scores):
         params = {name: float(np.clip(values[number], 0, 1)) for name, values in inputs.items()}
@@ -311,6 +336,15 @@ def _evaluated(evaluator: Any, trials: pd.DataFrame, space: pd.DataFrame) -> dic
         warnings.simplefilter("ignore")
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: found.get(name, 0.0) for name in inputs}
+
+
+def scratch_study(name: str | None = None) -> optuna.Study:
+    """An empty study in memory, of which nobody hears: for what Optuna computes and draws of studies alone."""
+    told = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage(), study_name=name)
+    optuna.logging.set_verbosity(told)
+    return study
 
 
 def _effect(surrogate: Surrogate, columns: list[int]) -> tuple[float, float, float, bool]:
@@ -450,9 +484,31 @@ def recipes(scores: pd.DataFrame, costs: tuple[str, ...] = ("parameters", "flops
         row = {"recipe": recipe, "trials": len(own), "best": own.score.max(), "expected": expected}
         rows.append(row | {cost: own[cost].astype(float).mean() for cost in costs})
     found = pd.DataFrame(rows)
-    cost = found[costs[0]].to_numpy(float)
-    dominated = [((found.expected > e) & (cost <= c)).any() for e, c in zip(found.expected, cost, strict=True)]
-    return found.assign(pareto=~np.array(dominated)).sort_values("expected", ascending=False, ignore_index=True)
+    found = found.assign(pareto=pareto(found.expected, found[costs[0]]))
+    return found.sort_values("expected", ascending=False, ignore_index=True)
+
+
+def pareto(scores: Any, costs: Any) -> NDArray[np.bool_]:
+    """Whether no other has more for no more."""
+    scores, costs = np.asarray(scores, float), np.asarray(costs, float)
+    return np.array([not ((scores > s) & (costs <= c)).any() for s, c in zip(scores, costs, strict=True)], bool)
+
+
+def confused(confusion: pd.DataFrame) -> pd.DataFrame:
+    """true, predicted, images, share (of the true class), low, high: what is taken for what, most often first.
+
+    `confusion` counts images by true class (index) and predicted class. The interval is Wilson's.
+    """
+    rows = []
+    for name, row in confusion.iterrows():
+        for other, count in row.items():
+            if other != name and count:
+                share, total = count / row.sum(), int(row.sum())
+                low, high = wilson(share, total)
+                found = {"true": name, "predicted": other, "images": int(count), "share": share}
+                rows.append(found | {"low": low, "high": high})
+    found = pd.DataFrame(rows, columns=["true", "predicted", "images", "share", "low", "high"])
+    return found.sort_values(["share", "images"], ascending=False, ignore_index=True)
 
 
 def improvement(a: Any, b: Any, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

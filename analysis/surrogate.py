@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 LARGEST = 200
@@ -28,6 +29,10 @@ SCALE = (0.5, 0.7)
 """Mean and s.d. of the logarithm of a length scale, in units of the range: surfaces bend about once or not at all."""
 CONSTANT = 9.0
 """Variance of the function's mean, in units of the variance about it."""
+
+
+on_one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
+"""Matrices of 200 trials are too small to share: where others use the cores too, more threads are ten times slower."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Surrogate:
         self.distances = np.square(self.places[:, None] - self.places[None]).transpose(2, 0, 1)
 
     @cached_property
+    @on_one_thread
     def settings(self) -> Array:
         """(KEPT, d + 2) draws of log amplitude, log length scales and log noise."""
         mode = minimize(lambda t: -self._posterior(t), self.prior, method="BFGS", options={"maxiter": 60}).x
@@ -158,24 +164,51 @@ class Surrogate:
         """Draws of the s.d. of one score's noise."""
         return np.exp(self.settings[:, -1])
 
-    def draw(self, places: Array) -> Array:
-        """(p, KEPT * EACH) draws of the true score at `places` (p, d), or of its means over `places` (p, m, d)."""
-        places = places[:, None] if places.ndim == 2 else places
-        p, m, d = places.shape
-        flat, random = places.reshape(p * m, d), np.random.default_rng(self.seed)
-        drawn = []
+    @cached_property
+    @on_one_thread
+    def factors(self) -> list[Any]:
+        """Of each of the settings, the Cholesky factor of the trials' covariance, with their noise."""
+        found = []
         for settings in self.settings:
             amplitude, scales = np.exp(2 * settings[0]), np.exp(settings[1:-1])
             own = amplitude * (np.exp(-0.5 * np.tensordot(scales**-2, self.distances, 1)) + CONSTANT) + self.known
             own.flat[:: len(own) + 1] += np.exp(2 * settings[-1])
-            factor = cho_factor(own, lower=True, check_finite=False)
-            cross = _means(amplitude * (_rbf(flat, self.places, scales) + CONSTANT), p, m)
+            found.append(cho_factor(own, lower=True, check_finite=False))
+        return found
+
+    @on_one_thread
+    def mean(self, places: Array) -> Array:
+        """(p,) means of the draws at `places` (p, d) or over `places` (p, m, d), at no cost of their covariances."""
+        flat, p, m = _flat(places)
+        pairs = zip(self.settings, self.factors, strict=True)
+        found = [_means(self._cross(flat, s), p, m) @ cho_solve(factor, self.score) for s, factor in pairs]
+        return self.middle + np.mean(found, axis=0)
+
+    @on_one_thread
+    def draw(self, places: Array) -> Array:
+        """(p, KEPT * EACH) draws of the true score at `places` (p, d), or of its means over `places` (p, m, d)."""
+        (flat, p, m), random = _flat(places), np.random.default_rng(self.seed)
+        drawn = []
+        for settings, factor in zip(self.settings, self.factors, strict=True):
+            amplitude, scales = np.exp(2 * settings[0]), np.exp(settings[1:-1])
+            cross = _means(self._cross(flat, settings), p, m)
             among = _means(_means(amplitude * (_rbf(flat, flat, scales) + CONSTANT), p, m).T, p, m)
             spread = among - cross @ cho_solve(factor, cross.T)
             sizes, directions = np.linalg.eigh((spread + spread.T) / 2)
             root = directions * np.sqrt(np.maximum(sizes, 0))
             drawn.append((cross @ cho_solve(factor, self.score))[:, None] + root @ random.normal(size=(p, EACH)))
         return self.middle + np.hstack(drawn)
+
+    def _cross(self, flat: Array, settings: Array) -> Array:
+        """Covariances of the places and the trials."""
+        return np.exp(2 * settings[0]) * (_rbf(flat, self.places, np.exp(settings[1:-1])) + CONSTANT)
+
+
+def _flat(places: Array) -> tuple[Array, int, int]:
+    """(p * m, d) places, p and m."""
+    places = places[:, None] if places.ndim == 2 else places
+    p, m, d = places.shape
+    return places.reshape(p * m, d), p, m
 
 
 def _rbf(a: Array, b: Array, scales: Array) -> Array:
