@@ -4,4 +4,9 @@ frames.py      studies, trials, runs and epochs as tidy frames
 surrogate.py   the score as a function of the hyperparameters, with its noise and its uncertainty
 statistics.py  what follows from the frames: each a short function, with its source
 summary.py     the answer in the terminal: python -m analysis.summary sweeps/NAME
+figures.py     the frames as plotly figures
+static.py      a plotly figure as SVG and PNG, without a browser
+pages.py       what a report of a study, of runs or of several sweeps says and shows
+report.py      it as a page and as Markdown: python -m analysis.report sweeps/NAME
+*.ipynb        notebooks that call these
 """

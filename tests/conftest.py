@@ -24,6 +24,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import browser as chromium
 import postgresql as server
 import toy_app
 from sweeps import QUICK, Toy
@@ -71,6 +72,31 @@ def postgresql() -> Iterator[Callable[[], str]]:
         pytest.skip("there is no PostgreSQL server on this machine (apt-get install postgresql)")
     with server.serving() as running:
         yield running.database
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[chromium.Browser]:
+    """A headless Chromium."""
+    if not chromium.FOUND:
+        pytest.skip("there is no Chromium on this machine (apt-get install chromium chromium-driver)")
+    with chromium.browsing() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def searched(run_py: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a small search and another one (search, adam), a run and a grid of runs (run, grid)."""
+    place = tmp_path_factory.mktemp("searched")
+    sweep = ("-m", "hydra/sweeper=optuna", "hydra/sweeper/pruner=none", "hydra.sweeper.sampler.seed=1", *TINY)
+    for arguments in (
+        (*sweep, "hydra.sweep.dir=search", "hydra.sweeper.n_trials=6"),
+        (*sweep, "hydra.sweep.dir=adam", "hydra.sweeper.n_trials=3", "optimizer=adam"),
+        (*TINY, "hydra.run.dir=run"),
+        ("-m", *TINY, "hydra.sweep.dir=grid", "optimizer.lr=0.01,0.1", "seed=0,1"),
+    ):
+        done = run_py(*arguments, cwd=place)
+        assert done.returncode == 0, done.stderr
+    return place
 
 
 @pytest.fixture(scope="session")

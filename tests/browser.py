@@ -1,0 +1,78 @@
+"""Headless Chromium, for the tests of pages: what it says on its console and asks of the network, and pictures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+
+FOUND = shutil.which("chromium") and shutil.which("chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+)
+
+
+class Browser:
+    """A Chromium that shows one page at a time."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, page: Path, width: int = 1280, dark: bool = False, height: int = 900) -> None:
+        """Show a file; of one screen's size, light or dark. What was logged before is forgotten."""
+        self.console()
+        self.requests()
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        self.driver.get(page.resolve().as_uri())
+
+    def console(self) -> list[str]:
+        """What was logged since the last look, errors and all else."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """URLs asked for since the last look, but for what stands in the page itself."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in asked if not url.startswith("data:")]
+
+    def click(self, selector: str) -> None:
+        self.driver.find_element("css selector", selector).click()
+
+    def media(self, name: str) -> None:
+        """Show the page as on "print", or again as on a screen ("")."""
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": name})
+
+    def run(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def picture(self, path: Path, whole: bool = True) -> None:
+        """Save the page, or what the screen shows of it, as PNG."""
+        found = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole})
+        path.write_bytes(base64.b64decode(found["data"]))
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    with tempfile.TemporaryDirectory() as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(shutil.which("chromium"))
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+        try:
+            driver.get("about:blank")  # Chromium's own first page asks for a lot
+            yield Browser(driver)
+        finally:
+            driver.quit()
