@@ -114,16 +114,16 @@ def _facts(frames: Frames, found: dict[str, Any]) -> list[Fact]:
     reported = f"trial {best['trial']}, reported {best['value']:.4f}"
     confirmed, true = found.get("confirmed"), found.get("truly")
     if confirmed:
-        note = f"{_between(confirmed['low'], confirmed['high'])} · {reported}"
+        note = f"{_between(confirmed['low'], confirmed['high'])} (95%) · {reported}"
         facts = [Fact(f"{name}, mean of {confirmed['seeds']} fresh seeds", f"{confirmed['mean']:.4f}", note)]
     elif true:
-        note = f"{_between(true['low'], true['high'])} · {reported}"
+        note = f"{_between(true['low'], true['high'])} (95%) · {reported}"
         facts = [Fact(f"{name}, estimated", f"{true['mean']:.4f}", note)]
     else:
         facts = [Fact(f"{name}, reported", f"{best['value']:.4f}", f"trial {best['trial']} · how sure is not known")]
     facts += _test_accuracy((confirmed or {}).get("test"), len(frames.runs) > 0)
     if "noise" in found:
-        source = "measured on fresh seeds" if confirmed else "estimated from the search"
+        source = "by the search and its fresh seeds" if confirmed else "estimated from the search"
         facts.append(Fact("from seed to seed", f"{found['noise']:.4f}", f"s.d. of one trial, {source}"))
     facts += _architecture(frames.runs[frames.runs.run == best["run"]])
     seconds = frames.runs.train_seconds.sum() or frames.trials.seconds.sum()

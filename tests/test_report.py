@@ -227,6 +227,11 @@ def test_a_page_can_be_printed(reports: dict[str, Path], browser: Browser) -> No
     shown = "return getComputedStyle(document.querySelector('{}')).{}"
     assert browser.run(shown.format("nav", "display")) == "none"
     assert browser.run(shown.format("body", "backgroundColor")) == "rgb(255, 255, 255)", "paper is light"
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    widths = browser.run(
+        "return [...document.querySelectorAll('.figure .main-svg')].map(svg => svg.width.baseVal.value)"
+    )
+    assert set(widths) == {320, 660}, "as wide as the paper, not as the screen"
     browser.media("")
 
 
