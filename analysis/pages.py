@@ -80,7 +80,6 @@ def of_study(frames: Frames) -> Report:
         reason = f" The first reason: {found['reason']}" if found.get("reason") else ""
         return replace(report, sections=sections, problem=f"No trial is complete, so nothing can be said yet.{reason}")
     steps = [f"how sure that is cannot be said: {found['unknown']}"] if "unknown" in found else summary.advice(found)
-    path = Path(frames.place) / "best.yaml"
     return replace(
         report,
         facts=_facts(frames, found),
@@ -88,8 +87,14 @@ def of_study(frames: Frames) -> Report:
         command=found.get("command", ""),
         next=[_sentence(step) for step in steps],
         sections=sections,
-        best_yaml=path if path.exists() else None,
+        best_yaml=_best_yaml(frames),
     )
+
+
+def _best_yaml(frames: Frames) -> Path | None:
+    """What from_study= reads: of the confirmed trial, else of the best; None where there is neither."""
+    paths = (Path(frames.place) / name for name in ("confirmed.yaml", "best.yaml"))
+    return next((path for path in paths if path.exists()), None)
 
 
 def is_running(frames: Frames) -> bool:
@@ -192,7 +197,7 @@ def _place(sides: list[dict[str, Any]]) -> str:
     edges = [b["side"] for b in sides if b["verdict"] == "edge"]
     if edges:
         return f"at the {' and '.join(edges)} end"
-    return "inside" if sides and all(b["verdict"] == "inside" for b in sides) else "open" if sides else ""
+    return "inside" if sides and all(b["verdict"] == "inside" for b in sides) else "not clear" if sides else ""
 
 
 def _study_sections(frames: Frames, evidence: Evidence, found: dict[str, Any]) -> list[Section | None]:
@@ -693,7 +698,6 @@ def of_several(places: Sequence[Frames]) -> Report:
     best = beliefs.iloc[0]
     usable.sort(key=lambda place: beliefs.recipe.tolist().index(place[1]))
     frames, _ = usable[0]
-    path = Path(frames.place) / "best.yaml"
     curve = _curves_together(usable)
     confusion = confusion_section(best.run, f"the best of {best.recipe}")
     return replace(
@@ -704,10 +708,10 @@ def of_several(places: Sequence[Frames]) -> Report:
             Fact("time of training", _duration(sum(f.runs.train_seconds.sum() for f, _ in usable)), "of all together"),
         ],
         table=_beliefs_table(beliefs, score),
-        command=f"python run.py from_study={frames.place}" if path.exists() else _command(best.run),
+        command=f"python run.py from_study={frames.place}" if _best_yaml(frames) else _command(best.run),
         next=_compared_next(usable, beliefs),
         sections=[section for section in [*_recipes(usable, score), curve, confusion] if section],
-        best_yaml=path if path.exists() else None,
+        best_yaml=_best_yaml(frames),
     )
 
 
