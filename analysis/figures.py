@@ -121,7 +121,7 @@ def curves(frames: Frames) -> pd.DataFrame:
 
 def learning(epochs: pd.DataFrame, y: str, strong: int = 3) -> go.Figure:
     """One of MEASURES by epoch; `epochs` as `curves` makes them. The best stand out, pruned ones end in a cross."""
-    figure = _figure("epoch", MEASURES[y], yaxis_type="log" if y == "lr" else "linear", legend_traceorder="reversed")
+    figure = _by_epoch(epochs, MEASURES[y], yaxis_type="log" if y == "lr" else "linear", legend_traceorder="reversed")
     rest = epochs[~(epochs["rank"] <= strong)]
     for name, own in (("others", rest[rest.outcome != "pruned"]), ("pruned", rest[rest.outcome == "pruned"])):
         color = ORANGE if name == "pruned" else GREY
@@ -139,6 +139,12 @@ def learning(epochs: pd.DataFrame, y: str, strong: int = 3) -> go.Figure:
         )
     figure.update_layout(yaxis_range=_worth_seeing(epochs, y))
     return _finished(figure)
+
+
+def _by_epoch(epochs: pd.DataFrame, y: str, **layout: Any) -> go.Figure:
+    """Labelled at whole epochs only."""
+    last = epochs.epoch.max() if len(epochs) else 1
+    return _figure("epoch", y, xaxis_dtick=max(1, round(last / 10)), **layout)
 
 
 def _worth_seeing(epochs: pd.DataFrame, y: str) -> tuple[float, float] | None:
@@ -167,7 +173,7 @@ def _joined(epochs: pd.DataFrame, y: str) -> dict[str, Any]:
 def both(epochs: pd.DataFrame, what: str) -> go.Figure:
     """loss or accuracy of one run by epoch: in training and in validation, the best epoch marked."""
     unit = "nats" if what == "loss" else "share of 1"
-    figure = _figure("epoch", f"{what} ({unit})")
+    figure = _by_epoch(epochs, f"{what} ({unit})")
     for part, name, color in (("train", "training", ORANGE), ("val", "validation", BLUE)):
         values = epochs[f"{part}_{what}"]
         line = {"color": color, "width": 2.5, "dash": "dot" if part == "train" else "solid"}

@@ -152,8 +152,8 @@ def _architecture(run: pd.DataFrame) -> list[Fact]:
     own = {key: value for key, value in own.items() if not pd.isna(value)}
     name = str(own.pop("_target_", "model")).rpartition(".")[2]
     shape = " ".join(f"{key}={figures.shown(_whole(value))}" for key, value in own.items())
-    size = f"{row.parameters / 1e6:.2f} M parameters"
-    cost = f" · {row.flops / 1e6:.0f} MFLOP an image" if pd.notna(row.flops) else ""
+    size = f"{summary.prefixed(row.parameters)} parameters"
+    cost = f" · {summary.prefixed(row.flops)}FLOP an image" if pd.notna(row.flops) else ""
     return [Fact("architecture", name, " · ".join(filter(None, [shape, size])) + cost)]
 
 
@@ -386,7 +386,7 @@ def _recipes(places: Sequence[tuple[Frames, str]], score: str) -> list[Section]:
         "expected at equal budget": table.expected.map("{:.4f}".format),
         f"P({best} wins)": [_wins(groups[best], groups[name]) if name != best else "" for name in table.recipe],
         "seconds a trial": table.seconds.map("{:.1f}".format),
-        "parameters": table.parameters.map(lambda n: f"{n / 1e6:.2f} M" if pd.notna(n) else ""),
+        "parameters": table.parameters.map(lambda n: summary.prefixed(n) if pd.notna(n) else ""),
     }
     fewest = int(table.trials.min())
     says = f"Best of {fewest} trials each, which all recipes have: {best} expects the most."

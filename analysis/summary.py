@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis import statistics
@@ -208,6 +209,12 @@ def short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def prefixed(count: float) -> str:
+    """Three digits and the SI prefix: 510 k, 23.5 M."""
+    thousands = min(3, int(np.log10(max(count, 1)) / 3 + 1e-9))
+    return f"{count / 1000**thousands:.3g} {['', 'k', 'M', 'G'][thousands]}"
+
+
 def _hyperparameters(found: dict[str, Any]) -> list[str]:
     """A line each, the most important first: its value, its share of the variance, and where in its range it lies."""
     values, importance = found["best"]["hyperparameters"], found.get("importance", [])
@@ -234,8 +241,8 @@ def _architecture_line(model: dict[str, Any]) -> list[str]:
         return []
     name = str(model.get("_target_", "")).rpartition(".")[2]
     named = [f"{key}={value}" for key, value in model.items() if key not in ("_target_", "parameters", "flops")]
-    size = [f"{model['parameters'] / 1e6:.2f} M parameters"] if "parameters" in model else []
-    size += [f"{model['flops'] / 1e9:.3f} GFLOPs an image"] if "flops" in model else []
+    size = [f"{prefixed(model['parameters'])} parameters"] if "parameters" in model else []
+    size += [f"{prefixed(model['flops'])}FLOP an image"] if "flops" in model else []
     return [f"  model: {', '.join([' '.join([name, *named]), *size])}"]
 
 
