@@ -227,6 +227,9 @@ class Config:
     precision: str = one_of("auto", "fp32", "bf16")
     channels_last: bool = MISSING
     compile: bool = MISSING
+    cuda_graph: Any = field(
+        default=MISSING, metadata={"allowed": "auto, true, false", "allows": ("auto", True, False).__contains__}
+    )
     deterministic: bool = MISSING
     threads: int | None = within("[1, 1024]")
     test: bool = MISSING

@@ -7,6 +7,7 @@ import ctypes
 import dataclasses
 import json
 import logging
+import math
 import platform
 import shutil
 import signal
@@ -35,7 +36,8 @@ from cifar import checkpoint, data, optim, transfer
 from cifar.checkpoint import CheckpointError
 from cifar.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.data import DataError, Images
-from cifar.loader import Batches, Epochs, FeatureBatches, augmented
+from cifar.isolation import isolated, kept_random
+from cifar.loader import Batches, Epochs, FeatureBatches, augmented, padded
 from cifar.results import (
     Diverged,
     EpochMetrics,
@@ -46,7 +48,7 @@ from cifar.results import (
     best_of,
     summary,
 )
-from cifar.step import EagerStep, autocast
+from cifar.step import EagerScore, EagerStep, Static, StaticStep, autocast, cuda_graph
 from cifar.tracker import Run, Tracker, Watched
 from cifar.trainer import Evaluation, Trainer, evaluate
 from cifar.transfer import Backbone, FeatureCache, Finetuned, TransferError
@@ -66,8 +68,10 @@ BACKBONES = (
 )
 """What transfer.backbone may name."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
-EVALUATION_BATCH = {"cpu": 128, "cuda": 2048}
-"""Images a batch in validation: on a CPU as many as its caches like, on a GPU as few launches as its memory allows."""
+EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
+"""Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
+_resident = lru_cache(maxsize=2)(padded)
+"""The images on the device, one copy for all runs of this process; those last used are kept."""
 
 
 def run(config: Config, output_dir: str, reporter: Reporter, study: str | None = None) -> float:
@@ -77,9 +81,15 @@ def run(config: Config, output_dir: str, reporter: Reporter, study: str | None =
 
     Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves status failed.
     """
-    begun = time.perf_counter()
-    directory = RunDirectory(output_dir)
     device = set_up(config)
+    with isolated(device):
+        return _run(config, RunDirectory(output_dir), reporter, device, study)
+
+
+def _run(
+    config: Config, directory: RunDirectory, reporter: Reporter, device: torch.device, study: str | None
+) -> float:
+    begun = time.perf_counter()
     parts = load_parts(config)
     task = build_task(config, parts, device)
     trainer = _trainer(config, task, parts, bar=sys.stderr.isatty() and not reporter.shows)
@@ -89,6 +99,7 @@ def run(config: Config, output_dir: str, reporter: Reporter, study: str | None =
     _announce(config, facts, directory)
     tracker = Watched(_instantiate(config.tracker))
     facts["start_seconds"] = time.perf_counter() - begun
+    trainer.after_step = partial(_turn, reporter, device)
     with (
         _recording(directory, facts, history, tracker),
         _interruptible(trainer, reporter.go_on.format(directory=directory.path)),
@@ -96,9 +107,12 @@ def run(config: Config, output_dir: str, reporter: Reporter, study: str | None =
         tracker.start(_tracked(config, directory, study, history))
         for metrics in trainer.epochs():
             history.append(metrics)
-            _save(config, directory, trainer, history, parts, task.facts.get("transfer", {}))
+            state = trainer.state_dict()  # while the random generators are this run's
+            with kept_random(device), reporter.aside():
+                _save(config, directory, trainer, state, history, parts, task.facts.get("transfer", {}))
+                tracker.epoch(metrics)
             log.info(_line(metrics, config.epochs, best_of(history) is metrics))
-            tracker.epoch(metrics)
+            reporter.room(_room(device))
             reporter.report(metrics)
         if config.test:
             facts["test"] = _test(config, parts, task, trainer, directory)
@@ -106,6 +120,19 @@ def run(config: Config, output_dir: str, reporter: Reporter, study: str | None =
     assert best is not None
     log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, directory.path)
     return best.val_accuracy
+
+
+def _turn(reporter: Reporter, device: torch.device) -> None:
+    with kept_random(device):
+        reporter.step()
+
+
+def _room(device: torch.device) -> float:
+    """How many runs like this one, alone so far, the device's memory holds; of what is free a tenth is left alone."""
+    if device.type != "cuda":
+        return math.inf
+    free, _ = torch.cuda.mem_get_info(device)
+    return 1 + 0.9 * free // torch.cuda.memory_reserved(device)
 
 
 def set_up(config: Config) -> torch.device:
@@ -119,20 +146,23 @@ def set_up(config: Config) -> torch.device:
     torch.backends.cudnn.benchmark = not config.deterministic
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(automatic if config.device == "auto" else config.device)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={config.device}: there are {torch.cuda.device_count()}, numbered from 0")
+    if device.type == "cuda":
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(f"device={config.device}: there are {torch.cuda.device_count()}, numbered from 0")
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it by default
     return device
 
 
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed: it hands large blocks back to the kernel, and the next step faults them in again.
 
-    What that is worth on a CPU: python -m benchmarks step.
+    Threads that start later share the one arena that keeps it. What that is worth on a CPU: python -m benchmarks step.
     """
     if platform.libc_ver()[0] == "glibc":
-        libc, trim_threshold, mmap_max = ctypes.CDLL(None), -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+        libc, trim_threshold, mmap_max, arena_max = ctypes.CDLL(None), -1, -4, -8  # M_TRIM_THRESHOLD... of malloc.h
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
+        libc.mallopt(arena_max, 1)
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -191,7 +221,7 @@ def _from_images(
     config: Config, parts: Parts, device: torch.device, model: nn.Module, groups: list[dict[str, Any]], **facts: Any
 ) -> Task:
     """A model of images, normalised and augmented as `parts` and the config say."""
-    normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std}
+    normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std, "pad": _resident}
     augment: dict[str, Any] = {"crop": config.data.crop, "flip": config.data.flip, "seed": config.seed}
     return Task(
         model,
@@ -313,17 +343,26 @@ def _trainer(config: Config, task: Task, parts: Parts, bar: bool) -> Trainer:
     optimizer: torch.optim.Optimizer = _instantiate(_settings(config), task.groups, fused=True)
     compiled: Any = torch.compile(model) if config.compile else model
     decayed = optim.decayed_parameters(model, config.optimizer.decay_norms_and_biases)
+    step, score = EagerStep(compiled, decayed, config.loss.l2, cast), EagerScore(compiled, cast)
+    graph = _graphed(config, train.labels.device)
     return Trainer(
         model,
         train,
         task.evaluation(parts.val),
         optimizer,
         _instantiate(config.scheduler, optimizer, steps=config.epochs * len(train)),
-        EagerStep(compiled, decayed, config.loss.l2, cast),
-        cast,
+        StaticStep(step, cuda_graph) if graph else step,
+        Static(score, cuda_graph) if graph else score,
         total=config.epochs,
         progress=partial(_progress, batches=len(train), bar=bar),
     )
+
+
+def _graphed(config: Config, device: torch.device) -> bool:
+    """Whether steps are replayed from CUDA graphs. Raises ConfigError where they cannot be."""
+    if config.cuda_graph is True and device.type != "cuda":
+        raise ConfigError(f"cuda_graph=true: not on device={device.type}; allowed: auto, false")
+    return bool(config.cuda_graph) and device.type == "cuda"
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -376,6 +415,7 @@ def _save(
     config: Config,
     directory: RunDirectory,
     trainer: Trainer,
+    state: dict[str, Any],
     history: list[EpochMetrics],
     parts: Parts,
     facts: dict[str, Any],
@@ -396,8 +436,8 @@ def _save(
         checkpoint.save(directory.path / "best.pt", best)
         assert trainer.validated is not None
         directory.write_confusion(parts.train.classes, trainer.validated.confusion.tolist())
-    state = trainer.state_dict() | {"history": [dataclasses.asdict(metrics) for metrics in history]}
-    checkpoint.save(directory.path / "checkpoint.pt", state)
+    past = {"history": [dataclasses.asdict(metrics) for metrics in history]}
+    checkpoint.save(directory.path / "checkpoint.pt", state | past)
     directory.append(latest)
 
 
@@ -409,7 +449,7 @@ def _test(config: Config, parts: Parts, task: Task, trainer: Trainer, directory:
     path = directory.path / "best.pt"
     best = checkpoint.load(path)
     checkpoint.load_weights(trainer.model, best["model"], path)
-    found = Evaluation.of(evaluate(trainer.step.model, task.evaluation(images), trainer.autocast))
+    found = Evaluation.of(evaluate(trainer.score, task.evaluation(images)))
     log.info("test accuracy %.4f of %d images (weights of epoch %d)", found.accuracy, len(images), best["epoch"])
     return {"loss": found.loss, "accuracy": found.accuracy, "images": len(images), "epoch": best["epoch"]}
 
@@ -505,6 +545,7 @@ def _facts(config: Config, parts: Parts, trainer: Trainer) -> dict[str, Any]:
             "name": gpu or platform.processor() or platform.machine(),
             "precision": str(_dtype(config.precision, device)).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            "cuda_graph": _graphed(config, device),
         },
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision")},
         "git": git_commit(),
@@ -520,6 +561,7 @@ def _flops(model: nn.Module, shape: tuple[int, ...]) -> int:
     return counter.get_total_flops()
 
 
+@lru_cache(maxsize=1)
 def git_commit() -> str | None:
     """The commit of this program, with + for uncommitted changes; None outside a repository."""
     here = Path(__file__).parent
@@ -627,7 +669,10 @@ def _interruptible(trainer: Trainer, go_on: str) -> Iterator[None]:
         received.append(signum)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    usual = trainer.after_step
+
     def after_step() -> None:
+        usual()
         if received:
             raise Interrupted(
                 f"interrupted after epoch {trainer.done} of {trainer.total}; go on with: {go_on}", received[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -65,14 +65,25 @@ class Epochs:
         raise NotImplementedError
 
 
+def padded(images: Tensor, crop: int, device: torch.device) -> Tensor:
+    """images uint8 (N, C, H, W) on `device`, channels_last, with `crop` pixels of zeros around them.
+
+    They are there when this returns: runs on other streams may use them too.
+    """
+    moved = F.pad(images.to(device), [crop] * 4).contiguous(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return moved
+
+
 class Batches(Epochs):
     """Batches of images float32 (B, 3, H, W), channels_last, and labels int64 (B,).
 
-    `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once. With a `seed`, an epoch is shuffled,
-    cropped (H x W windows of the images with `crop` pixels of zeros around them) and flipped with probability 1/2 if
-    `flip`; all of it is a function of (seed, epoch), whatever the device. `mean` and `std` are of pixels in [0, 1];
-    None: 0 and 1. Bit-equal, for equal offsets, to torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and
-    Normalize on PIL images.
+    `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`. With a `seed`, an
+    epoch is shuffled, cropped (H x W windows of the images with `crop` pixels of zeros around them) and flipped with
+    probability 1/2 if `flip`; all of it is a function of (seed, epoch), whatever the device. `mean` and `std` are of
+    pixels in [0, 1]; None: 0 and 1. Bit-equal, for equal offsets, to torchvision's RandomCrop, RandomHorizontalFlip,
+    ToTensor and Normalize on PIL images.
     """
 
     def __init__(
@@ -86,13 +97,14 @@ class Batches(Epochs):
         crop: int = 0,
         flip: bool = False,
         seed: int | None = None,
+        pad: Callable[[Tensor, int, torch.device], Tensor] = padded,
     ) -> None:
         super().__init__(labels, batch_size, device, seed)
         self.crop, self.flip = crop, flip
         self.shape = tuple(images.shape[1:])
         channels, height, width = self.shape
-        padded = F.pad(images.to(device), [crop] * 4).contiguous(memory_format=torch.channels_last)
-        self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2 crop + 1, 2 crop + 1, H, W), a view
+        whole = pad(images, crop, device)
+        self.windows = whole.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2 crop + 1, 2 crop + 1, H, W), a view
         # Whole tiles instead of (1, C, 1, 1): the innermost dimension in memory is C, and broadcasting it is slow.
         tile = torch.ones(1, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
         self.mean = tile * torch.tensor(mean or [0.0] * channels, device=device).view(1, -1, 1, 1)

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -78,6 +79,16 @@ class Reporter:
 
     def report(self, metrics: EpochMetrics) -> None:
         """Take note of an epoch; raise Pruned to end the run."""
+
+    def step(self) -> None:
+        """After every training step: other runs of this process may train in here. Raise Interrupted to end the run."""
+
+    def aside(self) -> AbstractContextManager[object]:
+        """For work beside the training, as writing files: other runs of this process may train meanwhile."""
+        return nullcontext()
+
+    def room(self, runs: float) -> None:
+        """After an epoch: so many runs like this one, itself included, have room on the device."""
 
 
 SILENT = Reporter()

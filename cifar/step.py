@@ -1,9 +1,13 @@
-"""One training step: forward, loss and backward. The optimizer runs outside."""
+"""One training step (forward, loss and backward) and the scoring of one batch: eager, or replayed from a CUDA graph.
+
+The optimizer runs outside, so its learning rate, momentum and weight decay stay plain numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -14,11 +18,22 @@ from cifar.optim import l2_term
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context that the forward pass runs in."""
+Compute = Callable[[], tuple[Tensor, Tensor]]
+WARM_UP = 3
+"""Runs before a capture, as PyTorch's notes on CUDA graphs have it: kernels are chosen and libraries loaded by then."""
+
+
+class CaptureError(Exception):
+    """A model that cannot become a CUDA graph."""
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> Autocast:
-    """Mixed precision in `dtype`; for float32 the context does nothing."""
-    return partial(torch.autocast, device.type, dtype=dtype, enabled=dtype != torch.float32)
+    """Mixed precision in `dtype`; for float32 the context does nothing.
+
+    Without the cache of cast weights: what a graph casts must be cast anew in every replay.
+    """
+    enabled = dtype != torch.float32
+    return partial(torch.autocast, device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
 
 
 class EagerStep:
@@ -37,3 +52,119 @@ class EagerStep:
         cross_entropy = F.cross_entropy(logits.float(), labels)
         (cross_entropy + l2_term(self.decayed, self.l2)).backward()
         return cross_entropy.detach(), (logits.detach().argmax(1) == labels).sum()
+
+
+class EagerScore:
+    """score(images, labels) gives the sum of the cross-entropy of a batch and its confusion counts, int64 (K * K,).
+
+    `model` must be in eval mode, and inference mode on.
+    """
+
+    def __init__(self, model: nn.Module, autocast: Autocast) -> None:
+        self.model, self.autocast = model, autocast
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with self.autocast():
+            logits = self.model(images).float()
+        classes = logits.shape[1]
+        confusion = torch.zeros(classes**2, dtype=torch.int64, device=labels.device)
+        confusion.index_add_(0, labels * classes + logits.argmax(1), torch.ones_like(labels))
+        return F.cross_entropy(logits, labels, reduction="sum"), confusion
+
+
+def again(compute: Compute, model: nn.Module) -> Compute:
+    """Computes anew for every batch: static buffers without a graph, on any device."""
+    return compute
+
+
+def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
+    """Replays what `compute` does, captured once on the current stream, which must not be the default one.
+
+    The gradients that a captured step makes lie in the graph's own memory, and every replay writes them anew.
+    """
+    warm_up(compute, model)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with _nothing_collected(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            outputs = compute()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise CaptureError(f"the model cannot become a CUDA graph ({reason}); allowed: cuda_graph=false") from error
+
+    def replay() -> tuple[Tensor, Tensor]:
+        graph.replay()
+        return outputs
+
+    return replay
+
+
+def warm_up(compute: Compute, model: nn.Module) -> None:
+    """Run `compute` a few times; buffers, gradients and random generators are as before when this returns."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(devices):
+        for _ in range(WARM_UP):
+            compute()
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    for parameter, gradient in gradients:
+        parameter.grad = gradient
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No garbage collection: what it would destroy (an earlier run's graph, say) may break a capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Static:
+    """`eager`, an EagerStep or an EagerScore, by way of static buffers: batches are copied to where the first one lay.
+
+    `record` turns the computation on the buffers into what is called for every batch. What that returns may be buffers
+    too: use it before the next call. A batch of another shape (the last of an epoch) is computed as it comes.
+    """
+
+    def __init__(self, eager: EagerStep | EagerScore, record: Callable[[Compute, nn.Module], Compute] = again) -> None:
+        self.eager, self.record, self.model = eager, record, eager.model
+        self.inputs: list[Tensor] = []
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.inputs:
+            self._begin(images, labels)
+        if images.shape != self.inputs[0].shape:
+            return self._uncommon(images, labels)
+        for buffer, tensor in zip(self.inputs, (images, labels), strict=True):
+            buffer.copy_(tensor)
+        return self.compute()
+
+    def _begin(self, *batch: Tensor) -> None:
+        self.inputs = [tensor.clone() for tensor in batch]
+        self.compute = self.record(partial(self.eager, *self.inputs), self.model)
+
+    def _uncommon(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.eager(images, labels)
+
+
+class StaticStep(Static):
+    """A Static EagerStep; where a graph holds the gradients, they stay where it writes them."""
+
+    def _begin(self, *batch: Tensor) -> None:
+        super()._begin(*batch)
+        self.gradients = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
+
+    def _uncommon(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = super()._uncommon(images, labels)
+        for parameter, gradient in self.gradients:
+            assert parameter.grad is not None
+            parameter.grad = gradient.copy_(parameter.grad)
+        return outputs

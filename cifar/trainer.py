@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,7 +16,7 @@ from cifar import checkpoint
 from cifar.loader import Epochs
 from cifar.optim import Schedule
 from cifar.results import Diverged, EpochMetrics
-from cifar.step import Autocast, EagerStep
+from cifar.step import EagerScore, EagerStep, Static
 
 
 def _nothing() -> None:
@@ -45,17 +44,14 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Epochs, autocast: Autocast) -> Tensor:
-    """The fields of an Evaluation of `model` in eval mode, in a row, float64 (1 + K * K,), on the device."""
-    model.eval()
-    loss, confusion = torch.zeros((), device=batches.labels.device), torch.zeros(0)
+def evaluate(score: EagerScore | Static, batches: Epochs) -> Tensor:
+    """The fields of an Evaluation of score.model in eval mode, in a row, float64 (1 + K * K,), on the device."""
+    score.model.eval()
+    device = batches.labels.device
+    loss, confusion = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
     for images, labels in batches.epoch(1):
-        with autocast():
-            logits = model(images).float()
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        if not len(confusion):
-            confusion = torch.zeros(logits.shape[1] ** 2, dtype=torch.int64, device=loss.device)
-        confusion.index_add_(0, labels * logits.shape[1] + logits.argmax(1), torch.ones_like(labels))
+        cross_entropy, counts = score(images, labels)
+        loss, confusion = loss + cross_entropy, confusion + counts
     return torch.cat([(loss / batches.total).double()[None], confusion.double()])
 
 
@@ -71,8 +67,8 @@ class Trainer:
     val: Epochs
     optimizer: Optimizer
     schedule: Schedule
-    step: EagerStep
-    autocast: Autocast
+    step: EagerStep | Static
+    score: EagerScore | Static
     total: int
     after_step: Callable[[], None] = _nothing
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
@@ -90,8 +86,8 @@ class Trainer:
 
     def _epoch(self, number: int) -> EpochMetrics:
         start = time.perf_counter()
-        totals, lr = self._train(number)
-        found = torch.cat([totals.double(), evaluate(self.step.model, self.val, self.autocast)]).cpu()  # waits, once
+        found, lr = self.launch(number)
+        found = found.cpu()  # waits for the device, once
         (train_loss, right), val = found[:2].tolist(), Evaluation.of(found[2:])
         if not (math.isfinite(train_loss) and math.isfinite(val.loss)):
             raise Diverged(
@@ -111,20 +107,25 @@ class Trainer:
             images_per_second=n / seconds,
         )
 
-    def _train(self, number: int) -> tuple[Tensor, float]:
-        """One pass: sums of cross-entropy and of right predictions (2,) on the device, and the last step's lr."""
+    def launch(self, number: int) -> tuple[Tensor, float]:
+        """All work of an epoch, without waiting for the device: what came of it, and the last step's lr.
+
+        float64 (3 + K * K,): sums of cross-entropy and of right predictions, and the fields of an Evaluation.
+        """
         self.step.model.train()
-        totals = torch.zeros(2, device=self.train.labels.device)
+        device = self.train.labels.device
+        loss, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
         lr = 0.0
         for images, labels in self.progress(self.train.epoch(number)):
-            cross_entropy, right = self.step(images, labels)
+            cross_entropy, correct = self.step(images, labels)
             self.optimizer.step()
-            totals[0] += cross_entropy * len(labels)
-            totals[1] += right
+            loss.add_(cross_entropy, alpha=len(labels))  # at once: the next step may write over what this one returned
+            right.add_(correct)
             lr = float(self.optimizer.param_groups[0]["lr"])
             self.schedule.step()
             self.after_step()
-        return totals, lr
+        totals = torch.stack([loss.double(), right.double()])
+        return torch.cat([totals, evaluate(self.score, self.val)]), lr
 
     def state_dict(self) -> dict[str, Any]:
         """All that the epochs to come depend on."""

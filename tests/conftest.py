@@ -33,7 +33,7 @@ import run  # noqa: F401  (it registers the resolvers and the plugins that the c
 from cifar import data, optim
 from cifar.config import Config, check
 from cifar.loader import Batches
-from cifar.step import EagerStep, autocast
+from cifar.step import EagerScore, EagerStep, autocast
 from cifar.trainer import Trainer
 
 torch.set_num_threads(1)
@@ -247,7 +247,8 @@ def make_trainer() -> Callable[..., Trainer]:
         optimizer = torch.optim.SGD(optim.parameter_groups(model, 0.0, True), lr=lr, momentum=0.9)
         steps = total * len(train)
         step = EagerStep(model, optim.decayed_parameters(model, True), 0.0, cast)
-        return Trainer(model, train, val, optimizer, schedule(optimizer, steps, **schedule_settings), step, cast, total)
+        scheduled, score = schedule(optimizer, steps, **schedule_settings), EagerScore(model, cast)
+        return Trainer(model, train, val, optimizer, scheduled, step, score, total)
 
     return made
 

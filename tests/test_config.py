@@ -122,6 +122,7 @@ def test_values_have_the_types_of_the_schema(compose: Compose) -> None:
         ("device=tpu", "device", "tpu", "auto, cpu, cuda"),
         ("device=cuda:x", "device", "cuda:x", "auto, cpu, cuda"),
         ("precision=fp16", "precision", "fp16", "auto, fp32, bf16"),
+        ("cuda_graph=yes", "cuda_graph", "yes", "auto, true, false"),
         ("data.val_size=0", "data.val_size", "0", "(0, inf)"),
         ("data.val_size=-0.5", "data.val_size", "-0.5", "(0, inf)"),
         ("data.val_size=1.5", "data.val_size", "1.5", "a fraction below 1"),
@@ -304,7 +305,19 @@ def test_helps_commands_compose(compose: Compose) -> None:
 
 
 def test_help_names_every_key_of_its_own() -> None:
-    for key in ("epochs", "batch_size", "seed", "device", "precision", "compile", "threads", "test", "resume", "cache"):
+    for key in (
+        "epochs",
+        "batch_size",
+        "seed",
+        "device",
+        "precision",
+        "compile",
+        "cuda_graph",
+        "threads",
+        "test",
+        "resume",
+        "cache",
+    ):
         assert f"\n{key}:" in help_text()
 
 

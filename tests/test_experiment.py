@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from cifar.results import (
     read_metrics,
     read_result,
 )
+from cifar.step import EagerStep
 from cifar.trainer import Evaluation, evaluate
 
 Settings = Callable[..., Config]
@@ -108,7 +110,7 @@ def test_best_is_the_best_epochs_weights_and_test_uses_them(settings: Settings, 
     config = settings()
     trainer = build_trainer(config, load_parts(config), torch.device("cpu"))
     checkpoint.load_weights(trainer.model, best["model"], tmp_path)
-    accuracy = Evaluation.of(evaluate(trainer.model, trainer.val, trainer.autocast)).accuracy
+    accuracy = Evaluation.of(evaluate(trainer.score, trainer.val)).accuracy
     assert accuracy == best["val_accuracy"] == read_result(tmp_path)["best"]["val_accuracy"]
     confusion = pd.read_csv(tmp_path / "confusion.csv", index_col=0, dtype={0: str})
     assert confusion.index.tolist() == confusion.columns.tolist() == best["classes"]
@@ -292,7 +294,7 @@ def test_augmentation_is_for_training_only(settings: Settings) -> None:
 def test_precision_is_what_the_config_says(precision: str, dtype: str, settings: Settings, tmp_path: Path) -> None:
     config = settings(f"precision={precision}", "epochs=1")
     trainer = build_trainer(config, load_parts(config), torch.device("cpu"))
-    with trainer.autocast():
+    with trainer.step.autocast():
         logits = trainer.model(next(iter(trainer.train.epoch(1)))[0])
     assert logits.dtype == getattr(torch, dtype)
     run(config, str(tmp_path), SILENT)
@@ -404,3 +406,47 @@ def test_cuda_where_there_is_none_is_told(settings: Settings, monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"device=cuda: .*allowed: auto, cpu"):
         set_up(settings("device=cuda"))
     assert set_up(settings("device=auto")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("value", ["auto", "false"])
+def test_a_cpu_replays_no_graphs(value: str, settings: Settings) -> None:
+    config = settings(f"cuda_graph={value}")
+    assert isinstance(build_trainer(config, load_parts(config), torch.device("cpu")).step, EagerStep)
+
+
+def test_graphs_that_a_cpu_cannot_have_are_refused(settings: Settings) -> None:
+    config = settings("cuda_graph=true")
+    with pytest.raises(ConfigError, match=r"cuda_graph=true: not on device=cpu; allowed: auto, false"):
+        build_trainer(config, load_parts(config), torch.device("cpu"))
+
+
+def test_runs_of_one_process_share_the_images_on_the_device(settings: Settings) -> None:
+    one, other = (
+        build_trainer(config, load_parts(config), torch.device("cpu"))
+        for config in (settings("seed=1"), settings("seed=2", "batch_size=8"))
+    )
+    for part in ("train", "val"):
+        assert getattr(one, part).windows.data_ptr() == getattr(other, part).windows.data_ptr()
+
+
+def test_others_that_train_after_a_step_change_no_bit_of_a_run(
+    compose: Any, tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
+) -> None:
+    """mobilenet_v3_small has dropout, which draws from torch's global generator."""
+    tiny = ["data=digits", "data.limit=60", "device=cpu", "epochs=2", "batch_size=8"]
+    config = check(compose(*tiny, "model=torchvision", "model.name=mobilenet_v3_small"))
+
+    class Meddling(Reporter):
+        def step(self) -> None:
+            torch.manual_seed(99)
+
+        def aside(self) -> AbstractContextManager[object]:
+            torch.rand(5)
+            return nullcontext()
+
+    reporters = {"alone": SILENT, "beside others": Meddling()}
+    for name, reporter in reporters.items():
+        (tmp_path / name).mkdir()
+        run(config, str(tmp_path / name), reporter)
+    alone, beside = ([timeless(m) for m in read_metrics(tmp_path / name / "metrics.csv")] for name in reporters)
+    assert alone == beside

@@ -15,6 +15,7 @@ KNOWS: dict[str, set[str]] = {
     "config": set(),
     "resnet": set(),
     "optim": set(),
+    "isolation": set(),
     "data": {"files"},
     "checkpoint": {"files"},
     "results": {"files"},
@@ -27,7 +28,7 @@ KNOWS: dict[str, set[str]] = {
     "analysis": {"results", "files", "analysis"},
     "experiment": {
         *("files", "config", "resnet", "optim", "data", "checkpoint", "results", "loader", "transfer"),
-        *("step", "trainer", "tracker"),
+        *("isolation", "step", "trainer", "tracker"),
     },
 }
 """What each part may import of this project."""

@@ -1,13 +1,18 @@
-"""One step: gradients of the loss, and what it returns."""
+"""One step: gradients of the loss, what it returns, and the same by way of static buffers."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cifar.step import EagerStep, autocast
+from cifar import optim
+from cifar.step import Compute, EagerScore, EagerStep, Static, StaticStep, again, autocast, warm_up
+from cifar.trainer import Trainer, evaluate
 
 CPU = torch.device("cpu")
 
@@ -66,3 +71,89 @@ def test_bf16_is_for_the_forward_pass_only(model: nn.Module, batch: tuple[Tensor
     assert {p.grad.dtype for p in model.parameters()} == {torch.float32}
     step_of(model)(*batch)
     assert seen[1] == torch.float32
+
+
+def recorded(compute: Compute, model: nn.Module) -> Compute:
+    """A CUDA graph as a CPU can have it: captured without a trace, replayed into the tensors of the capture.
+
+    A replay knows nothing of what `.grad` holds by then.
+    """
+    warm_up(compute, model)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng([]):
+        outputs = compute()
+    for buffer, before in buffers:
+        buffer.copy_(before)
+    trained = [p for p in model.parameters() if p.grad is not None]
+    written = [p.grad for p in trained]
+
+    def replay() -> tuple[Tensor, Tensor]:
+        held = [p.grad for p in trained]
+        for buffer, value in zip(outputs, compute(), strict=True):
+            buffer.copy_(value)
+        for p, gradient, grad in zip(trained, written, held, strict=True):
+            if model.training:
+                gradient.copy_(p.grad)
+            p.grad = grad
+        return outputs
+
+    return replay
+
+
+def make_static(trainer: Trainer, record: Callable[[Compute, nn.Module], Compute]) -> Trainer:
+    assert isinstance(trainer.step, EagerStep) and isinstance(trainer.score, EagerScore)
+    trainer.step, trainer.score = StaticStep(trainer.step, record), Static(trainer.score, record)
+    return trainer
+
+
+@pytest.mark.parametrize("record", [again, recorded])
+def test_static_buffers_change_no_bit_of_a_run(
+    record: Callable[[Compute, nn.Module], Compute],
+    make_trainer: Callable[..., Trainer],
+    timeless: Callable[[Any], dict[str, Any]],
+) -> None:
+    """With batch norm, dropout, momentum, a learning rate that changes every step, and a ragged last batch."""
+    plain, static = make_trainer(optim.cosine), make_trainer(optim.cosine)
+    assert plain.train.total % plain.train.batch_size and plain.val.total % plain.val.batch_size
+    torch.manual_seed(7)
+    expected = [timeless(metrics) for metrics in plain.epochs()]
+    torch.manual_seed(7)
+    assert [timeless(metrics) for metrics in make_static(static, record).epochs()] == expected
+    state = static.model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in plain.model.state_dict().items())
+    assert plain.optimizer.state_dict()["state"].keys() == static.optimizer.state_dict()["state"].keys()
+
+
+def test_a_replay_writes_the_gradients_that_the_optimizer_reads_after_a_ragged_batch_too(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    trainer = make_static(make_trainer(), recorded)
+    seen = []
+    trainer.after_step = lambda: seen.append([id(p.grad) for p in trainer.model.parameters()])
+    next(trainer.epochs())
+    assert len(seen) == 6 and all(ids == seen[0] for ids in seen)
+
+
+def test_a_warm_up_leaves_no_trace(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer()
+    images, labels = next(iter(trainer.train.epoch(1)))
+    trainer.step(images, labels)
+    gradients = [(p, p.grad, p.grad.clone()) for p in trainer.model.parameters()]
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    random, ran = torch.get_rng_state(), []
+
+    def compute() -> tuple[Tensor, Tensor]:
+        ran.append(not torch.equal(torch.get_rng_state(), random))
+        return trainer.step(images, labels)
+
+    warm_up(compute, trainer.model)
+    assert ran == [False, True, True], "dropout drew no numbers"
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
+    assert all(p.grad is grad and torch.equal(grad, value) for p, grad, value in gradients)
+
+
+def test_what_a_static_score_returns_is_that_of_each_batch(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer()
+    plain = evaluate(trainer.score, trainer.val)
+    assert torch.equal(evaluate(make_static(trainer, recorded).score, trainer.val), plain)

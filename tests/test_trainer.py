@@ -190,7 +190,7 @@ def test_evaluation_is_in_eval_mode_and_leaves_everything_alone(make_trainer: Ma
     next(trainer.epochs())
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     generator = torch.get_rng_state()
-    one, again = (evaluate(trainer.model, trainer.val, trainer.autocast) for _ in range(2))
+    one, again = (evaluate(trainer.score, trainer.val) for _ in range(2))
     assert torch.equal(one, again), "dropout was on"
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())

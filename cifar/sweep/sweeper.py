@@ -38,7 +38,7 @@ from cifar.sweep.worker import Worker, grid, quoted, stop_file
 
 NAMED_AFTER = ("data", "model", "optimizer", "scheduler", "transfer", "search")
 """The groups whose options make the default name of a study."""
-MACHINE = ("device", "threads", "cache", "resume", "test", "data.root", "from_study", "tracker")
+MACHINE = ("device", "threads", "cuda_graph", "cache", "resume", "test", "data.root", "from_study", "tracker")
 """Settings that may change between two runs of the same study: they say where, not what."""
 POLL = 1.0
 """Seconds between two looks at the study, to show it."""
