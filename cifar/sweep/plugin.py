@@ -88,13 +88,17 @@ class Patient(Pruner):
 
 @dataclass
 class PullSweeperConf(OptunaSweeperConf):
-    """The stock sweeper's settings, and: heartbeat and grace in seconds, max_failure_rate a share of n_trials."""
+    """The stock sweeper's settings, and: heartbeat in seconds, max_failure_rate a share of n_trials.
+
+    A worker, of which there are n_jobs, runs trials_per_worker trials in turns, a step each.
+    """
 
     _target_: str = "cifar.sweep.plugin.PullSweeper"
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "percentile"}])
     pruner: Pruner = MISSING
     direction: Any = Direction.maximize
     n_jobs: int = 1
+    trials_per_worker: int = 1
     max_failure_rate: float = 0.5
     max_deaths: int = 5
     heartbeat: float = 10.0

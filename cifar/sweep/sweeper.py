@@ -32,6 +32,7 @@ from cifar.results import Interrupted
 from cifar.sweep import best as best_file
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
+from cifar.sweep.lockstep import STREAMS
 from cifar.sweep.space import Space, SpaceError
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.worker import Worker, grid, quoted, stop_file
@@ -96,6 +97,7 @@ def check_settings(settings: DictConfig) -> None:
     for key, low, high in (
         ("n_trials", 1, math.inf),
         ("n_jobs", 1, math.inf),
+        ("trials_per_worker", 1, STREAMS),
         ("max_failure_rate", 0, 1),
         ("max_deaths", 1, math.inf),
         ("heartbeat", 0.1, 3600),

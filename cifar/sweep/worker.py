@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,12 +28,16 @@ from optuna.trial import Trial
 
 from cifar.results import Diverged, EpochMetrics, Interrupted, Pruned, Reporter, read_metrics
 from cifar.sweep import space as spaces
+from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.space import Space
 from cifar.sweep.study import Branch, SharedStudy, lineage
 
 log = logging.getLogger(__name__)
 STOP_CHECK, IDLE_CHECK = 0.5, 1.0
 """Seconds between two looks at whether to stop, and at whether there is something to run."""
+ALONE = Lockstep(1, lambda: None)
+LOGS: list[logging.Handler] = []
+"""Where the trials that run in this process log to."""
 
 
 class TakenOver(Interrupted):
@@ -41,13 +45,16 @@ class TakenOver(Interrupted):
 
 
 class TrialReporter(Reporter):
-    """Tells the study of every epoch, and ends the run where it is to be pruned or the worker to stop."""
+    """Tells the study of every epoch, and ends the run where it is to be pruned or the worker to stop.
+
+    Between its steps the other trials of the worker take theirs.
+    """
 
     shows = True
     go_on = "the command of the search"
 
-    def __init__(self, trial: Trial, stopping: threading.Event) -> None:
-        self.trial, self.stopping = trial, stopping
+    def __init__(self, trial: Trial, stopping: threading.Event, lockstep: Lockstep = ALONE) -> None:
+        self.trial, self.stopping, self.lockstep = trial, stopping, lockstep
         self.told: set[int] = set()
 
     def repeat(self, metrics: Path) -> None:
@@ -61,6 +68,17 @@ class TrialReporter(Reporter):
             raise Pruned(f"pruned after epoch {metrics.epoch}")
         if self.stopping.is_set():
             raise Interrupted(f"interrupted after epoch {metrics.epoch}", signal.SIGTERM)
+
+    def step(self) -> None:
+        self.lockstep.turn()
+        if self.stopping.is_set():
+            raise Interrupted("interrupted after a step", signal.SIGTERM)
+
+    def aside(self) -> AbstractContextManager[object]:
+        return self.lockstep.aside()
+
+    def room(self, runs: float) -> None:
+        self.lockstep.fit(runs)
 
     def _tell(self, metrics: EpochMetrics) -> None:
         if metrics.epoch in self.told:
@@ -78,7 +96,7 @@ class Pulse:
     def __init__(self, study: SharedStudy, interval: float, should_stop: Callable[[], bool]) -> None:
         self.study, self.interval, self.should_stop = study, interval, should_stop
         self.stopping = threading.Event()
-        self._trial: Trial | None = None
+        self._trials: list[Trial] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -88,7 +106,6 @@ class Pulse:
         main = threading.current_thread() is threading.main_thread()  # signals reach no other
         handled = (signal.SIGINT, signal.SIGTERM) if main else ()
         before = {signum: signal.signal(signum, self._note) for signum in handled}
-        self._signalled = main
         self._thread.start()
         try:
             yield
@@ -105,30 +122,27 @@ class Pulse:
 
     @contextmanager
     def of(self, trial: Trial) -> Iterator[None]:
-        self._trial = trial
+        self._trials.append(trial)
         try:
             yield
         finally:
-            self._trial = None
+            self._trials.remove(trial)
 
     def _run(self) -> None:
         due, count = 0.0, 0
         while not self._ended.wait(min(STOP_CHECK, self.interval)):
             if self.should_stop():
                 self.stopping.set()
-            if self.stopping.is_set() and self._trial and self._signalled:
-                os.kill(os.getpid(), signal.SIGTERM)  # again and again: the experiment hears only while it trains
             if time.monotonic() >= due:
                 due, count = time.monotonic() + self.interval, count + 1
                 self._beat(count)
 
     def _beat(self, count: int) -> None:
         try:
-            if trial := self._trial:
-                self.study.beat(trial, count)
+            for trial in tuple(self._trials):
+                with suppress(UpdateFinishedTrialError):  # it has just ended
+                    self.study.beat(trial, count)
             self.study.look()
-        except UpdateFinishedTrialError:
-            pass  # the trial has just ended
         except Exception as error:
             log.warning("no heartbeat (%s); trying again in %g s", error, self.interval)
 
@@ -159,16 +173,22 @@ class Worker:
         study, orphaned = self.study(), self.detach()
         stop = self.folder / stop_file(self.launch)
         pulse = Pulse(study, float(self.settings.heartbeat), lambda: stop.exists() or orphaned())
+        lockstep = Lockstep(self.settings.trials_per_worker, lambda: self.serve(study, pulse, index, lockstep))
         with pulse.beating():
-            while not (pulse.stopping.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
-                trial = study.ask(functools.partial(self.sampler, stage="options", index=index), index)
-                if trial is None:
-                    pulse.stopping.wait(min(IDLE_CHECK, pulse.interval))
-                else:
-                    with pulse.of(trial):
-                        self.work(study, trial, index, pulse.stopping)
+            lockstep.run()
         if orphaned():
             os._exit(1)  # a process of joblib's would wait five minutes more for another job
+
+    def serve(self, study: SharedStudy, pulse: Pulse, index: int, lockstep: Lockstep) -> None:
+        """Run one trial after the other, until the study has its total."""
+        while not (pulse.stopping.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
+            trial = study.ask(functools.partial(self.sampler, stage="options", index=index), index)
+            if trial is None:
+                with lockstep.aside():
+                    pulse.stopping.wait(min(IDLE_CHECK, pulse.interval))
+            else:
+                with pulse.of(trial):
+                    self.work(study, trial, index, pulse.stopping, lockstep)
 
     def detach(self) -> Callable[[], bool]:
         """Make this process deaf to the terminal's Ctrl-C, which the parent passes on; whether its parent is dead."""
@@ -217,11 +237,11 @@ class Worker:
         params = sampling.params
         return [*active.fixed.values(), *(f"{key}={value}" for key, value in params.items())]
 
-    def work(self, study: SharedStudy, trial: Trial, index: int, stopping: threading.Event) -> None:
+    def work(self, study: SharedStudy, trial: Trial, index: int, stopping: threading.Event, lockstep: Lockstep) -> None:
         """Run one trial, and tell the study what came of it."""
         try:
             drawn = self.draw(study, trial, index)
-            reporter, resume = self.inherit(study, trial, stopping)
+            reporter, resume = self.inherit(study, trial, stopping, lockstep)
             value = self.run([*self.overrides, *drawn, *self.share(index), *resume], trial.number, reporter)
             study.complete(trial, float(value))
         except Pruned:
@@ -243,10 +263,12 @@ class Worker:
         """The worker's own device, where there are several."""
         return [f"device=cuda:{index % self.devices}"] if self.devices > 1 else []
 
-    def inherit(self, study: SharedStudy, trial: Trial, stopping: threading.Event) -> tuple[TrialReporter, list[str]]:
+    def inherit(
+        self, study: SharedStudy, trial: Trial, stopping: threading.Event, lockstep: Lockstep
+    ) -> tuple[TrialReporter, list[str]]:
         """What a trial goes on from: the checkpoint of the trial it tries again, or a run, and the epochs before it."""
         frozen = study.storage.get_trial(trial._trial_id)
-        reporter = TrialReporter(trial, stopping)
+        reporter = TrialReporter(trial, stopping, lockstep)
         # named by number: one killed before it was signed has no attributes
         before = [self.folder / str(t.number) for t in lineage(frozen, study.trials())]
         before += [(self.folder / frozen.user_attrs["resume"]).resolve()] if "resume" in frozen.user_attrs else []
@@ -262,9 +284,14 @@ class Worker:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, [*overrides, quiet])
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = str(number), number
+
+        def task(cfg: DictConfig) -> Any:
+            with own_log():
+                return self.task_function(cfg, reporter)
+
         job = run_job(
             hydra_context=self.hydra_context,
-            task_function=lambda cfg: self.task_function(cfg, reporter),
+            task_function=task,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
@@ -272,6 +299,22 @@ class Worker:
         if isinstance(job._return_value, Exception):
             raise job._return_value
         return job._return_value
+
+
+@contextmanager
+def own_log() -> Iterator[None]:
+    """Where Hydra has just set up one trial's log, taking down those of the others: bring them back, each its own."""
+    root, thread = logging.getLogger(), threading.get_ident()
+    mine = list(root.handlers)
+    for handler in mine:
+        handler.addFilter(lambda record: record.thread == thread or record.name == __name__)
+    LOGS.extend(mine)
+    root.handlers[:] = LOGS
+    try:
+        yield
+    finally:
+        for handler in mine:
+            LOGS.remove(handler)
 
 
 def quoted(text: str) -> str:
