@@ -17,6 +17,7 @@ from sweeps import Sweep, fingerprint, outcomes, trials
 SLOW = {"TOY_SECONDS": "0.1"}
 TWO = ("hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2", "hydra/sweeper/pruner=none")
 ONE = ("hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none")
+TURNS = ("hydra.sweeper.n_trials=6", "hydra.sweeper.trials_per_worker=3", "hydra/sweeper/pruner=none")
 
 
 def wait_until(condition: Callable[[], bool], running: Sweep) -> None:
@@ -49,7 +50,11 @@ def check_total(folder: Path, total: int) -> None:
     assert len(found) == total + len(unfinished)
 
 
-@pytest.mark.parametrize("overrides, signum", [(ONE, signal.SIGINT), (TWO, signal.SIGTERM)], ids=["basic", "joblib"])
+@pytest.mark.parametrize(
+    "overrides, signum",
+    [(ONE, signal.SIGINT), (TWO, signal.SIGTERM), (TURNS, signal.SIGINT), (TURNS, signal.SIGTERM)],
+    ids=["basic", "joblib", "in turns, Ctrl-C", "in turns, SIGTERM"],
+)
 def test_a_sweep_asked_to_stop_hands_its_trials_back_and_goes_on(
     tmp_path: Path, overrides: tuple[str, ...], signum: signal.Signals
 ) -> None:
@@ -81,6 +86,37 @@ def test_a_second_ctrl_c_stops_at_once_and_the_trial_is_tried_again(tmp_path: Pa
     assert Sweep(tmp_path, *ONE).wait()[0] == 0
     assert outcomes(tmp_path)[0] == "interrupted"
     check_total(tmp_path, 3)
+
+
+def test_a_second_ctrl_c_stops_all_trials_of_a_worker_at_once(tmp_path: Path) -> None:
+    running = Sweep(tmp_path, *TURNS, TOY_SECONDS="1.5")
+    wait_until(lambda: all(epochs(tmp_path, number) > 0 for number in range(3)), running)
+    running.process.send_signal(signal.SIGINT)
+    running.process.send_signal(signal.SIGINT)
+    assert running.wait()[0] != 0
+    assert "RUNNING" not in outcomes(tmp_path)
+    assert Sweep(tmp_path, *TURNS).wait()[0] == 0
+    assert outcomes(tmp_path)[:3] == ["interrupted"] * 3
+    check_total(tmp_path, 6)
+
+
+def test_all_trials_of_a_killed_worker_go_on_from_their_checkpoints(tmp_path: Path) -> None:
+    running = Sweep(tmp_path, *TURNS, **SLOW)
+    wait_until(lambda: all(epochs(tmp_path, number) > 0 for number in range(3)), running)
+    running.process.kill()
+    running.wait()
+    lost = [t.number for t in trials(tmp_path) if t.state.name == "RUNNING"]
+    done = {number: epochs(tmp_path, number) for number in lost}
+    assert lost == [0, 1, 2]
+    code, output = Sweep(tmp_path, *TURNS).wait()
+    assert code == 0, output
+    check_total(tmp_path, 6)
+    for trial in trials(tmp_path):
+        if trial.number not in lost:
+            text = (tmp_path / "study" / str(trial.number) / "result.json").read_text()
+            before = trial.user_attrs.get("retry_of")
+            assert f'"resumed_after": {done.get(before, 0)}' in text
+    assert {t.user_attrs.get("retry_of") for t in trials(tmp_path)} == {None, *lost}
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -97,6 +97,34 @@ def test_signs_of_life_come_while_the_main_thread_is_busy(tmp_path: Path) -> Non
     assert study.trials()[0].system_attrs["heartbeat"] > 2
 
 
+def test_every_trial_of_a_worker_gives_signs_of_life(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    first, ended, last = ask(study), ask(study), ask(study)
+    beaten = threading.Event()
+    beat = study.beat
+
+    def counting(trial: optuna.Trial, count: int) -> None:
+        beat(trial, count)
+        beaten.set() if trial.number == last.number and count > 2 else None
+
+    study.beat = counting  # type: ignore[method-assign]
+    study.fail(ended, "lost", "asleep")
+    pulse = Pulse(study, 0.01, lambda: False)
+    with pulse.beating(), pulse.of(first), pulse.of(ended), pulse.of(last):
+        wait_for(beaten)
+    beats = [t.system_attrs.get("heartbeat", 0) for t in study.trials()]
+    assert beats[0] > 2 and beats[1] == 0 and beats[2] > 2
+
+
+def test_a_worker_that_is_to_stop_stops_after_the_step(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    reporter = TrialReporter(ask(make_study(tmp_path)), stopping)
+    reporter.step()
+    stopping.set()
+    with pytest.raises(Interrupted):
+        reporter.step()
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_asks_to_stop_and_the_handlers_come_back(tmp_path: Path, signum: signal.Signals) -> None:
     before = signal.getsignal(signum)

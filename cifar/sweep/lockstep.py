@@ -28,17 +28,12 @@ class Baton:
 
     def take(self) -> None:
         """Wait for it. Raises KeyboardInterrupt once it is closed."""
-        turn = threading.Lock()
-        turn.acquire()
         with self._mutex:
-            if self._held:
-                self._waiting.append(turn)
-            else:
+            turn = self._ask()
+            if not self._held:
                 self._held = True
-                turn.release()
-        turn.acquire()
-        if self._closed:
-            raise KeyboardInterrupt
+                self._waiting.popleft().release()
+        self._wait(turn)
 
     def give(self) -> None:
         with self._mutex:
@@ -46,6 +41,24 @@ class Baton:
                 self._waiting.popleft().release()
             else:
                 self._held = False
+
+    def pass_on(self) -> None:
+        """Give it to those who wait, and take it again after them."""
+        with self._mutex:
+            turn = self._ask()
+            self._waiting.popleft().release()
+        self._wait(turn)
+
+    def _ask(self) -> threading.Lock:
+        turn = threading.Lock()
+        turn.acquire()
+        self._waiting.append(turn)
+        return turn
+
+    def _wait(self, turn: threading.Lock) -> None:
+        turn.acquire()
+        if self._closed:
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         """Nobody gets it any more: whoever waits for it, or asks, is to stop at once."""
@@ -73,8 +86,7 @@ class Lockstep:
 
     def turn(self) -> None:
         """Let the others take their steps."""
-        self._baton.give()
-        self._baton.take()
+        self._baton.pass_on()
 
     @contextmanager
     def aside(self) -> Iterator[None]:

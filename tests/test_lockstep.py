@@ -1,0 +1,268 @@
+"""Several runs in one process, in turns: each is what it would have been alone."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from cifar import checkpoint, experiment
+from cifar.config import Config, check
+from cifar.results import SILENT, Diverged, EpochMetrics, Pruned, Reporter, read_metrics
+from cifar.sweep.lockstep import Lockstep
+
+Settings = Callable[..., Config]
+X = ["seed=7", "epochs=4", "optimizer.lr=0.05"]
+"""The run that its neighbours must not change."""
+NEIGHBOURS = {
+    "sgd": ["seed=1", "epochs=2"],
+    "adam": ["seed=2", "epochs=3", "optimizer=adam", "batch_size=24", "precision=fp32"],
+    "cosine": ["seed=3", "epochs=5", "scheduler=cosine", "data.flip=true", "loss.l2=0.01"],
+    "diverging": ["seed=4", "optimizer.lr=1e30", "precision=fp32"],
+    "failing": ["seed=5", "epochs=3"],
+    "pruned": ["seed=6", "epochs=3"],
+}
+
+
+class Turns(Reporter):
+    """Shares the process with the neighbours; `act` is done after every step, `end` after every epoch."""
+
+    def __init__(self, lockstep: Lockstep, act: Callable[[], None], end: Callable[[], None]) -> None:
+        self.lockstep, self.act, self.end = lockstep, act, end
+
+    def step(self) -> None:
+        self.lockstep.turn()
+        self.act()
+
+    def aside(self) -> AbstractContextManager[object]:
+        return self.lockstep.aside()
+
+    def room(self, runs: float) -> None:
+        self.lockstep.fit(runs)
+
+    def report(self, metrics: EpochMetrics) -> None:
+        self.end()
+
+
+class Together:
+    """Runs configs, `size` at a time, in folders by their names; `ended` says how and in which order they ended."""
+
+    def __init__(self, size: int, folder: Path, configs: dict[str, Config]) -> None:
+        self.lockstep = Lockstep(size, self.serve)
+        self.folder, self.waiting = folder, deque(configs.items())
+        self.steps: list[str] = []
+        self.ended: dict[str, str] = {}
+        self.lockstep.run()
+
+    def serve(self) -> None:
+        while self.waiting:
+            name, config = self.waiting.popleft()
+            (self.folder / name).mkdir(parents=True)
+            try:
+                experiment.run(config, str(self.folder / name), self.reporter(name))
+                self.ended[name] = "finished"
+            except (Diverged, Pruned, ZeroDivisionError) as error:
+                self.ended[name] = type(error).__name__
+
+    def reporter(self, name: str) -> Turns:
+        def act() -> None:
+            self.steps.append(name)
+            if name == "failing" and self.steps.count(name) == 2:
+                _ = 1 / 0
+
+        def end() -> None:
+            if name == "pruned":
+                raise Pruned("not worth it")
+
+        return Turns(self.lockstep, act, end)
+
+
+@pytest.fixture
+def with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models with batch norm and dropout, so that buffers and torch's global generator matter."""
+
+    def model(settings: dict[str, Any], classes: int) -> nn.Module:
+        pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, classes)]
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), *pooled)
+
+    monkeypatch.setattr(experiment, "_model", model)
+
+
+@pytest.fixture
+def configs(settings: Settings, with_dropout: None) -> dict[str, Config]:
+    return {"x": settings(*X)} | {name: settings(*overrides) for name, overrides in NEIGHBOURS.items()}
+
+
+def assert_equal_runs(one: Path, other: Path, timeless: Callable[[Any], dict[str, Any]]) -> None:
+    a, b = ([timeless(m) for m in read_metrics(place / "metrics.csv")] for place in (one, other))
+    assert a == b and len(a) > 1
+    for name in ("best.pt", "checkpoint.pt"):
+        weights, others = (checkpoint.load(place / name)["model"] for place in (one, other))
+        assert all(torch.equal(weights[key], others[key]) for key in weights)
+
+
+def test_runs_in_turns_equal_their_solo_runs_bit_for_bit(
+    configs: dict[str, Config], tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
+) -> None:
+    ordinary = {name: configs[name] for name in ("x", "sgd", "adam", "cosine")}
+    Together(1, tmp_path / "solo", ordinary)
+    together = Together(3, tmp_path / "turns", ordinary)
+    for name in ordinary:
+        assert_equal_runs(tmp_path / "solo" / name, tmp_path / "turns" / name, timeless)
+    changes = sum(a != b for a, b in zip(together.steps, together.steps[1:], strict=False))
+    assert changes > len(together.steps) / 2, "they took no turns"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["sgd", "x"],
+        ["x", "adam", "cosine"],
+        ["cosine", "adam", "x"],
+        ["diverging", "x", "sgd"],
+        ["x", "failing", "pruned", "diverging", "sgd"],
+    ],
+    ids=" ".join,
+)
+def test_neighbours_change_nothing_whoever_they_are_and_however_they_end(
+    order: list[str], configs: dict[str, Config], tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
+) -> None:
+    Together(1, tmp_path / "solo", {"x": configs["x"]})
+    together = Together(3, tmp_path / "turns", {name: configs[name] for name in order})
+    assert_equal_runs(tmp_path / "solo" / "x", tmp_path / "turns" / "x", timeless)
+    endings = {"diverging": "Diverged", "failing": "ZeroDivisionError", "pruned": "Pruned"}
+    assert together.ended == {name: endings.get(name, "finished") for name in order}
+
+
+def test_a_run_that_ends_is_replaced_at_once(configs: dict[str, Config], tmp_path: Path) -> None:
+    order = ["x", "failing", "pruned", "sgd"]
+    together = Together(2, tmp_path, {name: configs[name] for name in order})
+    last_of_x = len(together.steps) - together.steps[::-1].index("x")
+    assert all(name in together.steps[:last_of_x] for name in order), "x was alone before it ended"
+
+
+def test_trials_of_a_search_equal_their_solo_runs_and_keep_logs_of_their_own(
+    run_py: Callable[..., Any],
+    compose: Callable[..., Any],
+    tiny: list[str],
+    tmp_path: Path,
+    timeless: Callable[[Any], dict[str, Any]],
+) -> None:
+    jobs = ["hydra.sweeper.n_jobs=2", "hydra.sweeper.trials_per_worker=2", "hydra.sweeper.n_trials=6"]
+    quiet = ["hydra/sweeper/sampler=random", "hydra/sweeper/pruner=none", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    done = run_py("-m", "hydra/sweeper=optuna", *tiny, *jobs, *quiet)
+    assert done.returncode == 0, done.stderr
+    for number in range(6):
+        trial, solo = tmp_path / "study" / str(number), tmp_path / f"solo {number}"
+        solo.mkdir()
+        overrides = OmegaConf.load(trial / ".hydra" / "overrides.yaml")
+        experiment.run(check(compose(*overrides)), str(solo), SILENT)
+        assert_equal_runs(trial, solo, timeless)
+        log = (trial / "run.log").read_text()
+        assert (log.count("epoch 1/2"), log.count("epoch 2/2")) == (1, 1) and str(trial) in log
+        assert len(log.splitlines()) == 6
+
+
+def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockstep, list[int]]:
+    """A lockstep whose threads each write their number, in order of arrival, a few times."""
+    written: list[int] = []
+    arrived: list[int] = []
+
+    def serve() -> None:
+        number = len(arrived)
+        arrived.append(number)
+        lockstep.fit(rooms)
+        for _ in range(steps):
+            time.sleep(0.002)  # without the interpreter's lock, so that the others can arrive
+            written.append(number)
+            lockstep.turn()
+
+    lockstep = Lockstep(size, serve)
+    return lockstep, written
+
+
+def test_turns_go_round() -> None:
+    lockstep, written = counting(3, steps=50)
+    lockstep.run()
+    assert sorted(written) == sorted([0, 1, 2] * 50)
+    together = written[written.index(2) : -written[::-1].index(0)]  # from the last arrival to the first end
+    assert len(together) > 50
+    assert all(len(set(together[i : i + 3])) == 3 for i in range(len(together) - 2))
+
+
+def test_one_alone_starts_no_thread() -> None:
+    before = threading.active_count()
+    lockstep, written = counting(1)
+    lockstep.turn = lambda: written.append(threading.active_count() - before)  # type: ignore[method-assign]
+    lockstep.run()
+    assert written == [0, 0] * 3
+
+
+def test_no_more_run_than_there_is_room_for_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    lockstep, written = counting(8, rooms=2.9)
+    lockstep.run()
+    assert set(written) == {0, 1}
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said == "hydra.sweeper.trials_per_worker=8: the device has memory for 2 at once"
+
+
+def test_room_for_all_is_not_worth_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lockstep, written = counting(3, rooms=3)
+    lockstep.run()
+    assert set(written) == {0, 1, 2} and capsys.readouterr().out == ""
+
+
+@contextmanager
+def pair(mine: Callable[[Lockstep], None], others: Callable[[Lockstep], None]) -> Iterator[Lockstep]:
+    """A lockstep of two threads that do different things."""
+    first = threading.get_ident()
+    lockstep = Lockstep(2, lambda: (mine if threading.get_ident() == first else others)(lockstep))
+    yield lockstep
+
+
+def test_work_aside_lets_the_others_go_on() -> None:
+    done = threading.Event()
+
+    def mine(lockstep: Lockstep) -> None:
+        lockstep.fit(2)
+        with lockstep.aside():
+            assert done.wait(30)
+
+    with pair(mine, lambda lockstep: done.set()) as lockstep:
+        lockstep.run()
+    assert done.is_set()
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("where", ["first", "other"])
+def test_what_one_raises_stops_the_others_at_once_and_is_raised(error: BaseException, where: str) -> None:
+    stopped: list[str] = []
+
+    def endless(lockstep: Lockstep) -> None:
+        lockstep.fit(2)
+        try:
+            while True:
+                lockstep.turn()
+        except KeyboardInterrupt:
+            stopped.append("at once")
+            raise
+
+    def faulty(lockstep: Lockstep) -> None:
+        lockstep.fit(2)
+        lockstep.turn()
+        raise error
+
+    roles = (faulty, endless) if where == "first" else (endless, faulty)
+    with pair(*roles) as lockstep, pytest.raises(type(error)) as raised:
+        lockstep.run()
+    assert raised.value is error and stopped == ["at once"]
