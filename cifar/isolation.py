@@ -50,7 +50,7 @@ def isolated(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def kept_random(device: torch.device) -> Iterator[None]:
-    """Others may train in here: torch's global generators, of the CPU and of `device`, are then as they were."""
+    """Others may train in here, isolated: torch's global generators, the CPU's and `device`'s, are then as before."""
     state = torch.get_rng_state()
     if device.type != "cuda":
         yield

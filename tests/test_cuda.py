@@ -1,24 +1,32 @@
-"""The same promises on a CUDA device."""
+"""The same promises on a CUDA device, and those of graphs: what they replay is what eager steps compute."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_step import make_static
+from together import Together, assert_equal_runs, small_model
+from torch import Tensor, nn
 
-from cifar import checkpoint, optim
+from cifar import checkpoint, experiment, optim
 from cifar.config import Config, check
-from cifar.experiment import build_trainer, load_parts, run
+from cifar.experiment import build_trainer, load_parts, run, set_up
+from cifar.isolation import isolated, kept_random
 from cifar.loader import Batches
 from cifar.results import SILENT, EpochMetrics, Pruned, Reporter, read_metrics, read_result
+from cifar.step import CaptureError, EagerStep, StaticStep, cuda_graph
 from cifar.trainer import Trainer
 
 pytestmark = pytest.mark.cuda
-OPTIONS = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01"]]
+CUDA = torch.device("cuda")
+EAGER = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01"]]
+OPTIONS = [[*options, f"cuda_graph={graph}"] for options in EAGER for graph in ("false", "true")]
 
 
 @pytest.fixture
@@ -116,19 +124,210 @@ def test_batches_are_those_of_the_cpu(images_of: Callable[..., Any]) -> None:
         torch.testing.assert_close(a, b.cpu(), rtol=1e-6, atol=1e-6)
 
 
-def test_an_epoch_synchronises_no_more_often_for_more_batches(settings: Callable[..., Config]) -> None:
-    counts = []
-    for batch_size in (60, 10):
-        config = settings("precision=bf16", f"batch_size={batch_size}", "scheduler=onecycle")
-        trainer = build_trainer(config, load_parts(config), torch.device("cuda"))
-        epochs = trainer.epochs()
-        next(epochs)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                next(epochs)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-        counts.append(sum("synchroniz" in str(warning.message) for warning in caught))
-    assert 0 < counts[1] <= counts[0] <= 10
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Whatever makes the processor wait for the device is an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_waiting_is_noticed() -> None:
+    """Guards the test below."""
+    with no_waiting(), pytest.raises(RuntimeError, match="synchroniz"):
+        torch.ones(1, device=CUDA).item()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+def test_an_epoch_waits_for_the_device_only_to_read_its_results(
+    options: list[str], settings: Callable[..., Config]
+) -> None:
+    config = settings(*options)
+    device = set_up(config)
+    with isolated(device):
+        trainer = build_trainer(config, load_parts(config), device)
+        next(trainer.epochs())  # captures, and compiles what is compiled once
+        assert trainer.train.total % trainer.train.batch_size, "no ragged batch"
+        with no_waiting():
+            trainer.launch(2)
+
+
+def test_graphs_are_off_unless_asked_for(settings: Callable[..., Config]) -> None:
+    for options, kind in (([], EagerStep), (["cuda_graph=auto"], StaticStep), (["cuda_graph=true"], StaticStep)):
+        config = settings(*options)
+        assert type(build_trainer(config, load_parts(config), CUDA).step) is kind
+
+
+@pytest.mark.parametrize("options", EAGER, ids=" ".join)
+@pytest.mark.parametrize("scheduler", ["constant", "cosine"])
+def test_a_replay_equals_eager_steps_bit_for_bit(
+    options: list[str],
+    scheduler: str,
+    settings: Callable[..., Config],
+    tmp_path: Path,
+    timeless: Callable[[Any], dict[str, Any]],
+) -> None:
+    """With deterministic cuDNN; a learning rate that falls with every step is not part of the graph."""
+    places = {"false": tmp_path / "eager", "true": tmp_path / "graph"}
+    for graph, place in places.items():
+        place.mkdir()
+        wanted = [option for option in options if not option.startswith("scheduler=")]
+        config = settings("epochs=4", f"scheduler={scheduler}", f"cuda_graph={graph}", *wanted)
+        run(config, str(place), SILENT)
+    assert_equal_runs(*places.values(), timeless)
+    rates = [metrics.lr for metrics in read_metrics(places["true"] / "metrics.csv")]
+    assert (len(set(rates)) == 1) == (scheduler == "constant")
+
+
+def test_a_replay_draws_the_dropout_of_eager_steps(
+    make_trainer: Callable[..., Trainer], timeless: Callable[[Any], dict[str, Any]]
+) -> None:
+    found = []
+    for record in (None, cuda_graph):
+        with isolated(CUDA):
+            trainer = make_trainer(optim.cosine, device="cuda")
+            trainer = make_static(trainer, record) if record else trainer
+            metrics = [timeless(metrics) for metrics in trainer.epochs()]
+            found.append((metrics, [tensor.clone() for tensor in trainer.model.state_dict().values()]))
+    (eager, weights), (replayed, others) = found
+    assert eager == replayed
+    assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
+
+
+def test_gradients_stay_where_the_graph_writes_them(make_trainer: Callable[..., Trainer]) -> None:
+    seen = []
+    with isolated(CUDA):
+        trainer = make_static(make_trainer(device="cuda"), cuda_graph)
+        trainer.after_step = lambda: seen.append([p.grad.data_ptr() for p in trainer.model.parameters()])
+        list(trainer.epochs())
+    assert len(seen) == 24 and all(places == seen[0] for places in seen)
+
+
+def test_a_compiled_model_can_be_replayed(settings: Callable[..., Config], tmp_path: Path) -> None:
+    run(settings("compile=true", "cuda_graph=true"), str(tmp_path), SILENT)
+    result = read_result(tmp_path)
+    assert (result["status"], result["epochs_done"], result["device"]["cuda_graph"]) == ("finished", 2, True)
+
+
+class Waiting(nn.Module):
+    """Its forward pass reads a number from the device, which a graph cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3 * 32 * 32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1)) * (float(x.abs().max() > 0) if x.is_cuda else 1.0)
+
+
+def test_a_model_that_cannot_be_captured_is_one_error_and_harms_nobody(
+    settings: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "_model", lambda settings, classes: Waiting())
+    for name, graph in (("captured", "true"), ("eager", "false")):
+        (tmp_path / name).mkdir()
+        config = settings(f"cuda_graph={graph}")
+        if graph == "true":
+            with pytest.raises(CaptureError, match="cuda_graph=false"):
+                run(config, str(tmp_path / name), SILENT)
+        else:
+            run(config, str(tmp_path / name), SILENT)
+    assert read_result(tmp_path / "captured")["status"] == "failed"
+    assert read_result(tmp_path / "eager")["status"] == "finished"
+
+
+def test_each_thread_has_a_stream_and_generator_of_its_own() -> None:
+    default, found = torch.cuda.default_stream(), []
+    before = torch.cuda.get_rng_state()
+
+    def look() -> None:
+        with isolated(CUDA):
+            torch.cuda.manual_seed(5)
+            drawn = torch.rand(3, device=CUDA)
+            with kept_random(CUDA):
+                generator = torch.cuda.default_generators[torch.cuda.current_device()]
+                generator.graphsafe_set_state(generator.clone_state())  # as a neighbour's isolated() does
+                torch.cuda.manual_seed(6)
+            found.append((torch.cuda.current_stream(), [*drawn.tolist(), *torch.rand(3, device=CUDA).tolist()]))
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    look()
+    look()
+    streams, numbers = zip(*found, strict=True)
+    assert default not in streams and streams[2] == streams[3] != streams[0]
+    assert all(drawn == numbers[0] for drawn in numbers) and len(set(numbers[0])) == 6
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+RUNS = {
+    f"run {seed}": [f"seed={seed}", f"optimizer.lr={0.01 * (1 + seed)}", f"epochs={2 + seed % 3}", *options]
+    for seed, options in enumerate([[], ["optimizer=adam"], ["scheduler=cosine"], ["batch_size=24"]] * 2)
+}
+
+
+@pytest.mark.parametrize("graph", ["false", "true"])
+@pytest.mark.parametrize("dropout", [False, True], ids=["resnet", "dropout"])
+def test_eight_runs_in_turns_equal_their_solo_runs_bit_for_bit(
+    graph: str,
+    dropout: bool,
+    settings: Callable[..., Config],
+    tmp_path: Path,
+    timeless: Callable[[Any], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if dropout:
+        monkeypatch.setattr(experiment, "_model", small_model)
+    configs = {name: settings(*overrides, f"cuda_graph={graph}") for name, overrides in RUNS.items()}
+    Together(1, tmp_path / "solo", configs)
+    together = Together(8, tmp_path / "turns", configs)
+    assert together.ended == dict.fromkeys(configs, "finished")
+    for name in configs:
+        assert_equal_runs(tmp_path / "solo" / name, tmp_path / "turns" / name, timeless)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """A device with 1 GB more than is taken."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(CUDA).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**30) / total)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("graph", ["false", "true"])
+def test_a_run_out_of_memory_ends_alone(
+    graph: str,
+    settings: Callable[..., Config],
+    tmp_path: Path,
+    timeless: Callable[[Any], dict[str, Any]],
+    little_memory: None,
+) -> None:
+    overrides = {
+        "x": ["seed=1", "epochs=6"],
+        "greedy": ["seed=2", "model.width=512", "batch_size=240"],
+        "after": ["seed=3"],
+    }
+    configs = {name: settings(*more, f"cuda_graph={graph}") for name, more in overrides.items()}
+    Together(1, tmp_path / "solo", {"x": configs["x"]})
+    together = Together(2, tmp_path / "turns", configs)
+    assert together.ended == {"x": "finished", "greedy": "OutOfMemoryError", "after": "finished"}
+    assert_equal_runs(tmp_path / "solo" / "x", tmp_path / "turns" / "x", timeless)
+    assert read_result(tmp_path / "turns" / "greedy")["status"] == "failed"
+
+
+def test_room_is_what_fits_into_the_memory() -> None:
+    taken = torch.empty(2**28, dtype=torch.uint8, device=CUDA)
+    assert 1 < experiment._room(CUDA) < 1000
+    assert taken.is_cuda
+
+
+def test_images_are_on_the_device_once(settings: Callable[..., Config]) -> None:
+    one, other = (build_trainer(settings(), load_parts(settings()), CUDA) for _ in range(2))
+    assert one.train.windows.data_ptr() == other.train.windows.data_ptr()
+    assert one.train.windows.is_cuda

@@ -1,0 +1,84 @@
+"""Runs that take turns in one process, for the tests of lockstep on a CPU and on CUDA."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cifar import checkpoint, experiment
+from cifar.config import Config
+from cifar.results import Diverged, EpochMetrics, Pruned, Reporter, read_metrics
+from cifar.sweep.lockstep import Lockstep
+
+
+class Turns(Reporter):
+    """Shares the process with the neighbours; `act` is done after every step, `end` after every epoch."""
+
+    def __init__(self, lockstep: Lockstep, act: Callable[[], None], end: Callable[[], None]) -> None:
+        self.lockstep, self.act, self.end = lockstep, act, end
+
+    def step(self) -> None:
+        self.lockstep.turn()
+        self.act()
+
+    def aside(self) -> AbstractContextManager[object]:
+        return self.lockstep.aside()
+
+    def room(self, runs: float) -> None:
+        self.lockstep.fit(runs)
+
+    def report(self, metrics: EpochMetrics) -> None:
+        self.end()
+
+
+class Together:
+    """Runs configs, `size` at a time, in folders by their names; `ended` says how and in which order they ended."""
+
+    def __init__(self, size: int, folder: Path, configs: dict[str, Config]) -> None:
+        self.lockstep = Lockstep(size, self.serve)
+        self.folder, self.waiting = folder, deque(configs.items())
+        self.steps: list[str] = []
+        self.ended: dict[str, str] = {}
+        self.lockstep.run()
+
+    def serve(self) -> None:
+        while self.waiting:
+            name, config = self.waiting.popleft()
+            (self.folder / name).mkdir(parents=True)
+            try:
+                experiment.run(config, str(self.folder / name), self.reporter(name))
+                self.ended[name] = "finished"
+            except (Diverged, Pruned, ZeroDivisionError, torch.OutOfMemoryError) as error:
+                self.ended[name] = type(error).__name__
+
+    def reporter(self, name: str) -> Turns:
+        def act() -> None:
+            self.steps.append(name)
+            if name == "failing" and self.steps.count(name) == 2:
+                _ = 1 / 0
+
+        def end() -> None:
+            if name == "pruned":
+                raise Pruned("not worth it")
+
+        return Turns(self.lockstep, act, end)
+
+
+def assert_equal_runs(one: Path, other: Path, timeless: Callable[[Any], dict[str, Any]]) -> None:
+    a, b = ([timeless(m) for m in read_metrics(place / "metrics.csv")] for place in (one, other))
+    assert a == b and len(a) > 1
+    for name in ("best.pt", "checkpoint.pt"):
+        weights, others = (checkpoint.load(place / name)["model"] for place in (one, other))
+        assert all(torch.equal(weights[key], others[key]) for key in weights)
+
+
+def small_model(settings: dict[str, Any], classes: int) -> nn.Module:
+    """In place of experiment._model: with batch norm and dropout, so that buffers and the global generator matter."""
+    pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, classes)]
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), *pooled)
