@@ -7,7 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
-HELPERS = ("__init__", "__main__", "common", "plain", "sweep_app", "sweep_runs")
+HELPERS = ("__init__", "__main__", "common", "paths", "plain", "sweep_app", "sweep_runs")
 
 
 def main(arguments: list[str]) -> None:

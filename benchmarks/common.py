@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -66,7 +67,8 @@ def save(name: str, command: str, result: dict[str, Any]) -> None:
 class Remote:
     """An iterator in a process of its own, which computes only when it is asked for the next value.
 
-    So that loops can take turns without sharing what a process has one of: allocator, threads, caches.
+    So that loops can take turns without sharing what a process has one of: allocator, threads, caches. EOFError where
+    it fails; its own error is on the terminal.
     """
 
     def __init__(self, make: Callable[..., Iterator[float]], *arguments: Any) -> None:
@@ -81,7 +83,8 @@ class Remote:
         return self.connection.recv()
 
     def close(self) -> None:
-        self.connection.send(False)
+        with suppress(OSError):  # it has failed
+            self.connection.send(False)
         self.process.join()
 
 
@@ -89,6 +92,8 @@ def _serve(connection: Connection, make: Callable[..., Iterator[float]], *argume
     values = make(*arguments)
     while connection.recv():
         connection.send(next(values))
+    if isinstance(values, Generator):
+        values.close()
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -63,6 +63,7 @@ class PlainLoop:
         seed: int = 0,
         workers: int = 2,
         amp: bool = False,
+        batch_size: int = 32,
     ) -> None:
         torch.manual_seed(seed)
         augmented, plain = transforms((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -71,7 +72,7 @@ class PlainLoop:
             "pin_memory": device != "cpu",
             "persistent_workers": workers > 0,
         }
-        self.train = DataLoader(PIL(train, augmented), 32, shuffle=True, **options)
+        self.train = DataLoader(PIL(train, augmented), batch_size, shuffle=True, **options)
         self.val = DataLoader(PIL(val, plain), 256, **options)
         self.net, self.device, self.amp = net.to(device), device, amp
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr, momentum=0.9, weight_decay=5e-4)

@@ -1,0 +1,207 @@
+"""What a GPU makes of the recipe: the plain loop, eager steps, graphs, a compiled model, and runs in turns.
+
+python -m benchmarks gpu --data DIR        # DIR/train/<class>/*: trains the default recipe too
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+
+from benchmarks.common import Remote, save, settings, spread
+from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_parts
+from cifar.experiment import build_trainer, load_parts, set_up
+from cifar.isolation import isolated
+
+TRAIN, VAL = 4096, 512
+ROUNDS = 3
+RECIPE = (45_000, 10)
+"""Images of an epoch and epochs of the default recipe."""
+TARGETS = [("resnet14", 32), ("resnet50", 32)]
+OTHERS = [("resnet26", 32), *((model, batch) for batch in (128, 512) for model in ("resnet14", "resnet26", "resnet50"))]
+PLAIN, GRAPH, TIMED, COMPILED = "plain loop, bf16", "graph", "graph, deterministic=false", "graph, compiled"
+WAYS: dict[str, Callable[..., Iterator[float]]] = {
+    "plain loop, fp32": partial(plain_loop, amp=False),
+    PLAIN: partial(plain_loop, amp=True),
+    "eager step": partial(one_run, prepare=as_it_is),
+    GRAPH: partial(one_run, prepare=as_it_is),
+    TIMED: partial(one_run, prepare=as_it_is),
+    COMPILED: partial(one_run, prepare=as_it_is),
+}
+SETTINGS = {
+    GRAPH: ["cuda_graph=true"],
+    TIMED: ["cuda_graph=true", "deterministic=false"],
+    COMPILED: ["cuda_graph=true", "compile=true"],
+}
+TURNS = (1, 2, 4, 8, 16)
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
+    parser.add_argument("--data", help="a directory with train/<class>/*")
+    parser.add_argument("--minutes", type=float, default=7.0, help="begin nothing more after so long")
+    options = parser.parse_args(argv)
+    if not torch.cuda.is_available():
+        sys.exit("python -m benchmarks gpu measures a CUDA device, and torch finds none here.")
+    until = time.monotonic() + 60 * options.minutes
+    with ExitStack() as opened:
+        ways = {name: opened.enter_context(closing(Remote(_measured, name))) for name in WAYS}
+        found = _compare(ways, TARGETS, until)
+        ways.pop(COMPILED).close()  # it compiles anew for every shape, and was seen at the two that matter
+        turns = {runs: _in_turns(runs) for runs in _while_there_is_time(TURNS, until)}
+        recipe = _recipe(options.data) if options.data and time.monotonic() < until else None
+        found += _compare(ways, OTHERS, until)
+    result = _result(found, turns, recipe)
+    save("gpu", f"python -m benchmarks gpu{' --data DIR' if options.data else ''}", result)
+    print("\n".join(_table(found, turns)))
+
+
+def _while_there_is_time(items: Iterable[Any], until: float) -> Iterator[Any]:
+    for item in items:
+        if time.monotonic() > until:
+            print(f"left out, there was no time: {item}", flush=True)
+        else:
+            yield item
+
+
+def _compare(ways: dict[str, Remote], cases: list[tuple[str, int]], until: float) -> list[dict[str, Any]]:
+    """Rows of a model, a batch size and a way; ways in alternation, after a round that warms up."""
+    rows = []
+    for model, batch in _while_there_is_time(cases, until):
+        try:
+            rounds = [{name: next(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]
+        except EOFError:  # out of memory, most likely: what is found so far is worth keeping
+            print(f"left out, with all that would come after it: {model}, batch {batch}", flush=True)
+            break
+        for name, way in ways.items():
+            speeds = [speed[name] for speed in rounds]
+            ratios = [speed[name] / speed[PLAIN] for speed in rounds]
+            row = {"model": model, "batch": batch, "way": name, "images_per_second": spread(speeds)}
+            row |= {"relative to the plain loop, bf16": spread(ratios), "peak_memory_gb": next(way)}
+            rows.append(row | {"seconds_per_epoch": RECIPE[0] / row["images_per_second"]["median"], "busy": next(way)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _measured(name: str) -> Iterator[float]:
+    """For each case: images per second of each round, then GB of memory taken at most, then the share busy."""
+    parts = random_parts(TRAIN, VAL)
+    for model, batch in [*TARGETS, *OTHERS]:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        config = endless("device=cuda", f"model={model}", f"batch_size={batch}", *SETTINGS.get(name, []))
+        epochs = WAYS[name](parts, config)
+        for _ in range(ROUNDS + 1):
+            yield next(epochs)
+        yield torch.cuda.max_memory_reserved() / 1e9
+        yield busy(partial(next, epochs))
+        del epochs
+
+
+def busy(work: Callable[[], object]) -> float:
+    """The share of the time of `work` in which the GPU computes, by torch's profiler, which slows the launches down.
+
+    0 where the profiler sees none of it.
+    """
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        work()
+        torch.cuda.synchronize()
+    events = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+    spans = sorted((e.time_range.start, e.time_range.end) for e in events if not e.is_user_annotation)
+    if not spans:
+        return 0.0
+    computing, reached = 0.0, spans[0][0]
+    for start, end in spans:
+        computing += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return computing / (reached - spans[0][0])
+
+
+def _in_turns(runs: int) -> dict[str, Any]:
+    """So many runs of resnet14 at batch 32 with graphs."""
+    with closing(Remote(_epochs_in_turns, runs)) as remote:
+        speeds = [next(remote) for _ in range(ROUNDS + 1)][1:]
+        row = {"runs": runs, "images_per_second": spread(speeds), "peak_memory_gb": next(remote), "busy": next(remote)}
+    images, epochs = RECIPE
+    row["trials_per_hour"] = 3600 * spread(speeds)["median"] / (images * epochs)
+    print(row, flush=True)
+    return row
+
+
+def _epochs_in_turns(runs: int) -> Iterator[float]:
+    epochs = in_turns(random_parts(TRAIN, VAL), endless("device=cuda", "cuda_graph=true"), runs)
+    for _ in range(ROUNDS + 1):
+        yield next(epochs)
+    yield torch.cuda.max_memory_reserved() / 1e9
+    yield busy(partial(next, epochs))
+    epochs.close()
+
+
+def _recipe(data: str) -> dict[str, Any]:
+    """The default recipe on all images: seconds of all its epochs, and until it reaches its best accuracy."""
+    with closing(Remote(_recipe_epochs, data)) as remote:
+        found = [(next(remote), next(remote)) for _ in range(RECIPE[1])]
+    best = max(range(len(found)), key=lambda epoch: found[epoch][1])
+    return {
+        "seconds": sum(seconds for seconds, _ in found),
+        "val_accuracy": found[best][1],
+        "seconds_to_it": sum(seconds for seconds, _ in found[: best + 1]),
+        "epochs": [{"seconds": seconds, "val_accuracy": accuracy} for seconds, accuracy in found],
+    }
+
+
+def _recipe_epochs(data: str) -> Iterator[float]:
+    config = settings("data=image_folder", f"data.root={data}", "device=cuda", "cuda_graph=true")
+    device = set_up(config)
+    with isolated(device):
+        for metrics in build_trainer(config, load_parts(config), device).epochs():
+            yield metrics.seconds
+            yield metrics.val_accuracy
+
+
+def _result(
+    found: list[dict[str, Any]], turns: dict[int, dict[str, Any]], recipe: dict[str, Any] | None
+) -> dict[str, Any]:
+    gains = [
+        f"{row['model']} {row['relative to the plain loop, bf16']['median']:.1f} times the plain loop in bf16"
+        f" ({row['images_per_second']['median']:.0f} images/s, GPU busy {row['busy']:.0%})"
+        for row in found
+        if row["way"] == GRAPH and (row["model"], row["batch"]) in TARGETS
+    ]
+    hourly = [f"{runs}: {row['trials_per_hour']:.0f}" for runs, row in turns.items()]
+    whole = (
+        [f"the recipe's {RECIPE[1]} epochs {recipe['seconds']:.1f} s, {recipe['val_accuracy']:.4f}"] if recipe else []
+    )
+    return {
+        "what": "batch 32, bf16, steps replayed from CUDA graphs; trials per hour by runs at once",
+        "cases": found,
+        "in turns": list(turns.values()),
+        "recipe": recipe,
+        "figure": "; ".join([*gains, *([f"trials per hour {', '.join(hourly)}"] if hourly else []), *whole]),
+    }
+
+
+def _table(found: list[dict[str, Any]], turns: dict[int, dict[str, Any]]) -> Iterator[str]:
+    """All figures as Markdown."""
+    yield "| model | batch | way | images/s | s an epoch | times the plain loop, bf16 | GPU busy | peak GB |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in found:
+        speed, ratio = row["images_per_second"]["median"], row["relative to the plain loop, bf16"]["median"]
+        yield (
+            f"| {row['model']} | {row['batch']} | {row['way']} | {speed:.0f} | {row['seconds_per_epoch']:.2f}"
+            f" | {ratio:.2f} | {row['busy']:.0%} | {row['peak_memory_gb']:.1f} |"
+        )
+    yield ""
+    yield "| runs in turns | images/s | trials/hour | GPU busy | peak GB |"
+    yield "|---|---|---|---|---|"
+    for runs, row in turns.items():
+        speed, memory = row["images_per_second"]["median"], row["peak_memory_gb"]
+        yield f"| {runs} | {speed:.0f} | {row['trials_per_hour']:.0f} | {row['busy']:.0%} | {memory:.1f} |"
