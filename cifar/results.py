@@ -33,7 +33,8 @@ class EpochMetrics:
     """One epoch. Losses are mean cross-entropies (nats, without the L2 term), accuracies shares of 1.
 
     `lr` is the learning rate of the first parameter group in the epoch's last step; `seconds` covers training and
-    validation; `images_per_second` counts training images only.
+    validation, and the steps that other runs of the process take meanwhile; `images_per_second` counts training images
+    only.
     """
 
     epoch: int

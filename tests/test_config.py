@@ -306,17 +306,8 @@ def test_helps_commands_compose(compose: Compose) -> None:
 
 def test_help_names_every_key_of_its_own() -> None:
     for key in (
-        "epochs",
-        "batch_size",
-        "seed",
-        "device",
-        "precision",
-        "compile",
-        "cuda_graph",
-        "threads",
-        "test",
-        "resume",
-        "cache",
+        *("epochs", "batch_size", "seed", "device", "precision", "compile", "cuda_graph"),
+        *("threads", "test", "resume", "cache"),
     ):
         assert f"\n{key}:" in help_text()
 
