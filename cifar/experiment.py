@@ -86,9 +86,7 @@ def run(config: Config, output_dir: str, reporter: Reporter, study: str | None =
         return _run(config, RunDirectory(output_dir), reporter, device, study)
 
 
-def _run(
-    config: Config, directory: RunDirectory, reporter: Reporter, device: torch.device, study: str | None
-) -> float:
+def _run(config: Config, directory: RunDirectory, reporter: Reporter, device: torch.device, study: str | None) -> float:
     begun = time.perf_counter()
     parts = load_parts(config)
     task = build_task(config, parts, device)
@@ -101,8 +99,8 @@ def _run(
     facts["start_seconds"] = time.perf_counter() - begun
     trainer.after_step = partial(_turn, reporter, device)
     with (
-        _recording(directory, facts, history, tracker),
         _interruptible(trainer, reporter.go_on.format(directory=directory.path)),
+        _recording(directory, facts, history, tracker),
     ):
         tracker.start(_tracked(config, directory, study, history))
         for metrics in trainer.epochs():
