@@ -38,7 +38,8 @@ def main(argv: list[str]) -> None:
             for name, way in ways.items():
                 speed = next(way)
                 found[name] += [speed] if number else []  # the first round warms up
-    save("cpu", "python -m benchmarks cpu", _result(options, found))
+    name = "-".join(["cpu", *(override.replace("=", "") for override in options.overrides)])
+    save(name, " ".join(["python -m benchmarks cpu", *options.overrides]), _result(options, found))
 
 
 def epochs(options: argparse.Namespace, way: Callable[..., Iterator[float]]) -> Iterator[float]:
