@@ -205,7 +205,7 @@ def _study_sections(frames: Frames, evidence: Evidence, found: dict[str, Any]) -
     several = frames.trials.branch[frames.trials.score.notna()].nunique() > 1
     return [
         _confirmation(frames),
-        learning_section(frames),
+        learning_section(frames, found["best"]["run"] if "best" in found else ""),
         _slices(frames, evidence, sure) if "best" in found else None,
         _importance(sure) if sure else None,
         _contour(frames, sure) if sure else None,
@@ -236,14 +236,14 @@ def _confirmation(frames: Frames) -> Section | None:
     return Section("Confirmed on fresh seeds", says, table=pd.DataFrame(rows).astype(str))
 
 
-def learning_section(frames: Frames) -> Section | None:
-    """Learning and generalization curves of all runs, and what can be seen in them."""
+def learning_section(frames: Frames, winner: str = "") -> Section | None:
+    """Learning and generalization curves of all runs, and what can be seen in them; `winner` is the run to tell of."""
     epochs = figures.curves(frames)
     if epochs.empty:
         return None
     ended = epochs[epochs.outcome == "complete"]
     learned = statistics.diagnosis(ended if len(ended) else epochs)
-    best = epochs.run[epochs["rank"] == 1].iloc[:1]
+    best = [winner] if winner else epochs.run[epochs["rank"] == 1].iloc[:1]
     own = learned[learned.run.isin(best)]
     counted = f"Still improving at the end: {learned.improving.sum()} of {len(learned)} runs;"
     counted += f" overfitted: {learned.overfitting.sum()}; diverged: {learned.diverged.sum()}."

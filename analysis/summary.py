@@ -287,7 +287,9 @@ def advice(found: dict[str, Any]) -> list[str]:
         if b["verdict"] == "edge"
     ][:2]
     idle = [row["hyperparameter"] for row in found["importance"] if row["verdict"] != "matters"][:SHOWN]
-    if idle and len(idle) < len(found["importance"]):
+    if idle and all(row["verdict"] != "matters" for row in found["importance"]):
+        lines += ["no hyperparameter is shown to matter: the trials are too few, or the ranges too narrow"]
+    elif idle:
         lines += [f"{', '.join(idle)}: not shown to matter; may be fixed"]
     if found["learned"].get("improving"):
         lines += [f"the best run still improved in its last epoch, {found['learned']['best_epoch']}: try more epochs"]

@@ -30,6 +30,11 @@ def test_the_answer_has_the_best_how_sure_it_is_and_what_to_do_in_30_lines() -> 
     assert "nothing: not shown to matter" in said
 
 
+def test_where_nothing_is_shown_to_matter_nothing_is_advised_to_be_fixed() -> None:
+    said = text(summarize(search(0.5, trials=20, slope=0.0)))
+    assert "no hyperparameter is shown to matter" in said and "may be fixed" not in said
+
+
 def test_a_large_space_is_summed_up_in_30_lines_too() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
     study.optimize(lambda t: sum(t.suggest_float(f"h{i}", 0, 1) * 2**-i for i in range(12)), n_trials=12)
