@@ -144,7 +144,8 @@ class FramesError(Exception):
 class Frames:
     """What was read. `study` is its name, empty where the place holds runs alone; `objectives` are its directions.
 
-    `fresh` and `tests` are of its confirmation, empty where there is none.
+    `fresh` and `tests` are of its confirmation, empty where there is none; `chosen` is the number of the confirmed
+    trial, None as long as there is none, and `looks` says how often the test set was looked at.
     """
 
     place: str
@@ -156,6 +157,8 @@ class Frames:
     epochs: pd.DataFrame
     fresh: pd.DataFrame
     tests: pd.DataFrame
+    chosen: int | None = None
+    looks: int = 0
 
 
 def read(place: str | Path, study: str | None = None) -> Frames:
@@ -195,6 +198,8 @@ def of_study(study: Study, place: str = "", folder: Path | None = None) -> Frame
         epochs=epochs,
         fresh=table(_fresh(folder, {row["number"]: row["score"] for row in rows}) if folder else [], FRESH),
         tests=table(_tests(folder) if folder else [], TESTS),
+        chosen=_at(_tried(lambda: _yaml(folder / "confirmed.yaml"), {}, [], ""), "trial") if folder else None,
+        looks=len(_looks(folder)) if folder else 0,
     )
 
 
@@ -203,10 +208,15 @@ def _fresh(folder: Path, reported: dict[int, float]) -> list[dict[str, Any]]:
     return [row | {"reported": reported.get(row["number"])} for row in _confirming(folder / "confirmation")]
 
 
+def _looks(folder: Path) -> list[Path]:
+    """The folder of each look at the test set."""
+    return list((folder / "confirmation").glob("test-*"))
+
+
 def _tests(folder: Path) -> list[dict[str, Any]]:
     """A row for each run that was evaluated on the test set."""
     rows = []
-    for look in (folder / "confirmation").glob("test-*"):
+    for look in _looks(folder):
         for row in _confirming(look):
             result = _tried(partial(read_result, Path(row["run"])), {}, [], "")
             facts = {"accuracy": _at(result, "test.accuracy"), "images": _at(result, "test.images")}

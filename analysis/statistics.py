@@ -30,8 +30,8 @@ EDGE = 0.1
 """The share of a range, at either end, that counts as its edge."""
 DEGREE = 4
 """Of the polynomial in one hyperparameter that its share of the variance is told by."""
-NORMS = 1 / (2 * np.arange(1, DEGREE + 1) + 1)
-"""Variances of the Legendre polynomials over their range."""
+LEVELS = 64
+"""Places that stand for a range."""
 RESPONSE = ["hyperparameter", "value", "estimate", "low", "high"]
 SURE = 0.9
 """A side of a range is called an edge where it is better than the inside with at least this probability."""
@@ -61,7 +61,7 @@ def model(
         raise StatisticsError(
             f"{len(complete)} complete trials: at least {FEWEST} are needed to tell signal from noise"
         )
-    if space.empty:
+    if not _varying(space):
         raise StatisticsError("nothing was searched")
     if complete.max() == complete.min():
         raise StatisticsError(f"all {len(complete)} complete trials have the same score")
@@ -250,7 +250,7 @@ def _widened(row: Any, side: str) -> tuple[float, float]:
     place = -0.5 if side == "low" else 1.5
     end = float(unscaled(place, row))
     if side == "high" and not row.log and row.low >= 0 and 0.5 < row.high < 1:
-        end = 1 - (1 - row.high) / 2
+        return row.low, 1 - float(f"{(1 - row.high) / 2:.2g}")
     if side == "low" and row.low >= 0:
         end = max(end, 0.0)
     end = (np.floor(end) if side == "low" else np.ceil(end)) if row.whole else float(f"{end:.2g}")
@@ -271,9 +271,10 @@ def importance(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) 
     fanova = _evaluated(FanovaImportanceEvaluator(seed=0), trials, space)
     ped = _evaluated(PedAnovaImportanceEvaluator(target_quantile=0.25), trials, space)
     rows = []
-    for name, own in _columns(space, surrogate).items():
+    for varying in _varying(space):
+        name = varying.hyperparameter
         low, high = interval(shares[name])
-        effect, effect_low, effect_high, clear = _effect(surrogate, own)
+        effect, effect_low, effect_high, clear = _effect(space, surrogate, varying)
         row = {"hyperparameter": name, "importance": shares[name].mean(), "low": low if clear else 0.0, "high": high}
         row |= {"effect": effect, "effect_low": effect_low, "effect_high": effect_high}
         row |= {"fanova": fanova[name], "ped_anova": ped[name]}
@@ -281,38 +282,58 @@ def importance(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) 
     return pd.DataFrame(rows).sort_values("importance", ascending=False, ignore_index=True)
 
 
-def _columns(space: pd.DataFrame, surrogate: Surrogate) -> dict[str, list[int]]:
-    """The surrogate's columns of each hyperparameter that can vary."""
-    return {
-        str(row.hyperparameter): [surrogate.columns.index(name) for name in columns(row)]
-        for row in space.itertuples()
-        if (len(row.choices) > 1 if row.kind == "choice" else row.high > row.low)
-    }
+def _varying(space: pd.DataFrame) -> list[Any]:
+    """The hyperparameters that can vary, rows of the space."""
+    rows = list(space.itertuples())
+    return [row for row in rows if (len(row.choices) > 1 if row.kind == "choice" else row.high > row.low)]
 
 
-def _scattered(surrogate: Surrogate, space: pd.DataFrame, count: int) -> Array:
-    """Places spread evenly over the space (Sobol'); a choice of names is one of them."""
-    places = stats.qmc.Sobol(len(surrogate.columns), seed=0).random(count)
-    for own in _columns(space, surrogate).values():
-        if len(own) > 1:
-            places[:, own] = np.eye(len(own))[places[:, own].argmax(1)]
+def _own(surrogate: Surrogate, row: Any) -> list[int]:
+    """The surrogate's columns of a hyperparameter."""
+    return [surrogate.columns.index(name) for name in columns(row)]
+
+
+def _levels(row: Any) -> Array:
+    """(levels, columns) places of a hyperparameter: all of a choice or of few whole numbers, of a range LEVELS."""
+    count = len(columns(row))
+    if count > 1:
+        return np.eye(count)
+    if row.kind == "choice":
+        return np.linspace(0, 1, len(row.choices))[:, None]
+    if row.whole and row.high - row.low < LEVELS:
+        return scaled(np.arange(row.low, row.high + 1), row)[:, None]
+    return ((np.arange(LEVELS) + 0.5) / LEVELS)[:, None]
+
+
+def _basis(levels: Array, places: Array) -> Array:
+    """Functions of a hyperparameter at its places (n, columns): of names each, else polynomials as its levels allow."""
+    if places.shape[1] > 1:
+        return places
+    return np.asarray(legvander(2 * places[:, 0] - 1, min(DEGREE, len(levels) - 1)), np.float64)[:, 1:]
+
+
+def _scattered(space: pd.DataFrame, surrogate: Surrogate, count: int, seed: int = 0) -> Array:
+    """Places spread evenly over the space (Sobol'), at levels of the hyperparameters."""
+    spread = stats.qmc.Sobol(len(surrogate.columns), seed=seed).random(count)
+    places = np.zeros_like(spread)
+    for row in _varying(space):
+        levels, own = _levels(row), _own(surrogate, row)
+        places[:, own] = levels[(spread[:, own[0]] * len(levels)).astype(int)]
     return places
 
 
 def _shares(space: pd.DataFrame, surrogate: Surrogate) -> dict[str, Array]:
-    """By hyperparameter, the share of the variance that a polynomial of it alone explains, in each draw."""
-    places = _scattered(surrogate, space, 128)
+    """By hyperparameter, the share of the variance that a function of it alone explains, in each draw."""
+    places, rows = _scattered(space, surrogate, 128), _varying(space)
     draws = surrogate.draw(places)
-    columns = _columns(space, surrogate)
-    bases = [
-        places[:, c] if len(c) > 1 else legvander(2 * places[:, c[0]] - 1, DEGREE)[:, 1:] for c in columns.values()
-    ]
+    bases = [_basis(_levels(row), places[:, _own(surrogate, row)]) for row in rows]
     whole = np.hstack([np.ones((len(places), 1)), *bases])
     fitted = np.linalg.lstsq(whole, draws, rcond=None)[0]
     parts = np.split(fitted[1:], np.cumsum([basis.shape[1] for basis in bases])[:-1])
-    discrete = [len(c) > 1 for c in columns.values()]
-    own = np.array([part.var(0) if d else NORMS @ part**2 for part, d in zip(parts, discrete, strict=True)])
-    return dict(zip(columns, own / (own.sum(0) + (draws - whole @ fitted).var(0)), strict=True))
+    pairs = zip(map(_levels, rows), parts, strict=True)
+    own = np.array([(_basis(levels, levels) @ part).var(0) for levels, part in pairs])
+    names = [row.hyperparameter for row in rows]
+    return dict(zip(names, own / (own.sum(0) + (draws - whole @ fitted).var(0)), strict=True))
 
 
 def _evaluated(evaluator: Any, trials: pd.DataFrame, space: pd.DataFrame) -> dict[str, float]:
@@ -347,14 +368,12 @@ def scratch_study(name: str | None = None) -> optuna.Study:
     return study
 
 
-def _effect(surrogate: Surrogate, columns: list[int]) -> tuple[float, float, float, bool]:
+def _effect(space: pd.DataFrame, surrogate: Surrogate, row: Any) -> tuple[float, float, float, bool]:
     """The largest difference of the score along one hyperparameter, the others averaged; whether it is not 0."""
-    others = stats.qmc.Sobol(len(surrogate.columns), seed=1).random(32)
-    if len(columns) == 1:
-        places = _along(others, columns[0], np.linspace(0, 1, 7))
-    else:
-        places = np.repeat(others[None], len(columns), axis=0)
-        places[:, :, columns] = np.eye(len(columns))[:, None]
+    levels, others = _levels(row), _scattered(space, surrogate, 32, seed=1)
+    levels = levels if len(levels) < LEVELS else np.linspace(0, 1, 7)[:, None]
+    places = np.repeat(others[None], len(levels), axis=0)
+    places[:, :, _own(surrogate, row)] = levels[:, None]
     draws = surrogate.draw(places)
     best, worst = draws.mean(1).argmax(), draws.mean(1).argmin()
     difference = draws[best] - draws[worst]
@@ -448,7 +467,7 @@ def _learned(run: Any, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "run": run,
         "best_epoch": int(epochs[best]),
-        "improving": bool(best >= 0.9 * len(rows) - 1 and gained > jitter),
+        "improving": bool(best + 1 > 0.9 * len(rows) and gained > jitter),
         "overfitting": bool(val[-1] > 1.1 * np.nanmin(val) and train[-1] < train[int(np.nanargmin(val))]),
         "diverged": bool(not np.isfinite(train).all() or (len(train) > 1 and train[-1] > train[0])),
         "lr_drops": int((lr[1:] < 0.9 * lr[:-1]).sum()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,6 +102,8 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
         reasons = trials.reason[trials.reason != ""]
         return found | {"reason": str(reasons.iloc[0]) if len(reasons) else ""}
     found |= {"confirmed": evidence.confirmed} if evidence.confirmed else {}
+    if len(frames.fresh) and not evidence.confirmed:
+        found["confirming"] = len(frames.fresh)
     winner = evidence.winner
     found["best"] = {
         "trial": int(winner.number),
@@ -120,16 +123,17 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
 
 def _confirmed(frames: Frames) -> dict[str, Any]:
     """What fresh seeds and the test set say of the chosen trial; nothing where there was no confirmation."""
-    if frames.fresh.empty:
-        return {}
     curse = statistics.measured_curse(frames.fresh)
-    best = curse[curse.seeds == curse.seeds.max()].sort_values("estimate").iloc[-1]
+    if frames.chosen not in curse.number.tolist():
+        return {}
+    best = curse[curse.number == frames.chosen].iloc[0]
     found = {"trial": int(best.number), **_true(frames, best), "seeds": int(best.seeds), "curse": best.curse}
     found["candidates"] = curse.to_dict("records")
-    if frames.tests.empty:
+    tests = frames.tests.dropna(subset=["accuracy", "images"])
+    if tests.empty:
         return found
-    latest = frames.tests[frames.tests["look"] == frames.tests["look"].max()].dropna(subset="accuracy")
-    return found | {"test": statistics.accuracy_on_test(latest).iloc[0].to_dict()}
+    latest = statistics.accuracy_on_test(tests[tests["look"] == tests["look"].max()]).iloc[0].to_dict()
+    return found | {"test": latest | {"look": frames.looks}}
 
 
 def _true(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
@@ -199,6 +203,8 @@ def text(found: dict[str, Any]) -> str:
     lines += _architecture_line(best["architecture"])
     lines += [f"  train it: {found['command']}"] if "command" in found else []
     lines += ["how sure:", *_measured(found.get("confirmed"))]
+    if "confirming" in found:
+        lines += [f"  its confirmation has begun: {found['confirming']} runs on fresh seeds are done"]
     if "unknown" in found:
         return "\n".join([*lines, f"  more cannot be said: {found['unknown']}"])
     return "\n".join([*lines, *_estimated(found), "next:", *(f"  {line}" for line in advice(found))])
@@ -246,13 +252,18 @@ def _architecture_line(model: dict[str, Any]) -> list[str]:
     return [f"  model: {', '.join([' '.join([name, *named]), *size])}"]
 
 
+def _range(found: dict[str, Any]) -> str:
+    """low to high, where more than one seed tells of them."""
+    return "no interval" if np.isnan(found["low"]) else f"{found['low']:.4f} to {found['high']:.4f}"
+
+
 def _measured(confirmed: dict[str, Any] | None) -> list[str]:
     """What the confirmation found."""
     if confirmed is None:
         return []
     c, test = confirmed, confirmed.get("test")
     lines = [
-        f"  {c['mean']:.4f} on {c['seeds']} fresh seeds ({c['low']:.4f} to {c['high']:.4f}), the best mean of"
+        f"  {c['mean']:.4f} on {c['seeds']} fresh seeds ({_range(c)}), the best mean of"
         f" {len(c['candidates'])} candidates; it had reported {abs(c['curse']):.4f}"
         f" {'better' if c['curse'] > 0 else 'worse'}"
     ]
@@ -260,7 +271,7 @@ def _measured(confirmed: dict[str, Any] | None) -> list[str]:
         looks = "looked at once" if test["look"] == 1 else f"looked at {test['look']:.0f} times, so no longer unseen"
         of = "" if test["number"] == c["trial"] else f" (of trial {test['number']:.0f})"
         images = f"{test['wilson_low']:.4f} to {test['wilson_high']:.4f} over {test['images']:.0f} images"
-        seeds = f"{test['low']:.4f} to {test['high']:.4f} over {test['seeds']:.0f} seeds"
+        seeds = f"{_range(test)} over {test['seeds']:.0f} seeds"
         lines += [f"  test accuracy {test['accuracy']:.4f}{of}: {images}, {seeds}; {looks}"]
     return lines
 
@@ -292,7 +303,7 @@ def advice(found: dict[str, Any]) -> list[str]:
     elif idle:
         lines += [f"{', '.join(idle)}: not shown to matter; may be fixed"]
     if found["learned"].get("improving"):
-        lines += [f"the best run still improved in its last epoch, {found['learned']['best_epoch']}: try more epochs"]
+        lines += [f"the best run still improved at its end, in epoch {found['learned']['best_epoch']}: try more epochs"]
     done, enough = sum(found["trials"].get(outcome, 0) for outcome in ("complete", "pruned")), found["enough_trials"]
     more = "more of the same are hardly worth it" if enough <= done / 2 else "more trials may still find better"
     lines += [f"{enough} of {done} trials come within the noise of the best: {more}"]
@@ -314,7 +325,20 @@ def main(argv: list[str]) -> None:
         found = summarize(read(options.place, options.study))
     except FramesError as error:
         sys.exit(f"error: {error}")
-    print(json.dumps(found, indent=2, default=float) if options.json else text(found))
+    try:
+        print(json.dumps(_strict(found), indent=2) if options.json else text(found), flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough (head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _strict(value: Any) -> Any:
+    """In the types of JSON, which has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {str(key): _strict(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(each) for each in value]
+    value = getattr(value, "item", lambda: value)()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 if __name__ == "__main__":

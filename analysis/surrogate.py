@@ -9,6 +9,7 @@ fit explains noise as structure when there are 20 trials (Rasmussen and Williams
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,13 +54,19 @@ def unit(trials: pd.DataFrame, space: pd.DataFrame) -> pd.DataFrame:
     for row in space.itertuples():
         values, names = trials[f"params.{row.hyperparameter}"], columns(row)
         if len(names) > 1:
-            found |= {n: values.map(lambda v, c=c: float(v == c)) for n, c in zip(names, row.choices, strict=True)}
+            chosen = values.map(lambda value, row=row: _chosen(value, row.choices))
+            found |= {name: (chosen == number).astype(float) for number, name in enumerate(names)}
         elif row.kind == "choice":
             order = row.choices if np.isnan(row.low) else sorted(row.choices)
-            found[names[0]] = values.map(order.index) / max(1, len(order) - 1)
+            found[names[0]] = values.map(lambda v, order=order: _chosen(v, order)) / max(1, len(order) - 1)
         else:
             found[names[0]] = scaled(values.astype(float), row)
     return pd.DataFrame(found, index=trials.index, dtype=float)
+
+
+def _chosen(value: Any, choices: Sequence[Any]) -> int:
+    """Which of the choices it is; a frame keeps None beside numbers as NaN."""
+    return choices.index(None if value != value else value)
 
 
 def columns(row: Any) -> list[str]:

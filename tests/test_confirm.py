@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from subprocess import CompletedProcess
 
 import optuna
@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from sweeps import Sweep, Toy, trials
 
 from analysis import frames
+from analysis.summary import summarize, text
 from cifar.sweep import best
 from cifar.sweep.sweeper import SweepError
 
@@ -154,8 +155,9 @@ def test_a_candidate_that_fails_on_a_fresh_seed_is_not_chosen(tmp_path: Path, st
 
 
 def test_where_all_candidates_fail_none_is_confirmed(tmp_path: Path, study: Path, confirm: Toy) -> None:
-    with pytest.raises(SweepError, match="2 of 3 trials failed"):
-        confirm("hydra.sweeper.seeds=1", fault="raise")
+    for _ in range(3):
+        with pytest.raises(SweepError, match=r"\d of \d trials failed"):
+            confirm("hydra.sweeper.seeds=1", fault="raise")
     assert not (study / "confirmed.yaml").exists()
     confirm("hydra.sweeper.seeds=1")
     assert (study / "confirmed.yaml").exists(), "the same command tries them again"
@@ -186,6 +188,29 @@ def test_a_search_that_a_server_keeps_is_confirmed_there(
     assert (len(found.trials), len(found.fresh), len(found.tests)) == (3, 4, 2)
 
 
+def test_confirmations_that_start_at_once_share_the_work_and_the_look(tmp_path: Path, study: Path) -> None:
+    both = [Sweep(tmp_path, *SMALL, sweeper=CONFIRM, TOY_SECONDS="0.1") for _ in range(2)]
+    for code, told in [confirmation.wait() for confirmation in both]:
+        assert code == 0 and "looked at once" in told, told
+    assert (len(trials(tmp_path, FOLDER)), len(trials(tmp_path, LOOK))) == (4, 2)
+
+
+def test_as_long_as_none_is_confirmed_the_searchs_best_stands(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    reported = max(trials(tmp_path), key=lambda t: t.values[0]).number
+    confirm(*SMALL, "hydra.sweeper.test=false")
+    (study / "confirmed.yaml").unlink()  # as before the last of its runs has ended
+    told = text(summarize(frames.read(study)))
+    assert f"best: trial {reported}" in told and "confirmation has begun: 4 runs" in told and "confirm it:" in told
+
+
+def test_runs_of_a_look_that_were_deleted_leave_what_the_seeds_say(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    confirm(*SMALL)
+    for number in "01":
+        rmtree(tmp_path / LOOK / number)
+    told = text(summarize(frames.read(study)))
+    assert "on 2 fresh seeds" in told and "test accuracy" not in told
+
+
 @pytest.mark.parametrize(
     "override, message",
     [
@@ -194,6 +219,7 @@ def test_a_search_that_a_server_keeps_is_confirmed_there(
         ("hydra.sweeper.study=plain", "plain: not the folder of a search of this program; allowed:"),
         ("epochs=9", "not the settings of the search: epochs: was 4, now 9"),
         ("optimizer.lr=choice(0.1,0.2)", "optimizer.lr: nothing is searched in a confirmation"),
+        ("hydra.sweep.dir=study", "hydra.sweep.dir: not of a confirmation"),
         ("hydra.sweeper.top=0", "hydra.sweeper.top=0: not allowed; allowed: from 1"),
         ("test=true", "test=True"),
     ],

@@ -93,6 +93,29 @@ def test_tunability_is_what_is_gained_over_the_default(inside: tuple[Frames, Sur
     assert found.loc["nothing", "gain"] < 0.01
 
 
+def test_the_shares_of_choices_are_those_of_their_levels() -> None:
+    random = np.random.default_rng(0)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
+
+    def objective(trial: optuna.Trial) -> float:
+        of_two = 0.03 * (trial.suggest_categorical("two", ["u", "v"]) == "v")
+        of_widths = 0.03 * np.log2(trial.suggest_categorical("width", [16, 32, 64]) / 16) / 2
+        return of_two + of_widths + 0.03 * trial.suggest_float("x", 0, 1) + 0.0005 * random.normal()
+
+    study.optimize(objective, n_trials=50)
+    frames = of_study(study)
+    found = statistics.importance(frames.trials, frames.spaces, modelled(frames)).set_index("hyperparameter")
+    total = 1 / 4 + 1 / 6 + 1 / 12  # variances of two levels, of three, and of a range, in units of its length
+    for name, variance in {"two": 1 / 4, "width": 1 / 6, "x": 1 / 12}.items():
+        assert found.importance[name] == pytest.approx(variance / total, abs=0.03)
+
+
+@pytest.mark.parametrize("high, wider", [(0.99, 0.995), (0.999, 0.9995), (0.9, 0.95)])
+def test_what_is_a_share_of_1_is_widened_towards_1(high: float, wider: float) -> None:
+    (row,) = pd.DataFrame([{"low": 0.5, "high": high, "log": False, "whole": False}]).itertuples()
+    assert statistics._widened(row, "high") == pytest.approx((0.5, wider))
+
+
 def test_few_trials_say_nothing() -> None:
     with pytest.raises(StatisticsError, match="4 complete trials: at least 5"):
         modelled(search(0.5, trials=4))

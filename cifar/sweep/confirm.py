@@ -80,6 +80,8 @@ def confirm(context: HydraContext, task_function: TaskFunction, config: DictConf
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = config.hydra.sweeper
     check_settings(settings)
+    if any(line.startswith("hydra.sweep.dir=") for line in config.hydra.overrides.hydra):
+        raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
     search = find(settings, arguments)
     run = partial(run_again, context, task_function, config, arguments, search)
     folder = search.folder / FOLDER
@@ -194,20 +196,29 @@ def enqueue(url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> 
     """Enqueue those that the study does not have yet, or that failed; how many it has then, without retries."""
     with studies.lock(folder):
         study = optuna.load_study(study_name=name, storage=studies.open_storage(url))
-        own = [t for t in study.get_trials(deepcopy=False) if "retry_of" not in t.user_attrs]
-        known = {pair(t) for t in own if not (studies.failed(t) and t.user_attrs["outcome"] == "failed")}
-        new = [trial for trial in trials if (trial["confirms"], trial["params"]["seed"]) not in known]
-        for trial in new:
-            studies.enqueue(study, **trial)
-    return len(own) + len(new)
+        latest = {pair(t): t for t in study.get_trials(deepcopy=False)}
+        again = {p: t.number for p, t in latest.items() if studies.failed(t) and t.user_attrs["outcome"] == "failed"}
+        for trial in trials:
+            p = (trial["confirms"], trial["params"]["seed"])
+            if p in again:
+                studies.enqueue(study, replaces=again[p], **trial)
+            elif p not in latest:
+                studies.enqueue(study, **trial)
+        return sum("retry_of" not in t.user_attrs for t in study.get_trials(deepcopy=False))
 
 
 def choose(study: SharedStudy) -> tuple[int, list[FrozenTrial]]:
-    """The candidate with the best mean, and its runs; one that failed on a seed is not chosen. Raises SweepError."""
+    """The candidate with the best mean, and its runs. Raises SweepError where all of them failed.
+
+    One that failed on a seed is not chosen, nor one that ran on fewer seeds than others.
+    """
     runs = defaultdict(list)
     for trial in {pair(t): t for t in study.trials() if studies.counts(t)}.values():  # of a pair the latest
         runs[trial.user_attrs["confirms"]].append(trial)
-    sound = {n: own for n, own in runs.items() if all(t.state == TrialState.COMPLETE for t in own)}
+    seeds = max(map(len, runs.values()), default=0)
+    sound = {
+        n: own for n, own in runs.items() if len(own) == seeds and all(t.state == TrialState.COMPLETE for t in own)
+    }
     if not sound:
         raise SweepError(
             "every candidate failed on a fresh seed, so none is confirmed; see the logs in their folders, or try more"
@@ -258,7 +269,8 @@ def looked_at(search: Search, look: Path) -> tuple[list[int] | None, bool]:
     """The runs that a look is at, None where it was stopped before it had any; and whether it is over."""
     url, name = search.within(look)
     try:
-        study = optuna.load_study(study_name=name, storage=studies.open_storage(url))
+        with studies.lock(look):  # others may be making its tables
+            study = optuna.load_study(study_name=name, storage=studies.open_storage(url))
     except KeyError:
         return None, False
     trials = study.get_trials(deepcopy=False)

@@ -50,6 +50,8 @@ class Baton:
         self._wait(turn)
 
     def _ask(self) -> threading.Lock:
+        if self._closed:
+            raise KeyboardInterrupt
         turn = threading.Lock()
         turn.acquire()
         self._waiting.append(turn)

@@ -13,6 +13,7 @@ Attributes of a trial        folder: its run directory, relative to the study's 
                              worker: host, pid and index of the worker that ran it
                              outcome, reason: of a FAIL · retry_of: the number of the trial it tries again
                              confirms: the number of the trial of another study that it runs again
+                             replaces: the number of a failed trial that runs again on demand
                              resume: a run directory that it goes on from, relative to the study's folder
 System attribute of a trial  heartbeat: a count that its worker raises while it lives
 
@@ -46,7 +47,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
 RETRIED = ("lost", "interrupted")
 """Outcomes of a FAIL whose parameters are tried again."""
-KEPT = ("confirms", "resume")
+KEPT = ("confirms", "resume", "replaces")
 """Attributes that a retry has too."""
 ATTEMPTS = 5
 """Attempts to open a database whose tables others may be making."""
@@ -311,7 +312,13 @@ class SharedStudy:
 
     def failing(self, max_failure_rate: float) -> bool:
         """Whether more than this share of the total has failed."""
-        return sum(map(failed, self.trials())) > max_failure_rate * self.total
+        return len(self.failures()) > max_failure_rate * self.total
+
+    def failures(self) -> list[FrozenTrial]:
+        """Those that failed and did not run again."""
+        trials = self.trials()
+        replaced = {t.user_attrs.get("replaces") for t in trials}
+        return [t for t in trials if failed(t) and t.number not in replaced]
 
 
 def lineage(trial: FrozenTrial, trials: list[FrozenTrial]) -> list[FrozenTrial]:

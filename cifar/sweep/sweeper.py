@@ -41,6 +41,8 @@ NAMED_AFTER = ("data", "model", "optimizer", "scheduler", "transfer", "search")
 """The groups whose options make the default name of a study."""
 MACHINE = ("device", "threads", "cuda_graph", "cache", "resume", "test", "data.root", "from_study", "tracker")
 """Settings that may change between two runs of the same study: they say where, not what."""
+WHOLE_PROCESS = ("device", "threads", "deterministic")
+"""Settings that all trials of a process share."""
 POLL = 1.0
 """Seconds between two looks at the study, to show it."""
 
@@ -129,6 +131,11 @@ def make_plan(context: HydraContext, config: DictConfig, arguments: list[str]) -
     explicit = merged(explicit, command_line)
     space = spaces.build(explicit, choices, loader.get_group_options, lambda option: entries(context, option))
     named = space.fixed.pop("search", None)
+    whole = [key for key in WHOLE_PROCESS if key in space.distributions]
+    if whole and config.hydra.sweeper.trials_per_worker > 1:
+        raise SpaceError(
+            f"{whole[0]}: cannot be searched with hydra.sweeper.trials_per_worker above 1, it is the process's"
+        )
     if not space.distributions:
         raise SpaceError(
             f"nothing to search: no conf/search/<option>.yaml for {', '.join(choices.values())}, and no sweep on the"
@@ -436,7 +443,7 @@ def answer(study: optuna.Study, folder: Path) -> str:
 def demand_enough(plan: Plan, study: SharedStudy) -> None:
     """Raises SweepError where too many trials failed, Interrupted where some are still to come."""
     trials = study.trials()
-    failures = [t for t in trials if studies.failed(t)]
+    failures = study.failures()
     if study.failing(plan.settings.max_failure_rate) or (study.finished() and best_of(study.study) is None):
         log = f"; its log: {plan.folder / str(failures[0].number)}" if failures else ""
         first = failures[0].user_attrs.get("reason", "unknown") if failures else "every other trial was pruned"
