@@ -124,10 +124,11 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(t
     assert code == 0, output
     assert "a worker was killed" in output
     check_total(tmp_path, 6)
-    (lost,) = [t for t in trials(tmp_path) if len(t.intermediate_values) == 1]
-    (again,) = [t for t in trials(tmp_path) if t.user_attrs.get("retry_of") == lost.number]
-    assert again.params == lost.params
-    assert '"resumed_after": 1' in (tmp_path / "study" / str(again.number) / "result.json").read_text()
+    params = {t.number: t.params for t in trials(tmp_path)}  # of one killed while it drew them, some
+    retried = {t.number: t.user_attrs["retry_of"] for t in trials(tmp_path) if "retry_of" in t.user_attrs}
+    assert retried and all(params[before].items() <= params[again].items() for again, before in retried.items())
+    results = [(tmp_path / "study" / str(again) / "result.json").read_text() for again in retried]
+    assert any('"resumed_after": 1' in text for text in results), "the one that was killed in its second epoch"
 
 
 def test_a_trial_whose_worker_died_before_signing_it_is_tried_again(tmp_path: Path) -> None:
