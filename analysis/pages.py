@@ -233,6 +233,8 @@ def _confirmation(frames: Frames) -> Section | None:
         "seeds": found.seeds,
     }
     says = "The best trials, trained again on fresh seeds: what they reported holds the luck of having been chosen."
+    for floor in statistics.noise_floor(frames.fresh.rename(columns={"number": "group"})).itertuples():
+        says += f" Runs that differ by seed alone differ by {floor.sd:.4f} (s.d., {_between(floor.low, floor.high)})."
     return Section("Confirmed on fresh seeds", says, table=pd.DataFrame(rows).astype(str))
 
 
@@ -290,13 +292,17 @@ def _importance(evidence: Evidence) -> Section:
     matter = found.hyperparameter[found.verdict == "matters"].tolist()
     says = f"{', '.join(matter)}: shown to matter." if matter else "No hyperparameter is shown to matter yet."
     says += " The share of the score's variance that each makes by itself, with 95% intervals; what the score moves by"
-    says += " is between its best and its worst value, the others averaged."
+    says += " is between its best and its worst value, the others averaged; what tuning is worth is what the best value"
+    says += " gains over the middle of the range, the others in the middle of theirs."
+    gain = statistics.tunability(evidence.space, evidence.surrogate).set_index("hyperparameter")
+    worth = {str(name): f"{r.gain:.4f} ({_between(r.low, r.high)})" for name, r in gain.iterrows()}
     rows = {
         "hyperparameter": found.hyperparameter,
         "share": found.importance.map("{:.0%}".format),
         "95% interval": [_between(r.low, r.high, ".0%") for r in found.itertuples()],
         "score moves by": found.effect.map("{:.4f}".format),
         "its interval": [_between(r.effect_low, r.effect_high) for r in found.itertuples()],
+        "tuning is worth": found.hyperparameter.map(lambda name: worth.get(name, "")),
         "verdict": found.verdict,
     }
     return Section("What matters", says, {"importance": figures.importance(found)}, pd.DataFrame(rows))

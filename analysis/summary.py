@@ -131,7 +131,7 @@ def _confirmed(frames: Frames) -> dict[str, Any]:
     found["candidates"] = curse.to_dict("records")
     tests = frames.tests.dropna(subset=["accuracy", "images"])
     if tests.empty:
-        return found
+        return found | {"looks": frames.looks}
     latest = statistics.accuracy_on_test(tests[tests["look"] == tests["look"].max()]).iloc[0].to_dict()
     return found | {"test": latest | {"look": frames.looks}}
 
@@ -267,6 +267,8 @@ def _measured(confirmed: dict[str, Any] | None) -> list[str]:
         f" {len(c['candidates'])} candidates; it had reported {abs(c['curse']):.4f}"
         f" {'better' if c['curse'] > 0 else 'worse'}"
     ]
+    if c.get("looks"):
+        lines += [f"  the test set was looked at ({c['looks']}), but the runs that say what was seen are not there"]
     if test:
         looks = "looked at once" if test["look"] == 1 else f"looked at {test['look']:.0f} times, so no longer unseen"
         of = "" if test["number"] == c["trial"] else f" (of trial {test['number']:.0f})"

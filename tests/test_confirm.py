@@ -208,7 +208,7 @@ def test_runs_of_a_look_that_were_deleted_leave_what_the_seeds_say(tmp_path: Pat
     for number in "01":
         rmtree(tmp_path / LOOK / number)
     told = text(summarize(frames.read(study)))
-    assert "on 2 fresh seeds" in told and "test accuracy" not in told
+    assert "on 2 fresh seeds" in told and "test accuracy" not in told and "the test set was looked at (1)" in told
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,7 @@ def evaluations(runs: list[FrozenTrial]) -> list[dict[str, Any]]:
 
 
 def again(trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+    """What studies.enqueue takes, beside the study."""
     return {"params": params, "distributions": trial.distributions | {"seed": SEEDS}, **attributes}
 
 
@@ -197,11 +198,11 @@ def enqueue(url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> 
     with studies.lock(folder):
         study = optuna.load_study(study_name=name, storage=studies.open_storage(url))
         latest = {pair(t): t for t in study.get_trials(deepcopy=False)}
-        again = {p: t.number for p, t in latest.items() if studies.failed(t) and t.user_attrs["outcome"] == "failed"}
+        failed = {p: t.number for p, t in latest.items() if studies.failed(t) and t.user_attrs["outcome"] == "failed"}
         for trial in trials:
             p = (trial["confirms"], trial["params"]["seed"])
-            if p in again:
-                studies.enqueue(study, replaces=again[p], **trial)
+            if p in failed:
+                studies.enqueue(study, replaces=failed[p], **trial)
             elif p not in latest:
                 studies.enqueue(study, **trial)
         return sum("retry_of" not in t.user_attrs for t in study.get_trials(deepcopy=False))
