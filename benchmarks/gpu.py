@@ -19,7 +19,7 @@ from torch.autograd import DeviceType
 from benchmarks.common import Remote, save, settings, spread
 from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_parts
 from cifar.experiment import build_trainer, load_parts, set_up
-from cifar.isolation import isolated
+from cifar.isolation import Isolation
 
 TRAIN, VAL = 4096, 512
 ROUNDS = 3
@@ -161,7 +161,7 @@ def _recipe(data: str) -> dict[str, Any]:
 def _recipe_epochs(data: str) -> Iterator[float]:
     config = settings("data=image_folder", f"data.root={data}", "device=cuda", "cuda_graph=true")
     device = set_up(config)
-    with isolated(device):
+    with Isolation(device):
         for metrics in build_trainer(config, load_parts(config), device).epochs():
             yield metrics.seconds
             yield metrics.val_accuracy

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from functools import partial
 
 import torch
 
@@ -18,7 +19,7 @@ from benchmarks.plain import PlainLoop, resnet
 from cifar.config import Config
 from cifar.data import Images
 from cifar.experiment import Parts, build_trainer, set_up
-from cifar.isolation import isolated, kept_random
+from cifar.isolation import Isolation
 from cifar.step import EagerScore, EagerStep, Static, StaticStep
 from cifar.sweep.lockstep import Lockstep
 from cifar.trainer import Trainer
@@ -53,7 +54,7 @@ def plain_loop(parts: Parts, config: Config, amp: bool) -> Iterator[float]:
 def one_run(parts: Parts, config: Config, prepare: Callable[[Trainer], Trainer]) -> Iterator[float]:
     """One run as run.py makes it, its trainer changed by `prepare`."""
     device = set_up(config)
-    with isolated(device):
+    with Isolation(device):
         for metrics in prepare(build_trainer(config, parts, device)).epochs():
             yield metrics.images_per_second
 
@@ -76,20 +77,18 @@ def in_turns(parts: Parts, config: Config, runs: int) -> Generator[float, None, 
 
     def serve() -> None:
         lockstep.fit(runs)
-        with suppress(threading.BrokenBarrierError), isolated(device):
+        with suppress(threading.BrokenBarrierError), Isolation(device) as isolation:
             trainer = build_trainer(config, parts, device)
-            trainer.after_step = others
+            trainer.after_step = partial(paused, isolation, lockstep.turn)
             epochs = trainer.epochs()
             while True:
-                with kept_random(device), lockstep.aside():
-                    begin.wait()
+                paused(isolation, partial(lockstep.aside, begin.wait))
                 next(epochs)
-                with kept_random(device), lockstep.aside():
-                    end.wait()
+                paused(isolation, partial(lockstep.aside, end.wait))
 
-    def others() -> None:
-        with kept_random(device):
-            lockstep.turn()
+    def paused(isolation: Isolation, work: Callable[[], None]) -> None:
+        with isolation.paused():
+            work()
 
     lockstep = Lockstep(runs, serve)
     together = threading.Thread(target=lockstep.run, daemon=True)

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache, partial
@@ -36,7 +36,7 @@ from cifar import checkpoint, data, optim, transfer
 from cifar.checkpoint import CheckpointError
 from cifar.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.data import DataError, Images
-from cifar.isolation import isolated, kept_random
+from cifar.isolation import Isolation
 from cifar.loader import Batches, Epochs, FeatureBatches, augmented, padded
 from cifar.results import (
     Diverged,
@@ -81,34 +81,34 @@ def run(config: Config, output_dir: str, reporter: Reporter, study: str | None =
 
     Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves status failed.
     """
-    device = set_up(config)
-    with isolated(device):
-        return _run(config, RunDirectory(output_dir), reporter, device, study)
+    with Isolation(set_up(config)) as isolation:
+        return _run(config, RunDirectory(output_dir), reporter, isolation, study)
 
 
-def _run(config: Config, directory: RunDirectory, reporter: Reporter, device: torch.device, study: str | None) -> float:
-    begun = time.perf_counter()
+def _run(config: Config, directory: RunDirectory, reporter: Reporter, isolation: Isolation, study: str | None) -> float:
+    begun, device = time.perf_counter(), isolation.device
     parts = load_parts(config)
     task = build_task(config, parts, device)
-    trainer = _trainer(config, task, parts, bar=sys.stderr.isatty() and not reporter.shows)
+    trainer = _trainer(config, task, parts, bar=sys.stderr.isatty() and reporter.alone)
     history = _resume(config, trainer, directory)
     facts = _facts(config, parts, trainer) | task.facts
     directory.start(history, resumed=config.resume is not None)
     _announce(config, facts, directory)
     tracker = Watched(_instantiate(config.tracker))
     facts["start_seconds"] = time.perf_counter() - begun
-    trainer.after_step = partial(_turn, reporter, device)
+    trainer.after_step = partial(_turn, reporter, isolation)
     with (
-        _interruptible(trainer, reporter.go_on.format(directory=directory.path)),
+        _interruptible(trainer, directory) if reporter.alone else nullcontext(),
         _recording(directory, facts, history, tracker),
     ):
         tracker.start(_tracked(config, directory, study, history))
         for metrics in trainer.epochs():
             history.append(metrics)
             state = trainer.state_dict()  # while the random generators are this run's
-            with kept_random(device), reporter.aside():
-                _save(config, directory, trainer, state, history, parts, task.facts.get("transfer", {}))
-                tracker.epoch(metrics)
+            save = partial(_save, config, directory, trainer, state, history, parts, task.facts.get("transfer", {}))
+            with isolation.paused():
+                reporter.aside(save)
+                reporter.aside(partial(tracker.epoch, metrics))
             log.info(_line(metrics, config.epochs, best_of(history) is metrics))
             reporter.room(_room(device))
             reporter.report(metrics)
@@ -120,8 +120,8 @@ def _run(config: Config, directory: RunDirectory, reporter: Reporter, device: to
     return best.val_accuracy
 
 
-def _turn(reporter: Reporter, device: torch.device) -> None:
-    with kept_random(device):
+def _turn(reporter: Reporter, isolation: Isolation) -> None:
+    with isolation.paused():
         reporter.step()
 
 
@@ -659,7 +659,7 @@ def _recording(
 
 
 @contextmanager
-def _interruptible(trainer: Trainer, go_on: str) -> Iterator[None]:
+def _interruptible(trainer: Trainer, directory: RunDirectory) -> Iterator[None]:
     """SIGTERM and Ctrl-C end the run after its current step; a second Ctrl-C at once."""
     received: list[int] = []
 
@@ -673,7 +673,9 @@ def _interruptible(trainer: Trainer, go_on: str) -> Iterator[None]:
         usual()
         if received:
             raise Interrupted(
-                f"interrupted after epoch {trainer.done} of {trainer.total}; go on with: {go_on}", received[0]
+                f"interrupted after epoch {trainer.done} of {trainer.total}; go on with:"
+                f" python run.py resume={directory.path}",
+                received[0],
             )
 
     if threading.current_thread() is not threading.main_thread():

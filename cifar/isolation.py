@@ -1,62 +1,105 @@
 """What keeps runs apart that take turns in one process: CUDA streams, and torch's global random generators.
 
-What else torch has of one process is the same for all runs of a sweep; grad mode, autocast and the current stream are
-each thread's own.
+What else torch has of one process is the same for all runs of a sweep, or is as usual between two steps.
 """
 
 from __future__ import annotations
 
 import gc
-import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
+_idle = defaultdict[torch.device, list[torch.cuda.Stream]](list)
+"""Streams that no run has now: torch has 32, and no two living graphs of different runs may share one.
+
+(A graph that dies takes along cuBLAS's memory of the stream it was captured on: pytorch/pytorch issue 193402.)
+"""
 
 
-@cache
-def _stream(device: torch.device, thread: int) -> torch.cuda.Stream:
-    """One for each thread, kept: torch has 32 of them, and no two living graphs of different runs may share one.
+class _Cuda(NamedTuple):
+    """What is current: of the process the device; of one device the stream, and the state of its generator.
 
-    (A graph that dies takes along cuBLAS's memory of the stream it was captured on: pytorch/pytorch issue 193402.)
+    The state is an object of its own, and not a value set and reset: graphs that are captured with it read their seeds
+    from it on the device.
     """
-    return torch.cuda.Stream(device)
+
+    device: int
+    stream: torch.cuda.Stream
+    random: torch.Generator
+
+    @classmethod
+    def of(cls, device: torch.device) -> _Cuda:
+        stream = torch.cuda.current_stream(device)
+        return cls(torch.cuda.current_device(), stream, _generator(stream).graphsafe_get_state())
+
+    @classmethod
+    def new(cls, device: torch.device) -> _Cuda:
+        stream = _idle[device].pop() if _idle[device] else torch.cuda.Stream(device)
+        return cls(stream.device.index, stream, _generator(stream).clone_state())
+
+    def set(self) -> None:
+        torch.cuda.set_stream(self.stream)
+        _generator(self.stream).graphsafe_set_state(self.random)
+        torch.cuda.set_device(self.device)
 
 
-@contextmanager
-def isolated(device: torch.device) -> Iterator[None]:
-    """A run on a stream and, on CUDA, a generator state of its own; on a CPU nothing.
+def _generator(stream: torch.cuda.Stream) -> torch.Generator:
+    return torch.cuda.default_generators[stream.device.index]
 
-    What earlier runs left is destroyed first, for the graphs of this thread's had the same stream. All work is done
-    when this ends, so nothing that it uses is freed too early. The generator's state is an object of its own, and not
-    a value set and reset: graphs that are captured with it read their seeds from it on the device.
+
+class _State(NamedTuple):
+    """What is current: the state of the CPU's generator, and what there is of CUDA."""
+
+    random: Tensor
+    cuda: _Cuda | None
+
+    @classmethod
+    def of(cls, device: torch.device) -> _State:
+        return cls(torch.get_rng_state(), _Cuda.of(device) if device.type == "cuda" else None)
+
+    def set(self) -> None:
+        torch.set_rng_state(self.random)
+        if self.cuda:
+            self.cuda.set()
+
+
+class Isolation:
+    """Enter it to run with torch's global generators to oneself, on CUDA on a stream of one's own too.
+
+    What earlier runs left is destroyed first, for the graphs of one may have had the same stream. All work is done when
+    this is left, so nothing that it uses is freed too early.
     """
-    if device.type != "cuda":
-        yield
-        return
-    gc.collect()
-    torch.cuda.empty_cache()
-    with torch.cuda.stream(_stream(device, threading.get_ident())):
-        generator = torch.cuda.default_generators[torch.cuda.current_device()]
-        before = generator.graphsafe_get_state()
-        generator.graphsafe_set_state(generator.clone_state())
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> Isolation:
+        self._outside = _State.of(self.device)
+        self._cuda = None
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+            self._cuda = _Cuda.new(self.device)
+            self._cuda.set()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._cuda:
+            self._cuda.stream.synchronize()
+            _idle[self.device].append(self._cuda.stream)
+        self._outside.set()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Others may train in here, isolated too."""
+        own = _State.of(self.device)
+        self._outside.set()
         try:
             yield
         finally:
-            torch.cuda.current_stream().synchronize()
-            generator.graphsafe_set_state(before)
-
-
-@contextmanager
-def kept_random(device: torch.device) -> Iterator[None]:
-    """Others may train in here, isolated: torch's global generators, the CPU's and `device`'s, are then as before."""
-    state = torch.get_rng_state()
-    if device.type != "cuda":
-        yield
-    else:
-        generator = torch.cuda.default_generators[torch.cuda.current_device()]
-        own = generator.graphsafe_get_state()
-        yield
-        generator.graphsafe_set_state(own)
-    torch.set_rng_state(state)
+            own.set()

@@ -13,8 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -72,11 +71,10 @@ class Interrupted(KeyboardInterrupt):
 class Reporter:
     """Hears of every epoch; this one tells nobody.
 
-    `shows` says that it shows how far a run is, so no bar has to; `go_on` is what goes on with an interrupted run.
+    `alone` says that the run is on its own: it shows how far it is and hears the signals, which else a search does.
     """
 
-    shows = False
-    go_on = "python run.py resume={directory}"
+    alone = True
 
     def report(self, metrics: EpochMetrics) -> None:
         """Take note of an epoch; raise Pruned to end the run."""
@@ -84,9 +82,9 @@ class Reporter:
     def step(self) -> None:
         """After every training step: other runs of this process may train in here. Raise Interrupted to end the run."""
 
-    def aside(self) -> AbstractContextManager[object]:
-        """For work beside the training, as writing files: other runs of this process may train meanwhile."""
-        return nullcontext()
+    def aside(self, work: Callable[[], object]) -> None:
+        """Do work beside the training, as writing files: other runs of this process may train meanwhile."""
+        work()
 
     def room(self, runs: float) -> None:
         """After an epoch: so many runs like this one, itself included, have room on the device."""

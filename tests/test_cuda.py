@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from test_step import make_static
-from together import Together, assert_equal_runs, small_model
+from together import Together, assert_apart, assert_equal_runs, small_model
 from torch import Tensor, nn
 
 from cifar import checkpoint, experiment, optim
 from cifar.config import Config, check
 from cifar.experiment import build_trainer, load_parts, run, set_up
-from cifar.isolation import isolated, kept_random
+from cifar.isolation import Isolation
 from cifar.loader import Batches
 from cifar.results import SILENT, EpochMetrics, Pruned, Reporter, read_metrics, read_result
 from cifar.step import CaptureError, EagerStep, StaticStep, cuda_graph
@@ -146,7 +145,7 @@ def test_an_epoch_waits_for_the_device_only_to_read_its_results(
 ) -> None:
     config = settings(*options)
     device = set_up(config)
-    with isolated(device):
+    with Isolation(device):
         trainer = build_trainer(config, load_parts(config), device)
         next(trainer.epochs())  # captures, and compiles what is compiled once
         assert trainer.train.total % trainer.train.batch_size, "no ragged batch"
@@ -186,7 +185,7 @@ def test_a_replay_draws_the_dropout_of_eager_steps(
 ) -> None:
     found = []
     for record in (None, cuda_graph):
-        with isolated(CUDA):
+        with Isolation(CUDA):
             trainer = make_trainer(optim.cosine, device="cuda")
             trainer = make_static(trainer, record) if record else trainer
             metrics = [timeless(metrics) for metrics in trainer.epochs()]
@@ -198,7 +197,7 @@ def test_a_replay_draws_the_dropout_of_eager_steps(
 
 def test_gradients_stay_where_the_graph_writes_them(make_trainer: Callable[..., Trainer]) -> None:
     seen = []
-    with isolated(CUDA):
+    with Isolation(CUDA):
         trainer = make_static(make_trainer(device="cuda"), cuda_graph)
         trainer.after_step = lambda: seen.append([p.grad.data_ptr() for p in trainer.model.parameters()])
         list(trainer.epochs())
@@ -238,30 +237,20 @@ def test_a_model_that_cannot_be_captured_is_one_error_and_harms_nobody(
     assert read_result(tmp_path / "eager")["status"] == "finished"
 
 
-def test_each_thread_has_a_stream_and_generator_of_its_own() -> None:
-    default, found = torch.cuda.default_stream(), []
-    before = torch.cuda.get_rng_state()
+def test_each_run_has_a_generator_of_its_own() -> None:
+    assert_apart(CUDA)
 
-    def look() -> None:
-        with isolated(CUDA):
-            torch.cuda.manual_seed(5)
-            drawn = torch.rand(3, device=CUDA)
-            with kept_random(CUDA):
-                generator = torch.cuda.default_generators[torch.cuda.current_device()]
-                generator.graphsafe_set_state(generator.clone_state())  # as a neighbour's isolated() does
-                torch.cuda.manual_seed(6)
-            found.append((torch.cuda.current_stream(), [*drawn.tolist(), *torch.rand(3, device=CUDA).tolist()]))
 
-    threads = [threading.Thread(target=look) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        thread.join()
-    look()
-    look()
-    streams, numbers = zip(*found, strict=True)
-    assert default not in streams and streams[2] == streams[3] != streams[0]
-    assert all(drawn == numbers[0] for drawn in numbers) and len(set(numbers[0])) == 6
-    assert torch.equal(torch.cuda.get_rng_state(), before)
+def test_each_run_has_a_stream_of_its_own() -> None:
+    streams = [torch.cuda.current_stream()]
+    with Isolation(CUDA) as one:
+        streams.append(torch.cuda.current_stream())
+        with one.paused():
+            assert torch.cuda.current_stream() == streams[0]
+            with Isolation(CUDA):
+                streams.append(torch.cuda.current_stream())
+        assert torch.cuda.current_stream() == streams[1]
+    assert torch.cuda.current_stream() == streams[0] and len(set(streams)) == 3
 
 
 RUNS = {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
-from together import Together, assert_equal_runs, small_model
+from together import Together, assert_apart, assert_equal_runs, small_model
 
 from cifar import experiment
 from cifar.config import Config, check
@@ -104,8 +104,16 @@ def test_trials_of_a_search_equal_their_solo_runs_and_keep_logs_of_their_own(
         assert len(log.splitlines()) == 6
 
 
+def test_each_run_has_the_generators_to_itself() -> None:
+    assert_apart(torch.device("cpu"))
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(30)
+
+
 def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockstep, list[int]]:
-    """A lockstep whose threads each write their number, in order of arrival, a few times."""
+    """A lockstep whose runs each write their number, in order of arrival, a few times."""
     written: list[int] = []
     arrived: list[int] = []
 
@@ -114,7 +122,6 @@ def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockst
         arrived.append(number)
         lockstep.fit(rooms)
         for _ in range(steps):
-            time.sleep(0.002)  # without the interpreter's lock, so that the others can arrive
             written.append(number)
             lockstep.turn()
 
@@ -125,18 +132,7 @@ def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockst
 def test_turns_go_round() -> None:
     lockstep, written = counting(3, steps=50)
     lockstep.run()
-    assert sorted(written) == sorted([0, 1, 2] * 50)
-    together = written[written.index(2) : -written[::-1].index(0)]  # from the last arrival to the first end
-    assert len(together) > 50
-    assert all(len(set(together[i : i + 3])) == 3 for i in range(len(together) - 2))
-
-
-def test_one_alone_starts_no_thread() -> None:
-    before = threading.active_count()
-    lockstep, written = counting(1)
-    lockstep.turn = lambda: written.append(threading.active_count() - before)  # type: ignore[method-assign]
-    lockstep.run()
-    assert written == [0, 0] * 3
+    assert written == [0, 1, 2] * 50
 
 
 def test_no_more_run_than_there_is_room_for_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,47 +149,82 @@ def test_room_for_all_is_not_worth_a_line(capsys: pytest.CaptureFixture[str]) ->
     assert set(written) == {0, 1, 2} and capsys.readouterr().out == ""
 
 
-@contextmanager
-def pair(mine: Callable[[Lockstep], None], others: Callable[[Lockstep], None]) -> Iterator[Lockstep]:
-    """A lockstep of two threads that do different things."""
-    first = threading.get_ident()
-    lockstep = Lockstep(2, lambda: (mine if threading.get_ident() == first else others)(lockstep))
-    yield lockstep
+def pair(mine: Callable[[Lockstep], None], others: Callable[[Lockstep], None]) -> Lockstep:
+    """A lockstep of two runs that do different things."""
+
+    def serve() -> None:
+        role = roles.pop(0)
+        lockstep.fit(2)
+        role(lockstep)
+
+    roles, lockstep = [mine, others], Lockstep(2, serve)
+    return lockstep
+
+
+THREAD = threading.current_thread
+
+
+def test_all_runs_are_in_one_thread() -> None:
+    found = []
+    pair(*[lambda lockstep: (lockstep.turn(), found.append(THREAD()))] * 2).run()
+    assert found == [THREAD()] * 2
 
 
 def test_work_aside_lets_the_others_go_on() -> None:
-    done = threading.Event()
+    done, where = threading.Event(), list[threading.Thread]()
 
     def mine(lockstep: Lockstep) -> None:
-        lockstep.fit(2)
-        with lockstep.aside():
-            assert done.wait(30)
+        lockstep.aside(lambda: (where.append(THREAD()), wait_for(done)))
+        assert THREAD() not in where
 
-    with pair(mine, lambda lockstep: done.set()) as lockstep:
-        lockstep.run()
-    assert done.is_set()
+    pair(mine, lambda lockstep: done.set()).run()
+    assert done.is_set() and where
 
 
+def test_work_aside_of_one_alone_starts_no_thread() -> None:
+    where = list[threading.Thread]()
+    lockstep = Lockstep(1, lambda: lockstep.aside(lambda: where.append(THREAD())))
+    lockstep.run()
+    assert where == [THREAD()]
+
+
+def test_work_aside_may_fail() -> None:
+    found = []
+
+    def mine(lockstep: Lockstep) -> None:
+        try:
+            lockstep.aside(lambda: 1 / 0)
+        except ZeroDivisionError as error:
+            found.append(error)
+
+    pair(mine, lambda lockstep: lockstep.turn()).run()
+    assert found
+
+
+def test_all_may_be_aside_at_once() -> None:
+    both = threading.Barrier(2)
+    pair(*[lambda lockstep: lockstep.aside(lambda: both.wait(30))] * 2).run()
+
+
+@pytest.mark.parametrize("aside", [False, True])
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("where", ["first", "other"])
-def test_what_one_raises_stops_the_others_at_once_and_is_raised(error: BaseException, where: str) -> None:
+def test_what_one_raises_stops_the_others_at_once_and_is_raised(error: BaseException, where: str, aside: bool) -> None:
     stopped: list[str] = []
 
     def endless(lockstep: Lockstep) -> None:
-        lockstep.fit(2)
         try:
             while True:
-                lockstep.turn()
+                lockstep.aside(lambda: time.sleep(0.2)) if aside else lockstep.turn()
         except KeyboardInterrupt:
             stopped.append("at once")
             raise
 
     def faulty(lockstep: Lockstep) -> None:
-        lockstep.fit(2)
         lockstep.turn()
         raise error
 
     roles = (faulty, endless) if where == "first" else (endless, faulty)
-    with pair(*roles) as lockstep, pytest.raises(type(error)) as raised:
-        lockstep.run()
+    with pytest.raises(type(error)) as raised:
+        pair(*roles).run()
     assert raised.value is error and stopped == ["at once"]

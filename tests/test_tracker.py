@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, metadata
+from together import Together
 from wandb.proto.wandb_internal_pb2 import Record
 
 from cifar import config, tracker
@@ -147,17 +147,61 @@ def whole(content: bytes) -> Iterator[bytes]:
             data = b""
 
 
+Rows = list[tuple[int, dict[str, float]]]
+
+
+def by_epoch(columns: dict[str, dict[int, float]]) -> Rows:
+    """Each epoch with its values by name, from each name's values by epoch."""
+    return [(epoch, {name: column[epoch] for name, column in columns.items()}) for epoch in columns[LOGGED[0]]]
+
+
+def rows_of_tensorboard(directory: Path) -> Rows:
+    scalars = events(directory)
+    return by_epoch({name: {event.step: event.value for event in scalars.Scalars(name)} for name in LOGGED})
+
+
+def rows_of_mlflow(directory: Path) -> Rows:
+    (found,) = (r for r in runs(Path.cwd()) if r.info.run_name == str(directory.relative_to(Path.cwd())))
+    return by_epoch({name: history(Path.cwd(), found.info.run_id, name) for name in LOGGED})
+
+
+def rows_of_wandb(directory: Path) -> Rows:
+    rows = [record.history for record in records(directory) if record.HasField("history")]
+    values = [{item.key or item.nested_key[0]: json.loads(item.value_json) for item in row.item} for row in rows]
+    return [(row.step.num, {name: value[name] for name in LOGGED}) for row, value in zip(rows, values, strict=True)]
+
+
+ROWS = {"tensorboard": rows_of_tensorboard, "mlflow": rows_of_mlflow, "wandb": rows_of_wandb}
+
+
+def assert_has_the_epochs(name: str, directory: Path) -> None:
+    """What the tracker of this name has of a run is what metrics.csv has."""
+    found, expected = ROWS[name](directory), read_metrics(directory / "metrics.csv")
+    assert [epoch for epoch, _ in found] == [metrics.epoch for metrics in expected]
+    for (_, values), metrics in zip(found, expected, strict=True):
+        assert values == pytest.approx({name: getattr(metrics, name) for name in LOGGED}, rel=1e-6)
+
+
 # --- what a run leaves in each
 
 
-def test_tensorboard_has_the_epochs_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ROWS)
+def test_each_tracker_has_the_epochs(name: str, settings: Settings, tmp_path: Path) -> None:
+    ended(settings(f"tracker={name}"), tmp_path / "run")
+    assert_has_the_epochs(name, tmp_path / "run")
+
+
+def test_runs_in_turns_are_tracked_apart(settings: Settings, tmp_path: Path) -> None:
+    both = {f"{name}-{seed}": settings(f"tracker={name}", f"seed={seed}") for name in ROWS for seed in (1, 2)}
+    assert Together(6, tmp_path, both).ended == dict.fromkeys(both, "finished")
+    for run_name in both:
+        assert_has_the_epochs(run_name.partition("-")[0], tmp_path / run_name)
+
+
+def test_tensorboard_has_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
     ended(settings("tracker=tensorboard", "data.flip=true", "test=true"), tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "a sub-folder would be a run of its own"
     scalars, result = events(tmp_path), read_result(tmp_path)
-    for name in LOGGED:
-        logged = {event.step: event.value for event in scalars.Scalars(name)}
-        expected = {metrics.epoch: getattr(metrics, name) for metrics in read_metrics(tmp_path / "metrics.csv")}
-        assert logged == pytest.approx(expected, rel=1e-6)
     (best,) = scalars.Scalars("best/val_accuracy")
     assert best.value == pytest.approx(result["best"]["val_accuracy"]) and best.step == result["best"]["epoch"]
     (test,) = scalars.Scalars("test/accuracy")
@@ -190,20 +234,17 @@ def test_hparams_shows_a_sweep_as_a_table_with_the_hyperparameters_of_all_its_ru
     assert {"best/val_accuracy", "val_accuracy"} <= {info.name.tag for info in table.metric_infos}
 
 
-def test_mlflow_has_the_epochs_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
+def test_mlflow_has_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
     ended(settings("tracker=mlflow", "tracker.experiment=mine", "test=true"), tmp_path / "run")
     (found,) = runs(tmp_path, "mine")
     result = read_result(tmp_path / "run")
-    for name in LOGGED:
-        expected = {metrics.epoch: getattr(metrics, name) for metrics in read_metrics(tmp_path / "run" / "metrics.csv")}
-        assert history(tmp_path, found.info.run_id, name) == expected
     assert found.data.metrics["best/val_accuracy"] == result["best"]["val_accuracy"]
     assert found.data.metrics["test/accuracy"] == result["test"]["accuracy"]
     assert found.data.params["optimizer.lr"] == "0.01" and found.data.params["model.depths"] == "[1, 1]"
     assert found.info.run_name == "run" and "mlflow.parentRunId" not in found.data.tags
 
 
-def test_wandb_has_the_epochs_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
+def test_wandb_has_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
     place = tmp_path / "study" / "0"
     ended(settings("tracker=wandb", "tracker.project=mine"), place, study=tmp_path / "study")
     found = records(place)
@@ -212,13 +253,6 @@ def test_wandb_has_the_epochs_the_settings_and_the_figures_at_the_end(settings: 
     assert begun.run_id == (place / tracker.IDENTITY).read_text()
     told = {item.key: json.loads(item.value_json) for item in begun.config.update}
     assert told["optimizer.lr"] == 0.01 and told["data.source"] == "digits"
-    rows = [record.history for record in found if record.HasField("history")]
-    values = [{item.key or item.nested_key[0]: json.loads(item.value_json) for item in row.item} for row in rows]
-    expected = read_metrics(place / "metrics.csv")
-    assert [{name: row[name] for name in LOGGED} for row in values] == [
-        {name: asdict(metrics)[name] for name in LOGGED} for metrics in expected
-    ]
-    assert [row.step.num for row in rows] == [metrics.epoch for metrics in expected]
     summary = {i.key or i.nested_key[0]: i.value_json for r in found if r.HasField("summary") for i in r.summary.update}
     assert json.loads(summary["best/val_accuracy"]) == read_result(place)["best"]["val_accuracy"]
     assert not (tmp_path / "wandb").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -12,9 +13,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar.results import EpochMetrics, Interrupted, Pruned, RunDirectory
+from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.space import Space, parse
 from cifar.sweep.study import Branch, SharedStudy, create
-from cifar.sweep.worker import Pulse, TakenOver, TrialReporter, grid, quoted
+from cifar.sweep.worker import Pulse, TakenOver, TrialReporter, grid, own_log, quoted
 
 
 def epoch(number: int, accuracy: float = 0.5) -> EpochMetrics:
@@ -162,6 +164,35 @@ def test_a_storage_that_is_busy_does_not_end_the_pulse(tmp_path: Path) -> None:
     study.look = look  # type: ignore[method-assign]
     with Pulse(study, 0.01, lambda: False).beating():
         wait_for(again)
+
+
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def test_trials_in_turns_log_each_to_its_own_file_whichever_thread_works_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handlers: list[Kept] = []
+
+    def trial() -> None:
+        number = len(handlers)
+        handlers.append(Kept())
+        monkeypatch.setattr(logging.getLogger(), "handlers", [handlers[number]])  # as Hydra does
+        with own_log(number):
+            lockstep.fit(2)
+            for where in (lockstep.aside, lambda work: work()):
+                lockstep.turn()
+                where(lambda: logging.warning("of %d", number))
+
+    lockstep = Lockstep(2, trial)
+    lockstep.run()
+    assert [handler.messages for handler in handlers] == [["of 0"] * 2, ["of 1"] * 2]
 
 
 def test_a_branch_holds_the_trials_of_its_options_alone(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from cifar import checkpoint, experiment
 from cifar.config import Config
+from cifar.isolation import Isolation
 from cifar.results import Diverged, EpochMetrics, Pruned, Reporter, read_metrics
 from cifar.sweep.lockstep import Lockstep
 
@@ -27,8 +27,8 @@ class Turns(Reporter):
         self.lockstep.turn()
         self.act()
 
-    def aside(self) -> AbstractContextManager[object]:
-        return self.lockstep.aside()
+    def aside(self, work: Callable[[], object]) -> None:
+        self.lockstep.aside(work)
 
     def room(self, runs: float) -> None:
         self.lockstep.fit(runs)
@@ -82,3 +82,21 @@ def small_model(settings: dict[str, Any], classes: int) -> nn.Module:
     """In place of experiment._model: with batch norm and dropout, so that buffers and the global generator matter."""
     pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, classes)]
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), *pooled)
+
+
+def assert_apart(device: torch.device) -> None:
+    """A run draws what it would draw alone, whatever another draws meanwhile, and leaves no trace."""
+
+    def drawn(meanwhile: Callable[[], object]) -> list[float]:
+        with Isolation(device) as run:
+            torch.manual_seed(5)
+            first = torch.rand(3, device=device)
+            with run.paused():
+                meanwhile()
+            return [*first.tolist(), *torch.rand(3, device=device).tolist()]
+
+    before = checkpoint.random_state()
+    alone = drawn(lambda: None)
+    assert drawn(lambda: drawn(lambda: torch.rand(2, device=device))) == alone and len(set(alone)) == 6
+    after = checkpoint.random_state()
+    assert all(map(torch.equal, [before["cpu"], *before["cuda"]], [after["cpu"], *after["cuda"]]))

@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -38,6 +39,8 @@ STOP_CHECK, IDLE_CHECK = 0.5, 1.0
 ALONE = Lockstep(1, lambda: None)
 LOGS: list[logging.Handler] = []
 """Where the trials that run in this process log to."""
+RUNNING: ContextVar[int | None] = ContextVar("RUNNING", default=None)
+"""The trial that runs, by number."""
 
 
 class TakenOver(Interrupted):
@@ -50,8 +53,7 @@ class TrialReporter(Reporter):
     Between its steps the other trials of the worker take theirs.
     """
 
-    shows = True
-    go_on = "the command of the search"
+    alone = False
 
     def __init__(self, trial: Trial, stopping: threading.Event, lockstep: Lockstep = ALONE) -> None:
         self.trial, self.stopping, self.lockstep = trial, stopping, lockstep
@@ -72,10 +74,10 @@ class TrialReporter(Reporter):
     def step(self) -> None:
         self.lockstep.turn()
         if self.stopping.is_set():
-            raise Interrupted("interrupted after a step", signal.SIGTERM)
+            raise Interrupted("interrupted; the command of the search goes on with it", signal.SIGTERM)
 
-    def aside(self) -> AbstractContextManager[object]:
-        return self.lockstep.aside()
+    def aside(self, work: Callable[[], object]) -> None:
+        self.lockstep.aside(work)
 
     def room(self, runs: float) -> None:
         self.lockstep.fit(runs)
@@ -184,8 +186,7 @@ class Worker:
         while not (pulse.stopping.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
             trial = study.ask(functools.partial(self.sampler, stage="options", index=index), index)
             if trial is None:
-                with lockstep.aside():
-                    pulse.stopping.wait(min(IDLE_CHECK, pulse.interval))
+                lockstep.aside(lambda: pulse.stopping.wait(min(IDLE_CHECK, pulse.interval)))
             else:
                 with pulse.of(trial):
                     self.work(study, trial, index, pulse.stopping, lockstep)
@@ -286,7 +287,7 @@ class Worker:
             config.hydra.job.id, config.hydra.job.num = str(number), number
 
         def task(cfg: DictConfig) -> Any:
-            with own_log():
+            with own_log(number):
                 return self.task_function(cfg, reporter)
 
         job = run_job(
@@ -302,17 +303,18 @@ class Worker:
 
 
 @contextmanager
-def own_log() -> Iterator[None]:
+def own_log(number: int) -> Iterator[None]:
     """Where Hydra has just set up one trial's log, taking down those of the others: bring them back, each its own."""
-    root, thread = logging.getLogger(), threading.get_ident()
-    mine = list(root.handlers)
+    root = logging.getLogger()
+    mine, before = list(root.handlers), RUNNING.set(number)
     for handler in mine:
-        handler.addFilter(lambda record: record.thread == thread or record.name == __name__)
+        handler.addFilter(lambda record: RUNNING.get() == number or record.name == __name__)
     LOGS.extend(mine)
     root.handlers[:] = LOGS
     try:
         yield
     finally:
+        RUNNING.reset(before)
         for handler in mine:
             LOGS.remove(handler)
 
