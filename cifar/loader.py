@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cifar.data import Images
+
+AT_ONCE = {"cpu": 0, "cuda": 2**25}
+"""Bytes of rows made at once, or else a batch: on a GPU a kernel takes longer to launch than to make a few batches."""
 
 
 class Epochs:
@@ -36,9 +40,12 @@ class Epochs:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number` (from 1)."""
         drawn = [self._send(tensor) for tensor in self.draw(number)]
-        for start in range(0, self.total, self.batch_size):
-            order, *how = (tensor[start : start + self.batch_size] for tensor in drawn)
-            yield self._make(order, *how), self.labels[order]
+        batch_bytes = 4 * self.batch_size * math.prod(self.shape)
+        batches = max(1, AT_ONCE[self.labels.device.type] // batch_bytes)
+        for parts in zip(*(tensor.split(batches * self.batch_size) for tensor in drawn), strict=True):
+            order, *how = parts
+            made = self._make(order, *how), self.labels[order]
+            yield from zip(*(tensor.split(self.batch_size) for tensor in made), strict=True)
 
     def draw(self, number: int) -> list[Tensor]:
         """The order of the rows in epoch `number`, and what is done to each, (N,); the same for every device."""

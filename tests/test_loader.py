@@ -10,6 +10,7 @@ import torch
 import torchvision.transforms.functional as TF
 from torch import Tensor
 
+from cifar import loader
 from cifar.loader import Batches
 
 CPU = torch.device("cpu")
@@ -83,6 +84,18 @@ def test_an_epoch_is_a_function_of_seed_and_number_alone(images: tuple[Tensor, T
 def test_an_epoch_does_not_depend_on_the_batch_size(images: tuple[Tensor, Tensor]) -> None:
     a, b = (epoch(Batches(*images, size, CPU, crop=4, flip=True, seed=5)) for size in (7, 50))
     assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("rows", [1, 40, 1000])
+def test_an_epoch_does_not_depend_on_how_many_batches_are_made_at_once(
+    rows: int, images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = Batches(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
+    one_by_one = list(batches.epoch(2))
+    monkeypatch.setitem(loader.AT_ONCE, "cpu", rows * 3 * 32 * 32 * 4)
+    for (x, labels), (others, theirs) in zip(one_by_one, batches.epoch(2), strict=True):
+        assert torch.equal(x, others) and torch.equal(labels, theirs)
+        assert others.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_seeds_and_epochs_differ(images: tuple[Tensor, Tensor]) -> None:
