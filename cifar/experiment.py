@@ -37,7 +37,7 @@ from cifar.checkpoint import CheckpointError
 from cifar.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.data import DataError, Images
 from cifar.isolation import Isolation
-from cifar.loader import Batches, Epochs, FeatureBatches, augmented, padded
+from cifar.loader import Batches, Epochs, FeatureBatches, augmented, padded, stacked
 from cifar.results import (
     Diverged,
     EpochMetrics,
@@ -70,8 +70,8 @@ BACKBONES = (
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
-_resident = lru_cache(maxsize=2)(padded)
-"""The images on the device, one copy for all runs of this process; those last used are kept."""
+_resident_images, _resident_features = lru_cache(maxsize=2)(padded), lru_cache(maxsize=2)(stacked)
+"""What is trained and validated on, on the device, one copy for all runs of this process; those last used are kept."""
 
 
 def run(config: Config, output_dir: str, reporter: Reporter, study: str | None = None) -> float:
@@ -219,7 +219,7 @@ def _from_images(
     config: Config, parts: Parts, device: torch.device, model: nn.Module, groups: list[dict[str, Any]], **facts: Any
 ) -> Task:
     """A model of images, normalised and augmented as `parts` and the config say."""
-    normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std, "pad": _resident}
+    normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std, "pad": _resident_images}
     augment: dict[str, Any] = {"crop": config.data.crop, "flip": config.data.flip, "seed": config.seed}
     return Task(
         model,
@@ -259,11 +259,11 @@ def _frozen(config: Config, parts: Parts, device: torch.device) -> Task:
     if settings.views > 1:
         views = [augmented(parts.train, config.data.crop, config.data.flip, view) for view in range(settings.views)]
     found = [cache.get(backbone, view) for view in views]
-    rows = found[0].features[None] if len(found) == 1 else torch.stack([each.features for each in found])
+    rows = _resident_features(device, *(each.features for each in found))
     val = cache.get(backbone, parts.val)
 
     def evaluation(images: Images) -> Epochs:
-        features = cache.get(backbone, images).features[None]
+        features = _resident_features(device, cache.get(backbone, images).features)
         return FeatureBatches(features, images.labels, EVALUATION_BATCH[device.type], device)
 
     model = nn.Linear(backbone.width, len(parts.train.classes)).to(device)

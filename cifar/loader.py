@@ -73,13 +73,19 @@ class Epochs:
 
 
 def padded(images: Tensor, crop: int, device: torch.device) -> Tensor:
-    """images uint8 (N, C, H, W) on `device`, channels_last, with `crop` pixels of zeros around them.
+    """images uint8 (N, C, H, W) on `device`, channels_last, with `crop` pixels of zeros around them."""
+    return _arrived(F.pad(images.to(device), [crop] * 4).contiguous(memory_format=torch.channels_last))
 
-    They are there when this returns: runs on other streams may use them too.
-    """
-    moved = F.pad(images.to(device), [crop] * 4).contiguous(memory_format=torch.channels_last)
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
+
+def stacked(device: torch.device, *views: Tensor) -> Tensor:
+    """Features (N, F) of each view as (K, N, F) on `device`."""
+    return _arrived((torch.stack(views) if len(views) > 1 else views[0][None]).to(device))
+
+
+def _arrived(moved: Tensor) -> Tensor:
+    """It is there when this returns: runs on other streams may use it too."""
+    if moved.is_cuda:
+        torch.cuda.current_stream(moved.device).synchronize()
     return moved
 
 

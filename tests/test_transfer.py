@@ -23,7 +23,7 @@ from cifar import cache as cache_command
 from cifar import experiment, transfer
 from cifar.config import ConfigError, check
 from cifar.data import Images, _images
-from cifar.experiment import BACKBONES, load_classifier, load_parts, run
+from cifar.experiment import BACKBONES, build_trainer, load_classifier, load_parts, run
 from cifar.files import FileError
 from cifar.loader import FeatureBatches, augmented
 from cifar.resnet import BottleneckResNet
@@ -356,6 +356,15 @@ def train(compose: Callable[..., Any], tiny: list[str], tmp_path: Path) -> Calla
         return folder, run(config, str(folder), SILENT)
 
     return trained
+
+
+def test_runs_of_one_process_share_the_features(compose: Compose, tiny: list[str], tmp_path: Path) -> None:
+    general = [line for line in tiny if not line.startswith("model.")]
+    given = (*general, "transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2", f"cache.dir={tmp_path}")
+    configs = [check(compose(*given, f"seed={seed}")) for seed in (1, 2)]
+    one, other = (build_trainer(config, load_parts(config), torch.device("cpu")) for config in configs)
+    for part in ("train", "val"):
+        assert getattr(one, part).features.data_ptr() == getattr(other, part).features.data_ptr()
 
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune", "none"])
