@@ -6,10 +6,11 @@ python -m benchmarks gpu --data DIR        # DIR/train/<class>/*: trains the def
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Any
 
@@ -47,21 +48,30 @@ TURNS = (1, 2, 4, 8, 16)
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--data", help="a directory with train/<class>/*")
-    parser.add_argument("--minutes", type=float, default=7.0, help="begin nothing more after so long")
+    parser.add_argument("--minutes", type=float, default=5.5, help="begin nothing more after so long")
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
         sys.exit("python -m benchmarks gpu measures a CUDA device, and torch finds none here.")
     until = time.monotonic() + 60 * options.minutes
+    cases, turns, recipe = list[dict[str, Any]](), list[dict[str, Any]](), dict[str, Any]()
     with ExitStack() as opened:
         ways = {name: opened.enter_context(closing(Remote(_measured, name))) for name in WAYS}
-        found = _compare(ways, TARGETS, until)
+        with surviving:
+            cases += _compare(ways, TARGETS, until)
         ways.pop(COMPILED).close()  # it compiles anew for every shape, and was seen at the two that matter
-        turns = {runs: _in_turns(runs) for runs in _while_there_is_time(TURNS, until)}
-        recipe = _recipe(options.data) if options.data and time.monotonic() < until else None
-        found += _compare(ways, OTHERS, until)
-    result = _result(found, turns, recipe)
+        with surviving:
+            turns += (_in_turns(runs) for runs in _while_there_is_time(TURNS, until))
+        with surviving:
+            recipe |= _recipe(options.data) if options.data and time.monotonic() < until else {}
+        with surviving:
+            cases += _compare(ways, OTHERS, until)
+    result = _result(cases, turns, recipe)
     save("gpu", f"python -m benchmarks gpu{' --data DIR' if options.data else ''}", result)
-    print("\n".join(_table(found, turns)))
+    print("\n".join(_table(cases, turns)))
+
+
+surviving = suppress(EOFError, OSError)
+"""A process that dies has told why, and what is found without it is worth keeping."""
 
 
 def _while_there_is_time(items: Iterable[Any], until: float) -> Iterator[Any]:
@@ -72,38 +82,44 @@ def _while_there_is_time(items: Iterable[Any], until: float) -> Iterator[Any]:
             yield item
 
 
-def _compare(ways: dict[str, Remote], cases: list[tuple[str, int]], until: float) -> list[dict[str, Any]]:
+def _compare(ways: dict[str, Remote], cases: list[tuple[str, int]], until: float) -> Iterator[dict[str, Any]]:
     """Rows of a model, a batch size and a way; ways in alternation, after a round that warms up."""
-    rows = []
     for model, batch in _while_there_is_time(cases, until):
-        try:
-            rounds = [{name: next(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]
-        except EOFError:  # out of memory, most likely: what is found so far is worth keeping
-            print(f"left out, with all that would come after it: {model}, batch {batch}", flush=True)
-            break
+        rounds = [{name: next(way) for name, way in ways.items()} for _ in range(ROUNDS + 1)][1:]
         for name, way in ways.items():
             speeds = [speed[name] for speed in rounds]
             ratios = [speed[name] / speed[PLAIN] for speed in rounds]
             row = {"model": model, "batch": batch, "way": name, "images_per_second": spread(speeds)}
             row |= {"relative to the plain loop, bf16": spread(ratios), "peak_memory_gb": next(way)}
-            rows.append(row | {"seconds_per_epoch": RECIPE[0] / row["images_per_second"]["median"], "busy": next(way)})
-            print(rows[-1], flush=True)
-    return rows
+            row |= {"seconds_per_epoch": RECIPE[0] / row["images_per_second"]["median"], "busy": next(way)}
+            if not math.isnan(row["busy"]):  # its last value: it did not fail
+                print(row, flush=True)
+                yield row
 
 
 def _measured(name: str) -> Iterator[float]:
-    """For each case: images per second of each round, then GB of memory taken at most, then the share busy."""
-    parts = random_parts(TRAIN, VAL)
+    """The values of each case; nan from where a case fails (out of memory, most likely), which is told."""
     for model, batch in [*TARGETS, *OTHERS]:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
         config = endless("device=cuda", f"model={model}", f"batch_size={batch}", *SETTINGS.get(name, []))
-        epochs = WAYS[name](parts, config)
-        for _ in range(ROUNDS + 1):
-            yield next(epochs)
-        yield torch.cuda.max_memory_reserved() / 1e9
-        yield busy(partial(next, epochs))
-        del epochs
+        values = _case(WAYS[name](random_parts(TRAIN, VAL), config))
+        for _ in range(ROUNDS + 3):
+            try:
+                value = next(values, math.nan)
+            except RuntimeError as error:
+                print(f"{name}, {model}, batch {batch}: {error}", flush=True)
+                value = math.nan
+            yield value
+        del values
+
+
+def _case(epochs: Iterator[float]) -> Iterator[float]:
+    """Images per second of each round, then GB of memory taken at most, then the share busy."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(ROUNDS + 1):
+        yield next(epochs)
+    yield torch.cuda.max_memory_reserved() / 1e9
+    yield busy(partial(next, epochs))
 
 
 def busy(work: Callable[[], object]) -> float:
@@ -114,13 +130,14 @@ def busy(work: Callable[[], object]) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         work()
         torch.cuda.synchronize()
-    events = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
-    spans = sorted((e.time_range.start, e.time_range.end) for e in events if not e.is_user_annotation)
+    events: Any = profiler.profiler.kineto_results.events()  # profiler.events() takes minutes for a million
+    kernels = [e for e in events if e.device_type() == DeviceType.CUDA and not e.is_user_annotation()]
+    spans = sorted((kernel.start_ns(), kernel.end_ns()) for kernel in kernels)
     if not spans:
         return 0.0
-    computing, reached = 0.0, spans[0][0]
+    computing, reached = 0, spans[0][0]
     for start, end in spans:
-        computing += max(0.0, end - max(start, reached))
+        computing += max(0, end - max(start, reached))
         reached = max(reached, end)
     return computing / (reached - spans[0][0])
 
@@ -130,19 +147,14 @@ def _in_turns(runs: int) -> dict[str, Any]:
     with closing(Remote(_epochs_in_turns, runs)) as remote:
         speeds = [next(remote) for _ in range(ROUNDS + 1)][1:]
         row = {"runs": runs, "images_per_second": spread(speeds), "peak_memory_gb": next(remote), "busy": next(remote)}
-    images, epochs = RECIPE
-    row["trials_per_hour"] = 3600 * spread(speeds)["median"] / (images * epochs)
+    row["trials_per_hour"] = _hourly(row)
     print(row, flush=True)
     return row
 
 
 def _epochs_in_turns(runs: int) -> Iterator[float]:
-    epochs = in_turns(random_parts(TRAIN, VAL), endless("device=cuda", "cuda_graph=true"), runs)
-    for _ in range(ROUNDS + 1):
-        yield next(epochs)
-    yield torch.cuda.max_memory_reserved() / 1e9
-    yield busy(partial(next, epochs))
-    epochs.close()
+    with closing(in_turns(random_parts(TRAIN, VAL), endless("device=cuda", "cuda_graph=true"), runs)) as epochs:
+        yield from _case(epochs)
 
 
 def _recipe(data: str) -> dict[str, Any]:
@@ -167,33 +179,37 @@ def _recipe_epochs(data: str) -> Iterator[float]:
             yield metrics.val_accuracy
 
 
-def _result(
-    found: list[dict[str, Any]], turns: dict[int, dict[str, Any]], recipe: dict[str, Any] | None
-) -> dict[str, Any]:
+def _result(cases: list[dict[str, Any]], turns: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
     gains = [
         f"{row['model']} {row['relative to the plain loop, bf16']['median']:.1f} times the plain loop in bf16"
         f" ({row['images_per_second']['median']:.0f} images/s, GPU busy {row['busy']:.0%})"
-        for row in found
+        for row in cases
         if row["way"] == GRAPH and (row["model"], row["batch"]) in TARGETS
     ]
-    hourly = [f"{runs}: {row['trials_per_hour']:.0f}" for runs, row in turns.items()]
-    whole = (
-        [f"the recipe's {RECIPE[1]} epochs {recipe['seconds']:.1f} s, {recipe['val_accuracy']:.4f}"] if recipe else []
-    )
+    plain = [f"plain loop, bf16: {_hourly(row):.0f}" for row in cases if row["way"] == PLAIN][:1]
+    hourly = [f"{row['runs']}: {row['trials_per_hour']:.0f}" for row in turns]
+    whole = f"the recipe's {RECIPE[1]} epochs {recipe['seconds']:.1f} s, {recipe['val_accuracy']:.4f}" if recipe else ""
+    by_runs = f"trials per hour {', '.join([*plain, *hourly])}" if hourly else ""
     return {
         "what": "batch 32, bf16, steps replayed from CUDA graphs; trials per hour by runs at once",
-        "cases": found,
-        "in turns": list(turns.values()),
+        "cases": cases,
+        "in turns": turns,
         "recipe": recipe,
-        "figure": "; ".join([*gains, *([f"trials per hour {', '.join(hourly)}"] if hourly else []), *whole]),
+        "figure": "; ".join(filter(None, [*gains, by_runs, whole])),
     }
 
 
-def _table(found: list[dict[str, Any]], turns: dict[int, dict[str, Any]]) -> Iterator[str]:
+def _hourly(row: dict[str, Any]) -> float:
+    """Trials of the default recipe."""
+    images, epochs = RECIPE
+    return 3600 * float(row["images_per_second"]["median"]) / (images * epochs)
+
+
+def _table(cases: list[dict[str, Any]], turns: list[dict[str, Any]]) -> Iterator[str]:
     """All figures as Markdown."""
     yield "| model | batch | way | images/s | s an epoch | times the plain loop, bf16 | GPU busy | peak GB |"
     yield "|---|---|---|---|---|---|---|---|"
-    for row in found:
+    for row in cases:
         speed, ratio = row["images_per_second"]["median"], row["relative to the plain loop, bf16"]["median"]
         yield (
             f"| {row['model']} | {row['batch']} | {row['way']} | {speed:.0f} | {row['seconds_per_epoch']:.2f}"
@@ -202,6 +218,6 @@ def _table(found: list[dict[str, Any]], turns: dict[int, dict[str, Any]]) -> Ite
     yield ""
     yield "| runs in turns | images/s | trials/hour | GPU busy | peak GB |"
     yield "|---|---|---|---|---|"
-    for runs, row in turns.items():
+    for row in turns:
         speed, memory = row["images_per_second"]["median"], row["peak_memory_gb"]
-        yield f"| {runs} | {speed:.0f} | {row['trials_per_hour']:.0f} | {row['busy']:.0%} | {memory:.1f} |"
+        yield f"| {row['runs']} | {speed:.0f} | {row['trials_per_hour']:.0f} | {row['busy']:.0%} | {memory:.1f} |"

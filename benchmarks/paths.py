@@ -38,7 +38,7 @@ def random_parts(train: int, val: int) -> Parts:
 
 def endless(*overrides: str) -> Config:
     """The settings of a run that does not end by itself."""
-    return settings("data=digits", "epochs=100000", "scheduler=constant", *overrides)
+    return settings("data=digits", "data.crop=4", "data.flip=true", "epochs=100000", "scheduler=constant", *overrides)
 
 
 def plain_loop(parts: Parts, config: Config, amp: bool) -> Iterator[float]:
@@ -77,14 +77,18 @@ def in_turns(parts: Parts, config: Config, runs: int) -> Generator[float, None, 
 
     def serve() -> None:
         lockstep.fit(runs)
-        with suppress(threading.BrokenBarrierError), Isolation(device) as isolation:
-            trainer = build_trainer(config, parts, device)
-            trainer.after_step = partial(paused, isolation, lockstep.turn)
-            epochs = trainer.epochs()
-            while True:
-                paused(isolation, partial(lockstep.aside, begin.wait))
-                next(epochs)
-                paused(isolation, partial(lockstep.aside, end.wait))
+        try:
+            with suppress(threading.BrokenBarrierError), Isolation(device) as isolation:
+                trainer = build_trainer(config, parts, device)
+                trainer.after_step = partial(paused, isolation, lockstep.turn)
+                epochs = trainer.epochs()
+                while True:
+                    paused(isolation, partial(lockstep.aside, begin.wait))
+                    next(epochs)
+                    paused(isolation, partial(lockstep.aside, end.wait))
+        finally:
+            begin.abort()  # nobody is to wait for a run that has failed
+            end.abort()
 
     def paused(isolation: Isolation, work: Callable[[], None]) -> None:
         with isolation.paused():

@@ -87,11 +87,12 @@ def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
     try:
         with _nothing_collected(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             outputs = compute()
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise CaptureError(f"the model cannot become a CUDA graph ({reason}); allowed: cuda_graph=false") from error
+        cause = error.__context__ or error  # ending a capture that has failed fails too
+        if isinstance(cause, torch.OutOfMemoryError):
+            raise cause from None
+        reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        raise CaptureError(f"the model cannot become a CUDA graph ({reason}); allowed: cuda_graph=false") from cause
 
     def replay() -> tuple[Tensor, Tensor]:
         graph.replay()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,8 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cifar import optim
-from cifar.step import Compute, EagerScore, EagerStep, Static, StaticStep, again, autocast, warm_up
+from cifar import optim, step
+from cifar.step import (
+    CaptureError,
+    Compute,
+    EagerScore,
+    EagerStep,
+    Static,
+    StaticStep,
+    again,
+    autocast,
+    cuda_graph,
+    warm_up,
+)
 from cifar.trainer import Trainer, evaluate
 
 CPU = torch.device("cpu")
@@ -157,3 +169,29 @@ def test_what_a_static_score_returns_is_that_of_each_batch(make_trainer: Callabl
     trainer = make_trainer()
     plain = evaluate(trainer.score, trainer.val)
     assert torch.equal(evaluate(make_static(trainer, recorded).score, trainer.val), plain)
+
+
+@pytest.mark.parametrize(
+    "cause", [torch.OutOfMemoryError("all is taken"), RuntimeError("not while capturing")], ids=repr
+)
+@pytest.mark.parametrize("ends_badly", [False, True])
+def test_why_a_capture_failed_is_told_though_ending_it_fails_too(
+    cause: RuntimeError, ends_badly: bool, model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def capture(*args: Any, **options: Any) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if ends_badly:
+                raise RuntimeError("the capture is invalid")
+
+    def fail() -> Any:
+        raise cause
+
+    monkeypatch.setattr(step, "warm_up", lambda *args: None)
+    for name, stand_in in (("CUDAGraph", object), ("current_stream", object), ("graph", capture)):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    out_of_memory = isinstance(cause, torch.OutOfMemoryError)
+    with pytest.raises(torch.OutOfMemoryError if out_of_memory else CaptureError, match=str(cause)):
+        cuda_graph(fail, model)
