@@ -89,10 +89,12 @@ class Isolation:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._cuda:
-            self._cuda.stream.synchronize()
-            _idle[self.device].append(self._cuda.stream)
-        self._outside.set()
+        try:
+            if self._cuda:
+                self._cuda.stream.synchronize()
+                _idle[self.device].append(self._cuda.stream)
+        finally:
+            self._outside.set()
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ def test_runs_in_turns_equal_their_solo_runs_bit_for_bit(
     for name in ordinary:
         assert_equal_runs(tmp_path / "solo" / name, tmp_path / "turns" / name, timeless)
     changes = sum(a != b for a, b in zip(together.steps, together.steps[1:], strict=False))
-    assert changes > len(together.steps) / 2, "they took no turns"
+    assert changes > len(together.steps) / 4, "they took no turns"
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,17 @@ def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(tmp_path: Pat
     assert "failed" in outcomes(tmp_path)
 
 
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_failure_is_in_the_log_of_its_trial_and_in_no_other(together: int, tmp_path: Path, search: Toy) -> None:
+    turns = ("hydra/sweeper/sampler=random", f"hydra.sweeper.trials_per_worker={together}")
+    search("hydra.sweeper.n_trials=8", "hydra.sweeper.max_failure_rate=1", *turns, fault="raise_high")
+    for trial in trials(tmp_path):
+        log = (tmp_path / "study" / str(trial.number) / "toy_app.log").read_text()
+        assert log.count("Traceback") == log.count("is too high\n") == ("outcome" in trial.user_attrs)
+        assert log.count("pruned after epoch") == (trial.state.name == "PRUNED")
+    assert {*outcomes(tmp_path)} == {"COMPLETE", "PRUNED", "failed"}
+
+
 @pytest.mark.parametrize("fault, outcome", [("raise", "failed"), ("diverge", "diverged")])
 def test_when_too_many_fail_the_first_reason_is_told(tmp_path: Path, search: Toy, fault: str, outcome: str) -> None:
     with pytest.raises(SweepError, match="4 of 6 trials failed") as told:
@@ -104,6 +115,7 @@ def test_when_too_many_fail_the_first_reason_is_told(tmp_path: Path, search: Toy
         ("optimizer=choice(sgd,nope)", "optimizer=nope: no such option; allowed: adam, adamw, sgd"),
         ("epochs=0", "epochs=0"),
         ("test=true", "hydra/sweeper=confirm"),
+        ("hydra.job.chdir=true", "hydra.job.chdir=true: not allowed"),
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: not allowed; allowed: from 1"),
         ("hydra/sweeper/sampler=grid", "no grid over an interval"),
         ("hydra.sweeper.direction=[maximize,minimize]", "allowed: maximize, minimize"),

@@ -16,7 +16,7 @@ from cifar.results import EpochMetrics, Interrupted, Pruned, RunDirectory
 from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.space import Space, parse
 from cifar.sweep.study import Branch, SharedStudy, create
-from cifar.sweep.worker import Pulse, TakenOver, TrialReporter, grid, own_log, quoted
+from cifar.sweep.worker import RUNNING, Pulse, TakenOver, TrialReporter, grid, own_log, quoted
 
 
 def epoch(number: int, accuracy: float = 0.5) -> EpochMetrics:
@@ -181,9 +181,11 @@ def test_trials_in_turns_log_each_to_its_own_file_whichever_thread_works_for_it(
     handlers: list[Kept] = []
 
     def trial() -> None:
+        assert RUNNING.get() is None
         number = len(handlers)
         handlers.append(Kept())
         monkeypatch.setattr(logging.getLogger(), "handlers", [handlers[number]])  # as Hydra does
+        RUNNING.set(number)
         with own_log(number):
             lockstep.fit(2)
             for where in (lockstep.aside, lambda work: work()):

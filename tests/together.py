@@ -20,6 +20,8 @@ from cifar.sweep.lockstep import Lockstep
 class Turns(Reporter):
     """Shares the process with the neighbours; `act` is done after every step, `end` after every epoch."""
 
+    alone = False
+
     def __init__(self, lockstep: Lockstep, act: Callable[[], None], end: Callable[[], None]) -> None:
         self.lockstep, self.act, self.end = lockstep, act, end
 

@@ -79,7 +79,7 @@ def confirm(context: HydraContext, task_function: TaskFunction, config: DictConf
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = config.hydra.sweeper
-    check_settings(settings)
+    check_settings(config.hydra)
     if any(line.startswith("hydra.sweep.dir=") for line in config.hydra.overrides.hydra):
         raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
     search = find(settings, arguments)

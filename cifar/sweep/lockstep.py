@@ -7,10 +7,11 @@ for the cores.
 
 from __future__ import annotations
 
+import _thread
 import contextvars
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
 
@@ -18,6 +19,8 @@ from greenlet import getcurrent, greenlet
 
 STREAMS = 24
 """Runs at once, at most: torch has 32 CUDA streams, and each run needs one of its own."""
+GRACE = 10.0
+"""Seconds that work aside has to end once all are to stop at once."""
 
 
 class Lockstep:
@@ -26,20 +29,17 @@ class Lockstep:
     def __init__(self, size: int, serve: Callable[[], None]) -> None:
         self.size, self.serve = size, serve
         self._all = list[greenlet]()
-        self._ready, self._returned = deque[greenlet](), SimpleQueue[greenlet]()
+        self._ready, self._returned, self._aside = deque[greenlet](), SimpleQueue[greenlet](), set[greenlet]()
 
     def run(self) -> None:
         """Return when all have ended; raises what the first of them raised, and stops the others at once then."""
-        self._hub = getcurrent()
-        with ThreadPoolExecutor(self.size) as self._threads:
-            self._begin()
-            try:
-                while self._all:
-                    self._next().switch()
-            finally:
-                for other in tuple(self._all):
-                    with suppress(BaseException):
-                        other.throw(KeyboardInterrupt)
+        self._hub, self._context = getcurrent(), contextvars.copy_context()
+        self._begin()
+        try:
+            while self._all:
+                self._next().switch()
+        finally:
+            self._stop()
 
     def turn(self) -> None:
         """Let the others take their steps."""
@@ -52,11 +52,22 @@ class Lockstep:
         if len(self._all) < 2:
             work()
             return
-        me, context = getcurrent(), contextvars.copy_context()
-        done: Future[object] = self._threads.submit(context.run, work)
-        done.add_done_callback(lambda _: self._returned.put(me))
+        me, failed = getcurrent(), list[BaseException]()
+
+        def do() -> None:
+            self._aside.add(me)
+            try:
+                work()
+            except BaseException as error:
+                failed.append(error)
+            self._aside.remove(me)
+            self._returned.put(me)
+
+        # No executor or Thread: a second Ctrl-C may come at any moment, and would leave their locks taken.
+        _thread.start_new_thread(contextvars.copy_context().run, (do,))
         self._hub.switch()
-        done.result()
+        if failed:
+            raise failed[0]
 
     def fit(self, room: float) -> None:
         """Start the others, where no more than `room` runs fit; the first to tell decides."""
@@ -69,7 +80,7 @@ class Lockstep:
 
     def _begin(self) -> None:
         one = greenlet(self._serve, parent=self._hub)
-        one.gr_context = contextvars.copy_context()  # Hydra keeps what may be executed in a context variable
+        one.gr_context = self._context.copy()  # Hydra keeps what may be executed in a context variable
         self._all.append(one)
         self._ready.append(one)
 
@@ -84,3 +95,14 @@ class Lockstep:
         while not self._ready or not self._returned.empty():
             self._ready.append(self._returned.get())
         return self._ready.popleft()
+
+    def _stop(self) -> None:
+        """Stop those there still are, if possible not before what they do aside is done."""
+        until = time.monotonic() + GRACE
+        try:
+            while self._aside and time.monotonic() < until:
+                time.sleep(0.01)
+        finally:
+            for one in tuple(self._all):
+                with suppress(BaseException):
+                    one.throw(KeyboardInterrupt)

@@ -69,7 +69,7 @@ class Plan:
 def sweep(context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: list[str]) -> None:
     """Search until the study has its total. Raises Interrupted or SweepError where it has not in the end."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    check_settings(config.hydra.sweeper)
+    check_settings(config.hydra)
     plan = make_plan(context, config, arguments)
     to_compare = {"fixed": plan.fixed, "space": spaces.to_json(replace(plan.space, fixed={}))}
     name, towards = plan.settings.study_name, direction(plan.settings.direction)
@@ -93,9 +93,12 @@ def run_trials(
     return study
 
 
-def check_settings(settings: DictConfig) -> None:
+def check_settings(hydra: DictConfig) -> None:
     """Raises SweepError for a value out of range."""
+    settings = hydra.sweeper
     direction(settings.direction)
+    if hydra.job.chdir:
+        raise SweepError("hydra.job.chdir=true: not allowed, the trials of a search share a process; allowed: false")
     for key, low, high in (
         ("n_trials", 1, math.inf),
         ("n_jobs", 1, math.inf),

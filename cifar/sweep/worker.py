@@ -288,15 +288,23 @@ class Worker:
 
         def task(cfg: DictConfig) -> Any:
             with own_log(number):
-                return self.task_function(cfg, reporter)
+                try:
+                    return self.task_function(cfg, reporter)
+                except (Pruned, Diverged) as ending:
+                    log.getChild("trial").info("%s", ending)
+                    return ending  # Hydra would log a failure, with a traceback
 
-        job = run_job(
-            hydra_context=self.hydra_context,
-            task_function=task,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        before = RUNNING.set(number)
+        try:
+            job = run_job(
+                hydra_context=self.hydra_context,
+                task_function=task,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        finally:
+            RUNNING.reset(before)
         if isinstance(job._return_value, Exception):
             raise job._return_value
         return job._return_value
@@ -306,7 +314,7 @@ class Worker:
 def own_log(number: int) -> Iterator[None]:
     """Where Hydra has just set up one trial's log, taking down those of the others: bring them back, each its own."""
     root = logging.getLogger()
-    mine, before = list(root.handlers), RUNNING.set(number)
+    mine = list(root.handlers)
     for handler in mine:
         handler.addFilter(lambda record: RUNNING.get() == number or record.name == __name__)
     LOGS.extend(mine)
@@ -314,7 +322,6 @@ def own_log(number: int) -> Iterator[None]:
     try:
         yield
     finally:
-        RUNNING.reset(before)
         for handler in mine:
             LOGS.remove(handler)
 
