@@ -158,7 +158,8 @@ def accuracy_on_test(tests: pd.DataFrame) -> pd.DataFrame:
     images = int(tests.images.min())
     mean, low, high = mean_interval(tests.accuracy)
     of_images = dict(zip(("wilson_low", "wilson_high"), wilson(mean, images), strict=True))
-    row = {"look": tests["look"].max(), "number": tests.number.iloc[0], "accuracy": mean, "low": low, "high": high}
+    seeds = {"accuracy": mean, "low": np.clip(low, 0, 1), "high": np.clip(high, 0, 1)}
+    row = {"look": tests["look"].max(), "number": tests.number.iloc[0]} | seeds
     return pd.DataFrame([row | of_images | {"seeds": len(tests), "images": images}])
 
 

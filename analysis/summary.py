@@ -137,10 +137,15 @@ def _confirmed(frames: Frames) -> dict[str, Any]:
 
 
 def _true(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
-    """mean, low, high: what a trial's value is without the luck, of which `curse` is a row."""
+    """mean, low, high: what a trial's value is without the luck, of which `curse` is a row.
+
+    With runs of this program it is an accuracy, and no more than 1.
+    """
     sign = -1 if frames.objectives == ("minimize",) else 1
     low, high = sorted(sign * (curse.reported - curse[end]) for end in ("high", "low"))
-    return {"mean": sign * curse.estimate, "low": low, "high": high}
+    bounds = (0, 1) if len(frames.runs) else (-np.inf, np.inf)
+    named = {"mean": sign * curse.estimate, "low": low, "high": high}
+    return {name: float(np.clip(value, *bounds)) for name, value in named.items()}
 
 
 def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:

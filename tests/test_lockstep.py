@@ -202,8 +202,9 @@ def test_work_aside_may_fail() -> None:
 
 
 def test_all_may_be_aside_at_once() -> None:
-    both = threading.Barrier(2)
-    pair(*[lambda lockstep: lockstep.aside(lambda: both.wait(30))] * 2).run()
+    both, met = threading.Barrier(2), list[int]()
+    pair(*[lambda lockstep: lockstep.aside(lambda: met.append(both.wait(30)))] * 2).run()
+    assert sorted(met) == [0, 1]
 
 
 @pytest.mark.parametrize("aside", [False, True])

@@ -141,6 +141,12 @@ def test_intervals_are_those_of_the_books() -> None:
     assert np.isnan(statistics.mean_interval([1.0])[1])
 
 
+def test_an_interval_of_an_accuracy_over_seeds_ends_at_1() -> None:
+    tests = pd.DataFrame({"look": 1, "number": 0, "accuracy": [0.95, 1.0], "images": 100})
+    found = statistics.accuracy_on_test(tests).iloc[0]
+    assert (found.accuracy, found.high) == (pytest.approx(0.975), 1.0) and 0 < found.low < 0.975
+
+
 def test_the_noise_floor_pools_the_groups() -> None:
     runs = pd.DataFrame({"group": ["a", "a", "b", "b", "c"], "score": [0.1, 0.3, 0.5, 0.7, 0.9]})
     (floor,) = statistics.noise_floor(runs).to_dict("records")

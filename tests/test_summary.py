@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 from sweeps import Sweep
 from test_statistics import search
@@ -40,6 +42,13 @@ def test_a_large_space_is_summed_up_in_30_lines_too() -> None:
     study.optimize(lambda t: sum(t.suggest_float(f"h{i}", 0, 1) * 2**-i for i in range(12)), n_trials=12)
     said = text(summarize(of_study(study)))
     assert len(said.splitlines()) <= 30 and "h0  " in said
+
+
+@pytest.mark.parametrize("runs, high", [([{"run": "0"}], 1.0), ([], 1.01)], ids=["ours", "any"])
+def test_no_accuracy_is_above_1(runs: list[dict[str, str]], high: float) -> None:
+    frames = replace(of_study(optuna.create_study(direction="maximize")), runs=pd.DataFrame(runs))
+    curse = pd.Series({"reported": 0.99, "estimate": 0.98, "low": -0.02, "high": 0.03})
+    assert summary._true(frames, curse) == pytest.approx({"mean": 0.98, "low": 0.96, "high": high})
 
 
 def test_where_less_is_better_the_least_is_best_and_told_as_it_is() -> None:
