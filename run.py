@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar import config
-from cifar.results import SILENT, Interrupted, Reporter
+from cifar.options import config
+from cifar.reporting import NO_REPORTER, Interrupted, Reporter
 from cifar.sweep import best, plugin
 
 OmegaConf.register_resolver("cifar_help", config.help_text)
@@ -22,7 +22,7 @@ plugin.register()
 
 
 @hydra.main(config_path="conf", config_name="config", execution_whitelist=())
-def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
+def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     """Train one configuration in Hydra's run directory; return the best validation accuracy."""
     settings = config.check(cfg)
     from cifar.experiment import run  # after the check: a bad setting is told before torch is imported

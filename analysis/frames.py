@@ -29,6 +29,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from cifar.errors import UserError
 from cifar.results import ResultsError, read_metrics, read_result
 
 Columns = dict[str, tuple[str, str]]
@@ -136,7 +137,7 @@ TRACES = ("result.json", "metrics.csv", ".hydra/config.yaml")
 """One of these makes a folder a run directory."""
 
 
-class FramesError(Exception):
+class FramesError(UserError):
     """A place that holds nothing to read."""
 
 

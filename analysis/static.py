@@ -35,7 +35,7 @@ def save(figure: go.Figure, path: Path) -> None:
 
 def put(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    write_atomically(path, lambda file: file.write(content))
+    write_atomically(path, content)
 
 
 def draw(figure: go.Figure) -> Figure:

@@ -21,6 +21,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 from analysis.surrogate import Noise, Surrogate, columns, observations, scaled, unit, unscaled
+from cifar.errors import UserError
 
 Array = NDArray[np.float64]
 LEVEL = 0.95
@@ -37,7 +38,7 @@ SURE = 0.9
 """A side of a range is called an edge where it is better than the inside with at least this probability."""
 
 
-class StatisticsError(Exception):
+class StatisticsError(UserError):
     """Frames from which a statistic cannot be computed."""
 
 

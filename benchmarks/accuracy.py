@@ -14,7 +14,7 @@ from scipy import stats
 from benchmarks.common import save, settings
 from benchmarks.plain import PlainLoop
 from cifar.experiment import build_trainer, load_parts, set_up
-from cifar.resnet import BottleneckResNet
+from cifar.models.resnet import BottleneckResNet
 
 
 def main(argv: list[str]) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from cifar import config
 from cifar.experiment import git_commit
+from cifar.options import config
 
 RESULTS = Path(__file__).parent / "results"
 

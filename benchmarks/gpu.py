@@ -20,7 +20,7 @@ from torch.autograd import DeviceType
 from benchmarks.common import Remote, save, settings, spread
 from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_parts
 from cifar.experiment import build_trainer, load_parts, set_up
-from cifar.isolation import Isolation
+from cifar.training.isolation import Isolation
 
 TRAIN, VAL = 4096, 512
 ROUNDS = 3

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.common import save, spread
 from benchmarks.plain import PIL, transforms
-from cifar.data import Images
-from cifar.loader import Batches
+from cifar.data.images import Images
+from cifar.data.loader import ImageLoader
 
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
     images = Images(pixels, torch.zeros(n, dtype=torch.int64), ("one", "two"), "")
-    batches = Batches(pixels, images.labels, 32, torch.device("cpu"), MEAN, STD, crop=4, flip=True, seed=0)
+    batches = ImageLoader(pixels, images.labels, 32, torch.device("cpu"), MEAN, STD, crop=4, flip=True, seed=0)
     loader = DataLoader(PIL(images, transforms(MEAN, STD)[0]), 32, shuffle=True)
     ours, theirs = [], []
     for number in range(1, options.rounds + 2):

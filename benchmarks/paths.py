@@ -16,24 +16,24 @@ import torch
 
 from benchmarks.common import settings
 from benchmarks.plain import PlainLoop, resnet
-from cifar.config import Config
-from cifar.data import Images
-from cifar.experiment import Parts, build_trainer, set_up
-from cifar.isolation import Isolation
-from cifar.step import EagerScore, EagerStep, Static, StaticStep
+from cifar.data.images import Images
+from cifar.experiment import Splits, build_trainer, set_up
+from cifar.options.config import Config
 from cifar.sweep.lockstep import Lockstep
-from cifar.trainer import Trainer
+from cifar.training.isolation import Isolation
+from cifar.training.step import EagerScore, EagerStep, Static, StaticStep
+from cifar.training.trainer import Trainer
 
 CLASSES = tuple("0123456789")
 
 
-def random_parts(train: int, val: int) -> Parts:
+def random_parts(train: int, val: int) -> Splits:
     """So many images: their content does not change the speed."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (train + val, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(len(CLASSES), (train + val,), generator=generator)
     first, rest = (Images(images[part], labels[part], CLASSES, "random") for part in (slice(train), slice(train, None)))
-    return Parts(first, rest, mean=[0.5] * 3, std=[0.25] * 3)
+    return Splits(first, rest, mean=[0.5] * 3, std=[0.25] * 3)
 
 
 def endless(*overrides: str) -> Config:
@@ -41,7 +41,7 @@ def endless(*overrides: str) -> Config:
     return settings("data=digits", "data.crop=4", "data.flip=true", "epochs=100000", "scheduler=constant", *overrides)
 
 
-def plain_loop(parts: Parts, config: Config, amp: bool) -> Iterator[float]:
+def plain_loop(parts: Splits, config: Config, amp: bool) -> Iterator[float]:
     """The loop that a user would otherwise write; `amp`: in bf16."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = resnet(config.model.depths, config.model.width, len(CLASSES))
@@ -51,7 +51,7 @@ def plain_loop(parts: Parts, config: Config, amp: bool) -> Iterator[float]:
         yield len(parts.train) / loop.epoch()[0]
 
 
-def one_run(parts: Parts, config: Config, prepare: Callable[[Trainer], Trainer]) -> Iterator[float]:
+def one_run(parts: Splits, config: Config, prepare: Callable[[Trainer], Trainer]) -> Iterator[float]:
     """One run as run.py makes it, its trainer changed by `prepare`."""
     device = set_up(config)
     with Isolation(device):
@@ -70,22 +70,22 @@ def with_static_buffers(trainer: Trainer) -> Trainer:
     return trainer
 
 
-def in_turns(parts: Parts, config: Config, runs: int) -> Generator[float, None, None]:
+def in_turns(parts: Splits, config: Config, runs: int) -> Generator[float, None, None]:
     """So many runs in lockstep: images per second of all of them together."""
     device = set_up(config)
     begin, end = threading.Barrier(runs + 1), threading.Barrier(runs + 1)
 
     def serve() -> None:
-        lockstep.fit(runs)
+        lockstep.set_capacity(runs)
         try:
             with suppress(threading.BrokenBarrierError), Isolation(device) as isolation:
                 trainer = build_trainer(config, parts, device)
-                trainer.after_step = partial(paused, isolation, lockstep.turn)
+                trainer.after_step = partial(paused, isolation, lockstep.yield_control)
                 epochs = trainer.epochs()
                 while True:
-                    paused(isolation, partial(lockstep.aside, begin.wait))
+                    paused(isolation, partial(lockstep.run_in_background, begin.wait))
                     next(epochs)
-                    paused(isolation, partial(lockstep.aside, end.wait))
+                    paused(isolation, partial(lockstep.run_in_background, end.wait))
         finally:
             begin.abort()  # nobody is to wait for a run that has failed
             end.abort()

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from cifar.data import Images
+from cifar.data.images import Images
 
 
 class PIL(Dataset):

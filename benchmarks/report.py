@@ -19,7 +19,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from benchmarks.common import save
-from cifar.results import EpochMetrics, RunDirectory, summary
+from cifar.reporting import EpochMetrics
+from cifar.results import RunDirectory, summary
 
 SPACE = {
     "optimizer.lr": FloatDistribution(1e-3, 0.3, log=True),

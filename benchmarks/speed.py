@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.common import Remote, save, settings, spread
 from benchmarks.plain import PlainLoop, resnet
-from cifar.config import Config
-from cifar.experiment import Parts, build_trainer, load_parts, set_up
+from cifar.experiment import Splits, build_trainer, load_parts, set_up
+from cifar.options.config import Config
 
 
 def main(argv: list[str]) -> None:
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     save(f"speed-{device}", "python -m benchmarks speed --data DIR", result)
 
 
-def _prepare(options: argparse.Namespace) -> tuple[Config, Parts]:
+def _prepare(options: argparse.Namespace) -> tuple[Config, Splits]:
     config = settings(
         "data=image_folder",
         f"data.root={options.data}",

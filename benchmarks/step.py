@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.common import Remote, save, spread
 from cifar.experiment import keep_freed_memory
-from cifar.resnet import BottleneckResNet
-from cifar.step import EagerStep, autocast
+from cifar.models.resnet import BottleneckResNet
+from cifar.training.step import EagerStep, autocast
 
 BATCH = 32
 VARIANTS = {

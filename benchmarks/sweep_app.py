@@ -17,8 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import DictConfig
 
-from cifar import config
-from cifar.results import SILENT, EpochMetrics, Reporter, RunDirectory, read_metrics
+from cifar.options import config
+from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
+from cifar.results import RunDirectory, read_metrics
 from cifar.sweep import plugin
 
 plugin.register()
@@ -27,7 +28,7 @@ EPOCHS = 5
 
 
 @hydra.main(config_path=str(config.CONF), config_name="config", execution_whitelist=config.WHITELIST)
-def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
+def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     begun = time.time()
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
     earlier = read_metrics(Path(cfg.resume) / "metrics.csv") if cfg.resume else []
@@ -39,7 +40,7 @@ def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
         metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, quality * epoch / EPOCHS, 0.1, seconds, 1.0)
         directory.append(metrics)
         (directory.path / "checkpoint.pt").touch()
-        reporter.report(metrics)
+        reporter.report(epoch, metrics.val_accuracy)
     span = {"pid": os.getpid(), "begun": begun, "ended": time.time()}
     (directory.path / "span.json").write_text(json.dumps(span), "utf-8")
     return quality

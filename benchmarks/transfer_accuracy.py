@@ -23,8 +23,9 @@ from torch import Tensor
 
 from benchmarks.common import save, settings
 from cifar.experiment import load_parts, run
-from cifar.results import SILENT, read_result
-from cifar.transfer import folder as feature_folder
+from cifar.models.feature_cache import folder as feature_folder
+from cifar.reporting import NO_REPORTER
+from cifar.results import read_result
 
 TRAIN, VAL = 5000, 2000
 COMMON = [
@@ -60,7 +61,7 @@ def accuracies(data: Path, weights: str) -> dict[str, float]:
     """Validation accuracy of the recipe's head, and of a logistic regression on standardised features."""
     config = settings("data=image_folder", f"data.root={data}", *COMMON, f"transfer.weights={weights}")
     with tempfile.TemporaryDirectory() as place:
-        best = run(config, place, SILENT)
+        best = run(config, place, NO_REPORTER)
         keys = read_result(Path(place))["transfer"]["cache_keys"]
     parts = load_parts(config)
 

@@ -22,8 +22,10 @@ from torch import nn
 from torchvision.models import resnet50
 
 from benchmarks.common import save, spread
-from cifar.data import Images, limit, load
-from cifar.transfer import Preprocess
+from cifar.data.images import Images
+from cifar.data.sources import load
+from cifar.data.split import limit
+from cifar.models.pretrained import Preprocess
 
 ROOT = Path(__file__).parent.parent
 SIZE, BATCH, ROUNDS = 64, 32, 3

@@ -10,10 +10,8 @@ import logging
 import math
 import platform
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,7 +20,6 @@ from datetime import datetime, timezone
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -32,29 +29,28 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from cifar import checkpoint, data, optim, transfer
-from cifar.checkpoint import CheckpointError
-from cifar.config import WHITELIST, Config, ConfigError, Finetune, Frozen
-from cifar.data import DataError, Images
-from cifar.isolation import Isolation
-from cifar.loader import Batches, Epochs, FeatureBatches, augmented, padded, stacked
-from cifar.results import (
-    Diverged,
-    EpochMetrics,
-    Interrupted,
-    Pruned,
-    Reporter,
-    RunDirectory,
-    best_of,
-    summary,
-)
-from cifar.step import EagerScore, EagerStep, Static, StaticStep, autocast, cuda_graph
-from cifar.tracker import Run, Tracker, Watched
-from cifar.trainer import Evaluation, Trainer, evaluate
-from cifar.transfer import Backbone, FeatureCache, Finetuned, TransferError
+from cifar.data import sources, split
+from cifar.data.augment import augmented
+from cifar.data.images import DataError, Images, channel_statistics
+from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader, padded, stacked
+from cifar.models import feature_cache, pretrained
+from cifar.models.feature_cache import FeatureCache
+from cifar.models.finetune import Finetuned
+from cifar.models.pretrained import Backbone, TransferError
+from cifar.options.config import WHITELIST, Config, ConfigError, Finetune, Frozen
+from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
+from cifar.results import RunDirectory, best_of, summary
+from cifar.signals import StopFlag
+from cifar.trackers.base import FailSafeTracker, Run, Tracker
+from cifar.training import checkpoint, optim
+from cifar.training.checkpoint import CheckpointError
+from cifar.training.cuda_graph import cuda_graph
+from cifar.training.isolation import Isolation
+from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
+from cifar.training.trainer import Evaluation, Trainer, evaluate
 
 log = logging.getLogger(__name__)
-SILENCE = 60.0
+PROGRESS_INTERVAL = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
 MODELS = ("torchvision.models.*", "timm.models.*")
 """What a model may be an instance of; the config names no more than a model of theirs."""
@@ -62,7 +58,7 @@ BACKBONES = (
     "torchvision.models.*",
     "timm.create_model",
     "timm.models.*",
-    "cifar.resnet.BottleneckResNet",
+    "cifar.models.resnet.BottleneckResNet",
     "efficientnet_lite_pytorch.model.EfficientNet",
     "efficientnet_lite_pytorch.EfficientNet.from_name",
 )
@@ -89,16 +85,16 @@ def _run(config: Config, directory: RunDirectory, reporter: Reporter, isolation:
     begun, device = time.perf_counter(), isolation.device
     parts = load_parts(config)
     task = build_task(config, parts, device)
-    trainer = _trainer(config, task, parts, bar=sys.stderr.isatty() and reporter.alone)
+    trainer = _trainer(config, task, parts, bar=sys.stderr.isatty() and reporter.coordinator.exclusive)
     history = _resume(config, trainer, directory)
     facts = _facts(config, parts, trainer) | task.facts
     directory.start(history, resumed=config.resume is not None)
     _announce(config, facts, directory)
-    tracker = Watched(_instantiate(config.tracker))
+    tracker = FailSafeTracker(_instantiate(config.tracker))
     facts["start_seconds"] = time.perf_counter() - begun
-    trainer.after_step = partial(_turn, reporter, isolation)
+    trainer.after_step = partial(_yield_control, reporter, isolation)
     with (
-        _interruptible(trainer, directory) if reporter.alone else nullcontext(),
+        _interruptible(trainer, directory) if reporter.coordinator.exclusive else nullcontext(),
         _recording(directory, facts, history, tracker),
     ):
         tracker.start(_tracked(config, directory, study, history))
@@ -107,11 +103,11 @@ def _run(config: Config, directory: RunDirectory, reporter: Reporter, isolation:
             state = trainer.state_dict()  # while the random generators are this run's
             save = partial(_save, config, directory, trainer, state, history, parts, task.facts.get("transfer", {}))
             with isolation.paused():
-                reporter.aside(save)
-                reporter.aside(partial(tracker.epoch, metrics))
+                reporter.coordinator.run_in_background(save)
+                reporter.coordinator.run_in_background(partial(tracker.epoch, metrics))
             log.info(_line(metrics, config.epochs, best_of(history) is metrics))
-            reporter.room(_room(device))
-            reporter.report(metrics)
+            reporter.coordinator.set_capacity(_max_concurrent_runs(device))
+            reporter.report(metrics.epoch, dataclasses.asdict(metrics))
         if config.test:
             facts["test"] = _test(config, parts, task, trainer, directory)
     best = best_of(history)
@@ -120,12 +116,12 @@ def _run(config: Config, directory: RunDirectory, reporter: Reporter, isolation:
     return best.val_accuracy
 
 
-def _turn(reporter: Reporter, isolation: Isolation) -> None:
+def _yield_control(reporter: Reporter, isolation: Isolation) -> None:
     with isolation.paused():
-        reporter.step()
+        reporter.coordinator.yield_control()
 
 
-def _room(device: torch.device) -> float:
+def _max_concurrent_runs(device: torch.device) -> float:
     """How many runs like this one, alone so far, the device's memory holds; of what is free a tenth is left alone."""
     if device.type != "cuda":
         return math.inf
@@ -171,7 +167,7 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Splits:
     """The images to train on and to validate on; mean and std are of the channels of `train`."""
 
     train: Images
@@ -181,14 +177,16 @@ class Parts:
 
 
 @lru_cache(maxsize=2)
-def _prepare(source: str, root: str | None, limit: int | None, val_size: float, val_seed: int, cache_dir: str) -> Parts:
+def _prepare(
+    source: str, root: str | None, limit: int | None, val_size: float, val_seed: int, cache_dir: str
+) -> Splits:
     """The parts of a source; those last used are kept for the next run of this process."""
-    images = data.limit(data.load(source, root, "train", cache_dir), limit, val_seed)
-    train, val = data.split(images, val_size, val_seed)
-    return Parts(train, val, *data.channel_statistics(train.images))
+    images = split.limit(sources.load(source, root, "train", cache_dir), limit, val_seed)
+    train, val = split.split(images, val_size, val_seed)
+    return Splits(train, val, *channel_statistics(train.images))
 
 
-def load_parts(config: Config) -> Parts:
+def load_parts(config: Config) -> Splits:
     """The parts that `config` names; mean and std: its own, else those of pretrained weights, else of the images."""
     d = config.data
     parts = _prepare(d.source, d.root, d.limit, d.val_size, d.val_seed, config.cache.dir)
@@ -208,35 +206,35 @@ class Task:
     """
 
     model: nn.Module
-    train: Epochs
-    evaluation: Callable[[Images], Epochs]
+    train: EpochLoader
+    evaluation: Callable[[Images], EpochLoader]
     groups: list[dict[str, Any]]
     dtype: torch.dtype
     facts: dict[str, Any]
 
 
 def _from_images(
-    config: Config, parts: Parts, device: torch.device, model: nn.Module, groups: list[dict[str, Any]], **facts: Any
+    config: Config, parts: Splits, device: torch.device, model: nn.Module, groups: list[dict[str, Any]], **facts: Any
 ) -> Task:
     """A model of images, normalised and augmented as `parts` and the config say."""
     normalise: dict[str, Any] = {"device": device, "mean": parts.mean, "std": parts.std, "pad": _resident_images}
     augment: dict[str, Any] = {"crop": config.data.crop, "flip": config.data.flip, "seed": config.seed}
     return Task(
         model,
-        Batches(parts.train.images, parts.train.labels, config.batch_size, **augment, **normalise),
-        lambda images: Batches(images.images, images.labels, EVALUATION_BATCH[device.type], **normalise),
+        ImageLoader(parts.train.images, parts.train.labels, config.batch_size, **augment, **normalise),
+        lambda images: ImageLoader(images.images, images.labels, EVALUATION_BATCH[device.type], **normalise),
         groups,
         _dtype(config.precision, device),
         facts,
     )
 
 
-def _from_scratch(config: Config, parts: Parts, device: torch.device) -> Task:
+def _from_scratch(config: Config, parts: Splits, device: torch.device) -> Task:
     model = _placed(config, _model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
     return _from_images(config, parts, device, model, _groups(config, model))
 
 
-def _finetuned(config: Config, parts: Parts, device: torch.device) -> Task:
+def _finetuned(config: Config, parts: Splits, device: torch.device) -> Task:
     """The head's parameters first, so that the learning rate told is the head's."""
     backbone = _backbone(config)
     own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
@@ -248,12 +246,12 @@ def _finetuned(config: Config, parts: Parts, device: torch.device) -> Task:
     return _from_images(config, parts, device, model, groups, transfer=backbone.reference())
 
 
-def _frozen(config: Config, parts: Parts, device: torch.device) -> Task:
+def _frozen(config: Config, parts: Splits, device: torch.device) -> Task:
     backbone, settings = _backbone(config), config.transfer
     assert isinstance(settings, Frozen)
     dtype = _dtype(config.precision, device)
     cache = FeatureCache(
-        transfer.folder(config.cache.dir), device, settings.batch_size, str(dtype), autocast(device, dtype)
+        feature_cache.folder(config.cache.dir), device, settings.batch_size, str(dtype), autocast(device, dtype)
     )
     views = [parts.train]
     if settings.views > 1:
@@ -262,12 +260,12 @@ def _frozen(config: Config, parts: Parts, device: torch.device) -> Task:
     rows = _resident_features(device, *(each.features for each in found))
     val = cache.get(backbone, parts.val)
 
-    def evaluation(images: Images) -> Epochs:
+    def evaluation(images: Images) -> EpochLoader:
         features = _resident_features(device, cache.get(backbone, images).features)
-        return FeatureBatches(features, images.labels, EVALUATION_BATCH[device.type], device)
+        return FeatureLoader(features, images.labels, EVALUATION_BATCH[device.type], device)
 
     model = nn.Linear(backbone.width, len(parts.train.classes)).to(device)
-    train = FeatureBatches(rows, parts.train.labels, config.batch_size, device, config.seed)
+    train = FeatureLoader(rows, parts.train.labels, config.batch_size, device, config.seed)
     facts = backbone.reference() | {
         "cache_keys": {"train": [each.key for each in found], "val": val.key},
         "extraction_seconds": sum(each.seconds for each in (*found, val)),
@@ -321,21 +319,21 @@ def _load_backbone(built_by: str, settings: str, changed: int | None) -> Backbon
     name = target.pop("_target_")
     options = dict(target)
     target["_target_"] = name
-    return transfer.load_backbone(make, name, options, **json.loads(settings))
+    return pretrained.load_backbone(make, name, options, **json.loads(settings))
 
 
-def build_trainer(config: Config, parts: Parts, device: torch.device, bar: bool = False) -> Trainer:
+def build_trainer(config: Config, parts: Splits, device: torch.device, bar: bool = False) -> Trainer:
     """A trainer before its first epoch, with weights drawn from config.seed; `bar` shows its epochs on a terminal."""
     return _trainer(config, build_task(config, parts, device), parts, bar)
 
 
-def build_task(config: Config, parts: Parts, device: torch.device) -> Task:
+def build_task(config: Config, parts: Splits, device: torch.device) -> Task:
     """What config.transfer makes of the parts, with weights drawn from config.seed."""
     torch.manual_seed(config.seed)
     return TASKS[config.transfer.mode](config, parts, device)
 
 
-def _trainer(config: Config, task: Task, parts: Parts, bar: bool) -> Trainer:
+def _trainer(config: Config, task: Task, parts: Splits, bar: bool) -> Trainer:
     model, train = task.model, task.train
     cast = autocast(train.labels.device, task.dtype)
     optimizer: torch.optim.Optimizer = _instantiate(_settings(config), task.groups, fused=True)
@@ -381,7 +379,7 @@ def _progress(epoch: Iterable[Any], batches: int, bar: bool) -> Iterator[Any]:
     begun = told = time.monotonic()
     for number, batch in enumerate(epoch, 1):
         yield batch
-        if time.monotonic() - told > SILENCE:
+        if time.monotonic() - told > PROGRESS_INTERVAL:
             told = time.monotonic()
             log.info("batch %d of %d after %.0f s", number, batches, told - begun)
 
@@ -415,7 +413,7 @@ def _save(
     trainer: Trainer,
     state: dict[str, Any],
     history: list[EpochMetrics],
-    parts: Parts,
+    parts: Splits,
     facts: dict[str, Any],
 ) -> None:
     """After an epoch. The checkpoint holds the history, so a kill at any moment leaves files that resume mends."""
@@ -439,9 +437,9 @@ def _save(
     directory.append(latest)
 
 
-def _test(config: Config, parts: Parts, task: Task, trainer: Trainer, directory: RunDirectory) -> dict[str, Any]:
+def _test(config: Config, parts: Splits, task: Task, trainer: Trainer, directory: RunDirectory) -> dict[str, Any]:
     """Evaluate the test set with the best checkpoint."""
-    images = data.load(config.data.source, config.data.root, "test", config.cache.dir)
+    images = sources.load(config.data.source, config.data.root, "test", config.cache.dir)
     if images.classes != parts.train.classes:
         raise DataError(f"{config.data.root}: the test part has other classes than the training part: {images.classes}")
     path = directory.path / "best.pt"
@@ -482,7 +480,9 @@ def load_classifier(path: Path | str) -> Classifier:
 
 def _load_images_model(best: dict[str, Any], model: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     def logits(images: Tensor) -> Tensor:
-        batches = Batches(images, torch.zeros(len(images)), len(images), torch.device("cpu"), best["mean"], best["std"])
+        batches = ImageLoader(
+            images, torch.zeros(len(images)), len(images), torch.device("cpu"), best["mean"], best["std"]
+        )
         return model(next(iter(batches.epoch(1)))[0])
 
     return model, logits
@@ -492,7 +492,7 @@ def _saved_backbone(best: dict[str, Any], weights: str) -> Backbone:
     saved = best["transfer"]
     settings = {"weights": weights, "sha256": None, "head": saved["head"], "image_size": saved["image_size"]}
     found = _load_backbone(json.dumps(saved["backbone"], sort_keys=True), json.dumps(settings), None)
-    return dataclasses.replace(found, preprocess=transfer.Preprocess(**saved["preprocess"]))
+    return dataclasses.replace(found, preprocess=pretrained.Preprocess(**saved["preprocess"]))
 
 
 def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -505,7 +505,7 @@ def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callabl
 
 
 def _load_finetuned(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    backbone = _saved_backbone(best, transfer.RANDOM)  # best.pt holds all of its weights
+    backbone = _saved_backbone(best, pretrained.RANDOM)  # best.pt holds all of its weights
     own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
     return _load_images_model(best, Finetuned(own, classes, 0))
 
@@ -518,7 +518,7 @@ CLASSIFIERS = {
 """What each transfer.mode saved, from best.pt and the number of classes: the module to load, and its logits."""
 
 
-def _facts(config: Config, parts: Parts, trainer: Trainer) -> dict[str, Any]:
+def _facts(config: Config, parts: Splits, trainer: Trainer) -> dict[str, Any]:
     """What result.json says of a run before its first epoch."""
     device = trainer.val.labels.device
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
@@ -661,30 +661,17 @@ def _recording(
 @contextmanager
 def _interruptible(trainer: Trainer, directory: RunDirectory) -> Iterator[None]:
     """SIGTERM and Ctrl-C end the run after its current step; a second Ctrl-C at once."""
-    received: list[int] = []
+    flag, after_step = StopFlag(), trainer.after_step
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    usual = trainer.after_step
-
-    def after_step() -> None:
-        usual()
-        if received:
+    def check() -> None:
+        after_step()
+        if flag.signum is not None:
             raise Interrupted(
                 f"interrupted after epoch {trainer.done} of {trainer.total}; go on with:"
                 f" python run.py resume={directory.path}",
-                received[0],
+                flag.signum,
             )
 
-    if threading.current_thread() is not threading.main_thread():
+    trainer.after_step = check
+    with flag.handling_signals():
         yield
-        return
-    trainer.after_step = after_step
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -1,28 +1,28 @@
-"""Files that survive a crash: written whole or not at all."""
+"""Atomic writes: after a crash a file is the old one or the new one, never a part of it."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+
+from cifar.errors import UserError
 
 
-class FileError(Exception):
-    """A file that cannot be written: the message names it and the reason."""
+class FileError(UserError):
+    """A file cannot be written. The message names the file and the reason."""
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file through a temporary one, fsynced and renamed: after a crash `path` is the old file or the new.
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` to a temporary file beside `path`, fsync it, and rename it to `path`.
 
-    Raises FileError where the disk is full or the place not writable; `path` is then as it was.
+    Raises FileError where the disk is full or the directory is not writable; `path` is unchanged then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -36,5 +36,5 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 def cannot_write(path: Path, error: OSError) -> FileError:
     """The FileError that says why `path` could not be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    reason = "the disk is full; free some space, then go on" if full else error.strerror or str(error)
+    reason = "the disk is full; free some space and try again" if full else error.strerror or str(error)
     return FileError(f"cannot write {path}: {reason}")

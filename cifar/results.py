@@ -13,84 +13,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
+from cifar.reporting import EpochMetrics
 
 STATUSES = ("running", "finished", "pruned", "interrupted", "diverged", "failed")
 
 
-class ResultsError(Exception):
+class ResultsError(UserError):
     """A run directory that cannot be written or read."""
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One epoch. Losses are mean cross-entropies (nats, without the L2 term), accuracies shares of 1.
-
-    `lr` is the learning rate of the first parameter group in the epoch's last step; `seconds` covers training and
-    validation, and the steps that other runs of the process take meanwhile; `images_per_second` counts training images
-    only.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    lr: float
-    seconds: float
-    images_per_second: float
-
-
-class Pruned(Exception):
-    """Raised by a Reporter: this run is not worth more epochs."""
-
-
-class Diverged(Exception):
-    """The loss is no longer a number."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop, by the signal `signum`, and stopped after its current step.
-
-    As Ctrl-C itself it is not for launchers to survive: the jobs of a grid that are still to come do not start.
-    """
-
-    def __init__(self, message: str, signum: int) -> None:
-        super().__init__(message, signum)
-        self.signum = signum
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class Reporter:
-    """Hears of every epoch; this one tells nobody.
-
-    `alone` says that the run is on its own: it shows how far it is and hears the signals, which else a search does.
-    """
-
-    alone = True
-
-    def report(self, metrics: EpochMetrics) -> None:
-        """Take note of an epoch; raise Pruned to end the run."""
-
-    def step(self) -> None:
-        """After every training step: other runs of this process may train in here. Raise Interrupted to end the run."""
-
-    def aside(self, work: Callable[[], object]) -> None:
-        """Do work beside the training, as writing files: other runs of this process may train meanwhile."""
-        work()
-
-    def room(self, runs: float) -> None:
-        """After an epoch: so many runs like this one, itself included, have room on the device."""
-
-
-SILENT = Reporter()
 
 
 class RunDirectory:
@@ -125,7 +61,7 @@ class RunDirectory:
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json."""
         text = json.dumps(result, indent=2) + "\n"
-        write_atomically(self.result, lambda file: file.write(text.encode()))
+        write_atomically(self.result, text.encode())
 
 
 def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -133,7 +69,7 @@ def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]])
     table = csv.writer(text)
     table.writerow(head)
     table.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_atomically(path, text.getvalue().encode())
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:

@@ -30,11 +30,12 @@ import toy_app
 from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
-from cifar import data, optim
-from cifar.config import Config, check
-from cifar.loader import Batches
-from cifar.step import EagerScore, EagerStep, autocast
-from cifar.trainer import Trainer
+from cifar.data import sources
+from cifar.data.loader import ImageLoader
+from cifar.options.config import Config, check
+from cifar.training import optim, schedulers
+from cifar.training.step import EagerScore, EagerStep, autocast
+from cifar.training.trainer import Trainer
 
 torch.set_num_threads(1)
 TINY = ["data=digits", "data.limit=120", "model.depths=[1,1]", "model.width=4", "epochs=2", "device=cpu", "threads=1"]
@@ -62,7 +63,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def empty_memory() -> None:
     """Nothing that an earlier test loaded is remembered."""
-    data.load.cache_clear()
+    sources.load.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -230,7 +231,7 @@ def make_trainer() -> Callable[..., Trainer]:
     """make_trainer(...): a trainer of a small model on 22 images of 8x8 pixels in 3 classes, batches of 4."""
 
     def made(
-        schedule: Callable[..., Any] = optim.constant,
+        schedule: Callable[..., Any] = schedulers.constant,
         model: nn.Module | None = None,
         lr: float = 0.1,
         total: int = 4,
@@ -241,8 +242,8 @@ def make_trainer() -> Callable[..., Trainer]:
         torch.manual_seed(seed)
         place = torch.device(device)
         model = (model or small_model()).to(place)
-        train = Batches(*random_images(22, size=8), 4, place, crop=1, flip=True, seed=seed)
-        val = Batches(*random_images(9, size=8, seed=1), 4, place)
+        train = ImageLoader(*random_images(22, size=8), 4, place, crop=1, flip=True, seed=seed)
+        val = ImageLoader(*random_images(9, size=8, seed=1), 4, place)
         cast = autocast(place, torch.float32)
         optimizer = torch.optim.SGD(optim.parameter_groups(model, 0.0, True), lr=lr, momentum=0.9)
         steps = total * len(train)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from cifar import checkpoint
-from cifar.checkpoint import CheckpointError
 from cifar.files import FileError
-from cifar.resnet import BottleneckResNet
+from cifar.models.resnet import BottleneckResNet
+from cifar.training import checkpoint
+from cifar.training.checkpoint import CheckpointError
 
 
 def in_process(script: str, *arguments: str) -> str:
@@ -43,7 +43,7 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path: Path) -> 
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from cifar import checkpoint
+from cifar.training import checkpoint
 path = Path(sys.argv[1])
 state = lambda number: {"number": number, "weights": [torch.full((300, 300), float(number)) for _ in range(10)]}
 checkpoint.save(path, state(0))
@@ -75,7 +75,7 @@ def test_a_kill_before_the_rename_leaves_the_old_checkpoint(moment: str, tmp_pat
     script = f"""
 import os, pathlib, signal, sys
 import torch
-from cifar import checkpoint
+from cifar.training import checkpoint
 path = pathlib.Path(sys.argv[1])
 checkpoint.save(path, {{"weights": torch.zeros(1000)}})
 if not (child := os.fork()):
@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_during_the_write_leaves_the_old_checkpoint(tmp_pat
 import os, resource, sys
 from pathlib import Path
 import torch
-from cifar import checkpoint
+from cifar.training import checkpoint
 from cifar.files import FileError
 path = Path(sys.argv[1])
 checkpoint.save(path, {"weights": torch.zeros(10)})

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 import run
-from cifar.config import CONF, GROUPS, ConfigError, check, help_text, with_inherited
+from cifar.options.config import CONF, GROUPS, ConfigError, check, help_text, with_inherited
 
 Compose = Callable[..., DictConfig]
 YAMLS = sorted(CONF.rglob("*.yaml"))
@@ -42,7 +42,7 @@ def test_the_defaults_are_the_recipe_of_the_project(compose: Compose) -> None:
     assert (config.data.source, config.epochs, config.batch_size) == ("cifar10", 10, 32)
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.momentum == 0.9
     assert config.optimizer.weight_decay > 0
-    assert (config.scheduler._target_, config.scheduler.patience) == ("cifar.optim.plateau", 2)
+    assert (config.scheduler._target_, config.scheduler.patience) == ("cifar.training.schedulers.plateau", 2)
     assert (config.model.depths, config.model.width) == ([1, 1, 1, 1], 64)
     assert not config.test and not config.compile
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from test_step import make_static
 from together import Together, assert_apart, assert_equal_runs, small_model
 from torch import Tensor, nn
 
-from cifar import checkpoint, experiment, optim
-from cifar.config import Config, check
+from cifar import experiment
+from cifar.data.loader import ImageLoader
 from cifar.experiment import build_trainer, load_parts, run, set_up
-from cifar.isolation import Isolation
-from cifar.loader import Batches
-from cifar.results import SILENT, EpochMetrics, Pruned, Reporter, read_metrics, read_result
-from cifar.step import CaptureError, EagerStep, StaticStep, cuda_graph
-from cifar.trainer import Trainer
+from cifar.options.config import Config, check
+from cifar.reporting import NO_REPORTER, Pruned, Reporter
+from cifar.results import read_metrics, read_result
+from cifar.training import checkpoint, schedulers
+from cifar.training.cuda_graph import CaptureError, cuda_graph
+from cifar.training.isolation import Isolation
+from cifar.training.step import EagerStep, StaticStep
+from cifar.training.trainer import Trainer
 
 pytestmark = pytest.mark.cuda
 CUDA = torch.device("cuda")
@@ -43,7 +46,7 @@ def settings(compose: Any, tiny: list[str]) -> Callable[..., Config]:
 
 
 class Stop(Reporter):
-    def report(self, metrics: EpochMetrics) -> None:
+    def report(self, step: int, metrics: float | Mapping[str, float]) -> None:
         raise Pruned("so far")
 
 
@@ -61,7 +64,7 @@ def assert_equal_weights(one: Path, other: Path) -> None:
 def test_training_learns_and_writes_its_results(
     options: list[str], settings: Callable[..., Config], tmp_path: Path
 ) -> None:
-    run(settings("epochs=5", "model.width=16", "test=true", *options), str(tmp_path), SILENT)
+    run(settings("epochs=5", "model.width=16", "test=true", *options), str(tmp_path), NO_REPORTER)
     history, result = read_metrics(tmp_path / "metrics.csv"), read_result(tmp_path)
     assert history[-1].train_loss < history[0].train_loss
     assert (result["status"], result["device"]["type"]) == ("finished", "cuda")
@@ -76,7 +79,7 @@ def test_equal_seeds_give_equal_runs(
     places = [tmp_path / "a", tmp_path / "b"]
     for place in places:
         place.mkdir()
-        run(settings("epochs=3", *options), str(place), SILENT)
+        run(settings("epochs=3", *options), str(place), NO_REPORTER)
     assert metrics_of(places[0], timeless) == metrics_of(places[1], timeless)
     assert_equal_weights(*places)
 
@@ -88,11 +91,11 @@ def test_a_resumed_run_equals_one_never_interrupted(
     whole, part = tmp_path / "whole", tmp_path / "part"
     for place in (whole, part):
         place.mkdir()
-    run(settings("epochs=3", *options), str(whole), SILENT)
+    run(settings("epochs=3", *options), str(whole), NO_REPORTER)
     with pytest.raises(Pruned):
         run(settings("epochs=3", *options), str(part), Stop())
     torch.manual_seed(99)
-    run(settings("epochs=3", *options, f"resume={part}"), str(part), SILENT)
+    run(settings("epochs=3", *options, f"resume={part}"), str(part), NO_REPORTER)
     assert metrics_of(part, timeless) == metrics_of(whole, timeless)
     assert_equal_weights(part, whole)
 
@@ -100,13 +103,13 @@ def test_a_resumed_run_equals_one_never_interrupted(
 def test_dropout_resumes_too(
     make_trainer: Callable[..., Trainer], tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
 ) -> None:
-    whole = make_trainer(optim.cosine, device="cuda")
+    whole = make_trainer(schedulers.cosine, device="cuda")
     expected = [timeless(metrics) for metrics in whole.epochs()]
-    first = make_trainer(optim.cosine, device="cuda")
+    first = make_trainer(schedulers.cosine, device="cuda")
     epochs = first.epochs()
     found = [timeless(next(epochs)) for _ in range(2)]
     checkpoint.save(tmp_path / "x.pt", first.state_dict())
-    second = make_trainer(optim.cosine, device="cuda")
+    second = make_trainer(schedulers.cosine, device="cuda")
     torch.manual_seed(99)
     second.load_state_dict(checkpoint.load(tmp_path / "x.pt", "cuda"))
     assert found + [timeless(metrics) for metrics in second.epochs()] == expected
@@ -115,14 +118,14 @@ def test_dropout_resumes_too(
 def test_a_checkpoint_goes_on_on_the_cpu(settings: Callable[..., Config], tmp_path: Path) -> None:
     with pytest.raises(Pruned):
         run(settings(), str(tmp_path), Stop())
-    run(settings("device=cpu", f"resume={tmp_path}"), str(tmp_path), SILENT)
+    run(settings("device=cpu", f"resume={tmp_path}"), str(tmp_path), NO_REPORTER)
     assert len(read_metrics(tmp_path / "metrics.csv")) == 2
 
 
 def test_batches_are_those_of_the_cpu(images_of: Callable[..., Any]) -> None:
     images, labels = images_of(50)
     made = [
-        Batches(images, labels, 16, torch.device(device), [0.5] * 3, [0.25] * 3, crop=4, flip=True, seed=1)
+        ImageLoader(images, labels, 16, torch.device(device), [0.5] * 3, [0.25] * 3, crop=4, flip=True, seed=1)
         for device in ("cpu", "cuda")
     ]
     for (a, y), (b, z) in zip(made[0].epoch(2), made[1].epoch(2), strict=True):
@@ -181,7 +184,7 @@ def test_a_replay_equals_eager_steps_bit_for_bit(
         place.mkdir()
         wanted = [option for option in options if not option.startswith("scheduler=")]
         config = settings("epochs=4", f"scheduler={scheduler}", f"cuda_graph={graph}", *wanted)
-        run(config, str(place), SILENT)
+        run(config, str(place), NO_REPORTER)
     assert_equal_runs(*places.values(), timeless)
     rates = [metrics.lr for metrics in read_metrics(places["true"] / "metrics.csv")]
     assert (len(set(rates)) == 1) == (scheduler == "constant")
@@ -193,7 +196,7 @@ def test_a_replay_draws_the_dropout_of_eager_steps(
     found = []
     for record in (None, cuda_graph):
         with Isolation(CUDA):
-            trainer = make_trainer(optim.cosine, device="cuda")
+            trainer = make_trainer(schedulers.cosine, device="cuda")
             trainer = make_static(trainer, record) if record else trainer
             metrics = [timeless(metrics) for metrics in trainer.epochs()]
             found.append((metrics, [tensor.clone() for tensor in trainer.model.state_dict().values()]))
@@ -212,7 +215,7 @@ def test_gradients_stay_where_the_graph_writes_them(make_trainer: Callable[..., 
 
 
 def test_a_compiled_model_can_be_replayed(settings: Callable[..., Config], tmp_path: Path) -> None:
-    run(settings("compile=true", "cuda_graph=true"), str(tmp_path), SILENT)
+    run(settings("compile=true", "cuda_graph=true"), str(tmp_path), NO_REPORTER)
     result = read_result(tmp_path)
     assert (result["status"], result["epochs_done"], result["device"]["cuda_graph"]) == ("finished", 2, True)
 
@@ -292,7 +295,7 @@ def test_a_run_out_of_memory_ends_alone(
 
 def test_room_is_what_fits_into_the_memory() -> None:
     taken = torch.empty(2**28, dtype=torch.uint8, device=CUDA)
-    assert 1 < experiment._room(CUDA) < 1000
+    assert 1 < experiment._max_concurrent_runs(CUDA) < 1000
     assert taken.is_cuda
 
 
@@ -325,8 +328,8 @@ def test_a_model_that_cannot_be_captured_is_one_error_and_harms_nobody(
         config = settings(f"cuda_graph={graph}")
         if graph == "true":
             with pytest.raises(CaptureError, match="cuda_graph=false"):
-                run(config, str(tmp_path / name), SILENT)
+                run(config, str(tmp_path / name), NO_REPORTER)
         else:
-            run(config, str(tmp_path / name), SILENT)
+            run(config, str(tmp_path / name), NO_REPORTER)
     assert read_result(tmp_path / "captured")["status"] == "failed"
     assert read_result(tmp_path / "eager")["status"] == "finished"

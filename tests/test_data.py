@@ -24,8 +24,8 @@ import torch
 import torchvision.datasets
 from PIL import Image
 
-from cifar import data
-from cifar.data import DataError, Images
+from cifar.data import folder, images, sources, split
+from cifar.data.images import DataError, Images
 
 MakeFolder = Callable[..., Path]
 
@@ -35,7 +35,7 @@ MakeFolder = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return data.load("digits", None, "train", str(tmp_path_factory.mktemp("cache")))
+    return sources.load("digits", None, "train", str(tmp_path_factory.mktemp("cache")))
 
 
 def test_digits_are_uint8_rgb_of_32x32(digits: Images) -> None:
@@ -48,7 +48,7 @@ def test_digits_are_uint8_rgb_of_32x32(digits: Images) -> None:
 
 
 def test_digits_have_a_test_part_of_their_own(digits: Images, tmp_path: Path) -> None:
-    test = data.load("digits", None, "test", str(tmp_path))
+    test = sources.load("digits", None, "test", str(tmp_path))
     assert len(digits) + len(test) == 1797
     both = torch.cat([digits.images, test.images])[:, 0, ::4, ::4]
     assert len({image.numpy().tobytes() for image in both}) == 1797
@@ -58,8 +58,8 @@ def test_digits_have_a_test_part_of_their_own(digits: Images, tmp_path: Path) ->
 # --- folders
 
 
-def folder(root: Path, cache: Path, part: str = "train") -> Images:
-    return data.image_folder(str(root), part, cache)
+def read_folder(root: Path, cache: Path, part: str = "train") -> Images:
+    return folder.image_folder(str(root), part, cache)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG"])
 def test_folder_is_decoded_as_pil_does(suffix: str, make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder(suffix=suffix)
-    images = folder(root, tmp_path / "cache")
+    images = read_folder(root, tmp_path / "cache")
     files = sorted(root.rglob(f"*.{suffix}"))
     expected = np.stack([np.asarray(Image.open(file)).transpose(2, 0, 1) for file in files])
     assert torch.equal(images.images, torch.from_numpy(expected))
@@ -88,9 +88,9 @@ def test_a_second_load_decodes_nothing(
     make_folder: MakeFolder, tmp_path: Path, no_decoding: Callable[[], None]
 ) -> None:
     root = make_folder()
-    first = folder(root, tmp_path / "cache")
+    first = read_folder(root, tmp_path / "cache")
     no_decoding()
-    second = folder(root, tmp_path / "cache")
+    second = read_folder(root, tmp_path / "cache")
     assert torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
     assert (first.classes, first.fingerprint) == (second.classes, second.fingerprint)
 
@@ -116,14 +116,14 @@ def test_changed_files_are_decoded_again(
     change: Callable[[Path], None], make_folder: MakeFolder, tmp_path: Path, no_decoding: Callable[[], None]
 ) -> None:
     root = make_folder()
-    folder(root, tmp_path / "cache")
+    read_folder(root, tmp_path / "cache")
     change(root)
-    fresh = folder(root, tmp_path / "other cache")
-    assert torch.equal(folder(root, tmp_path / "cache").images, fresh.images)
+    fresh = read_folder(root, tmp_path / "other cache")
+    assert torch.equal(read_folder(root, tmp_path / "cache").images, fresh.images)
     os.utime(root / "train" / "dog" / "0.png", ns=(2, 2))
     no_decoding()
     with pytest.raises(AssertionError, match="was decoded"):
-        folder(root, tmp_path / "cache")
+        read_folder(root, tmp_path / "cache")
 
 
 def truncate(content: bytes) -> bytes:
@@ -144,15 +144,15 @@ def test_a_damaged_cache_is_decoded_again(
     damage: Callable[[bytes], bytes], make_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root, cache = make_folder(), tmp_path / "cache"
-    expected = folder(root, cache).images.clone()
+    expected = read_folder(root, cache).images.clone()
     (entry,) = (cache / "images").glob("*.safetensors")
     content = damage(entry.read_bytes())
     entry.unlink()
     entry.write_bytes(content)
-    assert torch.equal(folder(root, cache).images, expected)
+    assert torch.equal(read_folder(root, cache).images, expected)
     assert f"{entry} is damaged" in caplog.text
     caplog.clear()
-    folder(root, cache)
+    read_folder(root, cache)
     assert not caplog.text, "it was not written anew"
 
 
@@ -162,7 +162,7 @@ def test_grey_and_transparent_images_are_converted_and_that_is_said_once(
 ) -> None:
     root = make_folder(mode=mode)
     with caplog.at_level(logging.INFO):
-        images = folder(root, tmp_path / "cache")
+        images = read_folder(root, tmp_path / "cache")
     expected = np.asarray(Image.open(root / "train" / "cat" / "0.png").convert("RGB")).transpose(2, 0, 1)
     assert torch.equal(images.images[0], torch.from_numpy(expected.copy()))
     said = [record for record in caplog.records if "converted" in record.getMessage()]
@@ -175,7 +175,7 @@ def test_images_of_another_size_are_resized_and_that_is_said_once(
 ) -> None:
     root = make_folder(size=size)
     with caplog.at_level(logging.INFO):
-        assert folder(root, tmp_path / "cache").images.shape == (8, 3, 32, 32)
+        assert read_folder(root, tmp_path / "cache").images.shape == (8, 3, 32, 32)
     said = [record for record in caplog.records if "resized" in record.getMessage()]
     assert len(said) == 1 and "8 of 8 images" in said[0].getMessage()
 
@@ -184,7 +184,7 @@ def test_nothing_is_said_of_images_that_fit(
     make_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        folder(make_folder(), tmp_path / "cache")
+        read_folder(make_folder(), tmp_path / "cache")
     assert not [r for r in caplog.records if "converted" in r.getMessage() or "resized" in r.getMessage()]
 
 
@@ -194,7 +194,7 @@ def test_a_truncated_image_is_named(suffix: str, make_folder: MakeFolder, tmp_pa
     damaged = root / "train" / "dog" / f"2.{suffix}"
     damaged.write_bytes(damaged.read_bytes()[:-400])
     with pytest.raises(DataError, match=f"{damaged}.*repair or remove"):
-        folder(root, tmp_path / "cache")
+        read_folder(root, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
@@ -203,46 +203,46 @@ def test_a_file_that_is_no_image_is_named(content: bytes, make_folder: MakeFolde
     root = make_folder()
     (root / "train" / "dog" / "notes.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"dog/notes\.txt: not an image"):
-        folder(root, tmp_path / "cache")
+        read_folder(root, tmp_path / "cache")
 
 
 def test_hidden_files_do_not_count(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder()
     (root / "train" / "cat" / ".DS_Store").write_bytes(b"?")
     (root / "train" / ".cache").mkdir()
-    assert len(folder(root, tmp_path / "cache")) == 8
+    assert len(read_folder(root, tmp_path / "cache")) == 8
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere/train: no such directory; data\.root must"):
-        folder(tmp_path / "nowhere", tmp_path / "cache")
+        read_folder(tmp_path / "nowhere", tmp_path / "cache")
 
 
 def test_an_empty_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(DataError, match=r"train: no class directories; allowed: at least two"):
-        folder(tmp_path, tmp_path / "cache")
+        read_folder(tmp_path, tmp_path / "cache")
 
 
 def test_one_class_is_not_enough(make_folder: MakeFolder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"one class \(cat\)"):
-        folder(make_folder(classes=("cat",)), tmp_path / "cache")
+        read_folder(make_folder(classes=("cat",)), tmp_path / "cache")
 
 
 def test_an_empty_class_is_named(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder()
     (root / "train" / "eel").mkdir()
     with pytest.raises(DataError, match=r"train/eel: no images in this class"):
-        folder(root, tmp_path / "cache")
+        read_folder(root, tmp_path / "cache")
 
 
 def test_the_test_part_is_read_only_when_asked_for(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder(parts=("train", "test"))
     for file in (root / "test").rglob("*.png"):
         file.write_bytes(b"not an image")
-    assert len(folder(root, tmp_path / "cache")) == 8
+    assert len(read_folder(root, tmp_path / "cache")) == 8
     with pytest.raises(DataError, match=r"test/cat/0\.png: not an image"):
-        folder(root, tmp_path / "cache", "test")
+        read_folder(root, tmp_path / "cache", "test")
 
 
 def both_at_once(script: str, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
@@ -254,7 +254,7 @@ def both_at_once(script: str, *arguments: str) -> list[subprocess.CompletedProce
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=Path(data.__file__).parent.parent,
+            cwd=Path(folder.__file__).parents[2],
         )
         for _ in range(2)
     ]
@@ -277,7 +277,10 @@ def test_two_processes_on_an_empty_cache_decode_once(make_folder: MakeFolder, tm
 import sys, time
 from pathlib import Path
 from PIL import Image
-from cifar import data
+from cifar.data import folder
+from cifar.data import images
+from cifar.data import sources
+from cifar.data import split
 root, cache, decoded = sys.argv[1:]
 real = Image.open
 def noted(path):
@@ -288,7 +291,7 @@ def noted(path):
 Image.open = noted
 print("ready", flush=True)
 input()
-print(data.image_folder(root, "train", Path(cache)).fingerprint)
+print(folder.image_folder(root, "train", Path(cache)).fingerprint)
 """
     answers = both_at_once(script, str(root), str(tmp_path / "cache"), str(decoded))
     assert [answer.returncode for answer in answers] == [0, 0], answers
@@ -339,7 +342,7 @@ def test_cifar_is_read_from_its_binary_form(
     root = make_cifar(dataset)
     cls = getattr(torchvision.datasets, dataset)
     for part, files in (("train", cls.train_list), ("test", cls.test_list)):
-        images = data.load(source, str(root), part, str(tmp_path / "cache"))
+        images = sources.load(source, str(root), part, str(tmp_path / "cache"))
         raw = [pickle.loads((root / cls.base_folder / file).read_bytes())["data"] for file, _ in files]
         assert torch.equal(images.images, torch.from_numpy(np.concatenate(raw)).view(-1, 3, 32, 32))
         assert images.labels.tolist() == [number % classes for number in range(2 * classes)] * len(files)
@@ -356,19 +359,19 @@ def test_the_test_batch_is_not_read_for_training(
     root = make_cifar(dataset)
     file = root / getattr(torchvision.datasets, dataset).base_folder / batch
     file.write_bytes(b"garbage")
-    assert len(data.load(source, str(root), "train", str(tmp_path)))
+    assert len(sources.load(source, str(root), "train", str(tmp_path)))
     with pytest.raises(DataError):
-        data.load(source, str(root), "test", str(tmp_path))
+        sources.load(source, str(root), "test", str(tmp_path))
     file.unlink()
-    data.load.cache_clear()
-    assert len(data.load(source, str(root), "train", str(tmp_path)))
+    sources.load.cache_clear()
+    assert len(sources.load(source, str(root), "train", str(tmp_path)))
 
 
 def test_cifar_that_cannot_be_downloaded_says_what_to_do(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
     make_cifar("CIFAR10")
     place = tmp_path / "elsewhere"
     with pytest.raises(DataError) as caught:
-        data.load("cifar10", str(place), "train", str(tmp_path))
+        sources.load("cifar10", str(place), "train", str(tmp_path))
     message = str(caught.value)
     for part in ("CIFAR10", "http://127.0.0.1:9/cifar-10-python.tar.gz", f"Put cifar-10-python.tar.gz into {place}"):
         assert part in message
@@ -380,7 +383,7 @@ def test_a_wrong_md5_is_one_clear_error(make_cifar: Callable[[str], Path], tmp_p
     file = root / "cifar-10-batches-py" / "data_batch_2"
     file.write_bytes(flip_a_byte(file.read_bytes()))
     with pytest.raises(DataError, match=r"data=digits"):
-        data.load("cifar10", str(root), "train", str(tmp_path))
+        sources.load("cifar10", str(root), "train", str(tmp_path))
 
 
 def test_a_damaged_archive_is_named(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
@@ -390,14 +393,14 @@ def test_a_damaged_archive_is_named(make_cifar: Callable[[str], Path], tmp_path:
     archive = place / "cifar-10-python.tar.gz"
     archive.write_bytes(b"half of it")
     with pytest.raises(DataError, match=f"{archive} is there but damaged.*remove it"):
-        data.load("cifar10", str(place), "train", str(tmp_path))
+        sources.load("cifar10", str(place), "train", str(tmp_path))
 
 
 def test_a_root_that_is_a_file_is_named(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
     make_cifar("CIFAR10")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=str(tmp_path / "file")):
-        data.load("cifar10", str(tmp_path / "file"), "train", str(tmp_path))
+        sources.load("cifar10", str(tmp_path / "file"), "train", str(tmp_path))
 
 
 @pytest.fixture
@@ -438,13 +441,16 @@ def test_two_processes_on_an_empty_directory_download_once(
     script = """
 import json, sys
 from torchvision.datasets import CIFAR10
-from cifar import data
+from cifar.data import folder
+from cifar.data import images
+from cifar.data import sources
+from cifar.data import split
 root, attributes = sys.argv[1:]
 for name, value in json.loads(attributes).items():
     setattr(CIFAR10, name, value)
 print("ready", flush=True)
 input()
-print(data.load("cifar10", root, "train", root).fingerprint)
+print(sources.load("cifar10", root, "train", root).fingerprint)
 """
     answers = both_at_once(script, str(tmp_path / "empty"), json.dumps(attributes))
     assert [answer.returncode for answer in answers] == [0, 0], answers
@@ -465,7 +471,7 @@ def test_an_archive_put_there_by_hand_is_used(
         archive.add(tmp_path / "root" / "cifar-10-batches-py", "cifar-10-batches-py")
     own = hashlib.md5((place / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", own)
-    assert len(data.load("cifar10", str(place), "train", str(tmp_path))) == 100
+    assert len(sources.load("cifar10", str(place), "train", str(tmp_path))) == 100
     assert not downloads
 
 
@@ -477,7 +483,7 @@ def numbered(counts: list[int]) -> Images:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     pixels = np.zeros((len(labels), 32, 32, 3), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(len(labels)) % 256, np.arange(len(labels)) // 256
-    return data._images(pixels, labels, tuple(f"c{number}" for number in range(len(counts))))
+    return images._images(pixels, labels, tuple(f"c{number}" for number in range(len(counts))))
 
 
 def numbers(images: Images) -> list[int]:
@@ -487,7 +493,7 @@ def numbers(images: Images) -> list[int]:
 @pytest.mark.parametrize("size, count", [(0.2, 60), (60, 60), (0.25, 75), (3, 3), (297, 297)])
 def test_split_is_disjoint_complete_and_of_the_size_asked_for(size: float, count: int) -> None:
     images = numbered([150, 100, 50])
-    rest, part = data.split(images, size, seed=0)
+    rest, part = split.split(images, size, seed=0)
     assert (len(rest), len(part)) == (300 - count, count)
     assert sorted(numbers(rest) + numbers(part)) == list(range(300))
     assert numbers(rest) == sorted(numbers(rest)) and numbers(part) == sorted(numbers(part))
@@ -496,35 +502,35 @@ def test_split_is_disjoint_complete_and_of_the_size_asked_for(size: float, count
 
 
 def test_split_is_stratified() -> None:
-    rest, part = data.split(numbered([150, 100, 50]), 0.2, seed=0)
+    rest, part = split.split(numbered([150, 100, 50]), 0.2, seed=0)
     assert part.labels.bincount().tolist() == [30, 20, 10]
     assert rest.labels.bincount().tolist() == [120, 80, 40]
 
 
 def test_split_is_a_function_of_its_seed() -> None:
     images = numbered([150, 100, 50])
-    one, again, other = (numbers(data.split(images, 0.2, seed=seed)[1]) for seed in (1, 1, 2))
+    one, again, other = (numbers(split.split(images, 0.2, seed=seed)[1]) for seed in (1, 1, 2))
     torch.manual_seed(5)
     np.random.seed(5)
-    assert one == again == numbers(data.split(images, 0.2, seed=1)[1]) != other
+    assert one == again == numbers(split.split(images, 0.2, seed=1)[1]) != other
 
 
 @pytest.mark.parametrize("size", [300, 301, 5000, 299, 2, 0.001, 0.999])
 def test_a_side_without_every_class_is_refused(size: float) -> None:
     with pytest.raises(DataError, match=rf"data\.val_size.*{size:g}.* of 300 images in 3 classes"):
-        data.split(numbered([150, 100, 50]), size, seed=0)
+        split.split(numbered([150, 100, 50]), size, seed=0)
 
 
 def test_a_class_of_one_image_cannot_be_split() -> None:
     with pytest.raises(DataError, match=r"the smallest has 1"):
-        data.split(numbered([20, 1]), 0.5, seed=0)
+        split.split(numbered([20, 1]), 0.5, seed=0)
 
 
 def test_limit_is_stratified_and_keeps_all_where_there_are_no_more() -> None:
     images = numbered([150, 100, 50])
-    assert data.limit(images, 60, seed=0).labels.bincount().tolist() == [30, 20, 10]
+    assert split.limit(images, 60, seed=0).labels.bincount().tolist() == [30, 20, 10]
     for count in (None, 300, 1000):
-        assert data.limit(images, count, seed=0) is images
+        assert split.limit(images, count, seed=0) is images
 
 
 def test_the_fingerprint_changes_with_content_and_order() -> None:
@@ -534,11 +540,11 @@ def test_the_fingerprint_changes_with_content_and_order() -> None:
     labels[7] = 1 - labels[7]
     order = torch.arange(39, -1, -1)
     seen = [
-        data._fingerprint(images.images, images.labels, images.classes),
-        data._fingerprint(pixels, images.labels, images.classes),
-        data._fingerprint(images.images, labels, images.classes),
-        data._fingerprint(images.images[order], images.labels[order], images.classes),
-        data._fingerprint(images.images, images.labels, ("a", "b")),
+        images._fingerprint(images.images, images.labels, images.classes),
+        images._fingerprint(pixels, images.labels, images.classes),
+        images._fingerprint(images.images, labels, images.classes),
+        images._fingerprint(images.images[order], images.labels[order], images.classes),
+        images._fingerprint(images.images, images.labels, ("a", "b")),
     ]
     assert seen[0] == images.fingerprint == numbered([20, 20]).fingerprint
     assert len(set(seen)) == len(seen)
@@ -553,11 +559,11 @@ def test_a_parts_fingerprint_changes_with_what_is_in_it_and_its_order() -> None:
 
 def test_channel_statistics_are_those_of_the_pixels(images_of: Callable[..., Any]) -> None:
     images = images_of(20)[0] // torch.tensor([1, 2, 3], dtype=torch.uint8).view(1, 3, 1, 1)
-    mean, std = data.channel_statistics(images)
+    mean, std = images.channel_statistics(images)
     pixels = images.double() / 255
     assert mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), rel=1e-9)
     assert std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), rel=1e-9)
 
 
 def test_a_constant_channel_can_be_divided_by_its_deviation() -> None:
-    assert min(data.channel_statistics(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))[1]) > 0
+    assert min(images.channel_statistics(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))[1]) > 0

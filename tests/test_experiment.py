@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,17 @@ import pytest
 import torch
 from torch import nn
 
-from cifar import checkpoint, data, experiment
-from cifar.checkpoint import CheckpointError
-from cifar.config import Config, ConfigError, check
-from cifar.data import DataError
+from cifar import experiment
+from cifar.data import images, sources
+from cifar.data.images import DataError
 from cifar.experiment import build_trainer, load_parts, run, set_up
-from cifar.results import (
-    SILENT,
-    Diverged,
-    EpochMetrics,
-    Interrupted,
-    Pruned,
-    Reporter,
-    ResultsError,
-    read_metrics,
-    read_result,
-)
-from cifar.step import EagerStep
-from cifar.trainer import Evaluation, evaluate
+from cifar.options.config import Config, ConfigError, check
+from cifar.reporting import NO_REPORTER, Coordinator, Diverged, Interrupted, Pruned, Reporter
+from cifar.results import ResultsError, read_metrics, read_result
+from cifar.training import checkpoint
+from cifar.training.checkpoint import CheckpointError
+from cifar.training.step import EagerStep
+from cifar.training.trainer import Evaluation, evaluate
 
 Settings = Callable[..., Config]
 
@@ -43,7 +36,7 @@ class Raising(Reporter):
     def __init__(self, act: Callable[[], None]) -> None:
         self.act = act
 
-    def report(self, metrics: EpochMetrics) -> None:
+    def report(self, step: int, metrics: float | Mapping[str, float]) -> None:
         self.act()
 
 
@@ -55,7 +48,7 @@ def throw(error: BaseException) -> Raising:
 
 
 def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_path: Path) -> None:
-    returned = run(settings("test=true"), str(tmp_path), SILENT)
+    returned = run(settings("test=true"), str(tmp_path), NO_REPORTER)
     files = {"metrics.csv", "result.json", "confusion.csv", "checkpoint.pt", "best.pt"}
     assert files == {path.name for path in tmp_path.iterdir()}
     history, result = read_metrics(tmp_path / "metrics.csv"), read_result(tmp_path)
@@ -64,7 +57,7 @@ def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_p
     assert result["best"] == vars(max(history, key=lambda metrics: metrics.val_accuracy))
     assert result["last"] == vars(history[-1])
     assert returned == result["best"]["val_accuracy"]
-    assert result["test"]["images"] == len(data.load("digits", None, "test", str(tmp_path)))
+    assert result["test"]["images"] == len(sources.load("digits", None, "test", str(tmp_path)))
     assert result["test"]["epoch"] == result["best"]["epoch"]
     assert result["data"]["train"]["images"] == 96 and result["data"]["val"]["images"] == 24
     for part in ("train", "val"):
@@ -77,7 +70,7 @@ def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_p
 
 
 def test_flops_are_those_of_every_convolution_and_the_linear_layer(settings: Settings, tmp_path: Path) -> None:
-    run(settings("epochs=1"), str(tmp_path), SILENT)
+    run(settings("epochs=1"), str(tmp_path), NO_REPORTER)
     model = build_trainer(settings(), load_parts(settings()), torch.device("cpu")).model.eval()
     counted = []
 
@@ -98,7 +91,7 @@ def test_best_is_the_best_epochs_weights_and_test_uses_them(settings: Settings, 
 
         epochs: list[int] = []  # noqa: RUF012
 
-        def report(self, metrics: EpochMetrics) -> None:
+        def report(self, step: int, metrics: float | Mapping[str, float]) -> None:
             self.epochs.append(checkpoint.load(tmp_path / "best.pt")["epoch"])
 
     run(settings("epochs=5", "optimizer.lr=0.1", "test=true"), str(tmp_path), Keep())
@@ -120,19 +113,19 @@ def test_without_test_the_test_part_is_not_loaded(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts: list[str] = []
-    real = data.load
+    real = sources.load
 
-    def noted(source: str, root: str | None, part: str, cache: str) -> data.Images:
+    def noted(source: str, root: str | None, part: str, cache: str) -> images.Images:
         parts.append(part)
         return real(source, root, part, cache)
 
-    monkeypatch.setattr(data, "load", noted)
+    monkeypatch.setattr(sources, "load", noted)
     experiment._prepare.cache_clear()
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    run(settings("epochs=1"), str(tmp_path / "a"), SILENT)
+    run(settings("epochs=1"), str(tmp_path / "a"), NO_REPORTER)
     assert parts == ["train"]
-    run(settings("epochs=1", "test=true"), str(tmp_path / "b"), SILENT)
+    run(settings("epochs=1", "test=true"), str(tmp_path / "b"), NO_REPORTER)
     assert parts.count("test") == 1
     assert "test" not in read_result(tmp_path / "a")
 
@@ -154,7 +147,7 @@ def test_the_status_says_how_the_run_ended(
 
 def test_a_rate_far_too_high_ends_as_diverged(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="epoch 1 "):
-        run(settings("optimizer.lr=1e30", "precision=fp32"), str(tmp_path), SILENT)
+        run(settings("optimizer.lr=1e30", "precision=fp32"), str(tmp_path), NO_REPORTER)
     result = read_result(tmp_path)
     assert result["status"] == "diverged" and "epoch 1" in result["message"]
     assert result["best"] is None and result["epochs_done"] == 0
@@ -180,10 +173,10 @@ def test_result_says_running_while_it_runs(settings: Settings, tmp_path: Path) -
 
 
 def test_a_directory_that_holds_a_run_is_refused(settings: Settings, tmp_path: Path) -> None:
-    run(settings("epochs=1"), str(tmp_path), SILENT)
+    run(settings("epochs=1"), str(tmp_path), NO_REPORTER)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ResultsError, match="already holds a run"):
-        run(settings("epochs=1", "seed=1"), str(tmp_path), SILENT)
+        run(settings("epochs=1", "seed=1"), str(tmp_path), NO_REPORTER)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -202,10 +195,10 @@ def test_a_resumed_run_equals_one_never_interrupted(
     goes_on = part if place == "same" else tmp_path / "other"
     for directory in {whole, part, goes_on}:
         directory.mkdir()
-    returned = run(settings("epochs=3", *options), str(whole), SILENT)
+    returned = run(settings("epochs=3", *options), str(whole), NO_REPORTER)
     with pytest.raises(Pruned):
         run(settings("epochs=3", *options), str(part), throw(Pruned("so far")))
-    assert run(settings("epochs=3", *options, f"resume={part}"), str(goes_on), SILENT) == returned
+    assert run(settings("epochs=3", *options, f"resume={part}"), str(goes_on), NO_REPORTER) == returned
     expected, found = ([timeless(m) for m in read_metrics(d / "metrics.csv")] for d in (whole, goes_on))
     assert found == expected
     for name in ("best.pt", "checkpoint.pt"):
@@ -215,17 +208,17 @@ def test_a_resumed_run_equals_one_never_interrupted(
 
 
 def test_a_finished_run_can_be_given_more_epochs(settings: Settings, tmp_path: Path) -> None:
-    run(settings(), str(tmp_path), SILENT)
-    run(settings("epochs=3", f"resume={tmp_path}"), str(tmp_path), SILENT)
+    run(settings(), str(tmp_path), NO_REPORTER)
+    run(settings("epochs=3", f"resume={tmp_path}"), str(tmp_path), NO_REPORTER)
     assert [metrics.epoch for metrics in read_metrics(tmp_path / "metrics.csv")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("other", ["model.width=8", "model.depths=[2,1]"])
 def test_resuming_with_another_model_is_refused(other: str, settings: Settings, tmp_path: Path) -> None:
-    run(settings("epochs=1"), str(tmp_path), SILENT)
+    run(settings("epochs=1"), str(tmp_path), NO_REPORTER)
     before = (tmp_path / "result.json").read_bytes()
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt: of another model: "):
-        run(settings(other, f"resume={tmp_path}"), str(tmp_path), SILENT)
+        run(settings(other, f"resume={tmp_path}"), str(tmp_path), NO_REPORTER)
     assert (tmp_path / "result.json").read_bytes() == before
 
 
@@ -236,14 +229,14 @@ def test_resuming_with_another_model_is_refused(other: str, settings: Settings, 
 )
 def test_resuming_with_another_optimizer_or_scheduler_is_told(other: str, settings: Settings, tmp_path: Path) -> None:
     """What a checkpoint of other settings cannot give must not become a stack trace or a silently wrong run."""
-    run(settings("epochs=1"), str(tmp_path), SILENT)
+    run(settings("epochs=1"), str(tmp_path), NO_REPORTER)
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt"):
-        run(settings(other, f"resume={tmp_path}"), str(tmp_path), SILENT)
+        run(settings(other, f"resume={tmp_path}"), str(tmp_path), NO_REPORTER)
 
 
 def test_resuming_where_there_is_no_checkpoint_is_told(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing/checkpoint\.pt: no such checkpoint"):
-        run(settings(f"resume={tmp_path / 'nothing'}"), str(tmp_path), SILENT)
+        run(settings(f"resume={tmp_path / 'nothing'}"), str(tmp_path), NO_REPORTER)
 
 
 def test_the_split_does_not_depend_on_the_training_seed(settings: Settings) -> None:
@@ -296,7 +289,7 @@ def test_precision_is_what_the_config_says(precision: str, dtype: str, settings:
     with trainer.step.autocast():
         logits = trainer.model(next(iter(trainer.train.epoch(1)))[0])
     assert logits.dtype == getattr(torch, dtype)
-    run(config, str(tmp_path), SILENT)
+    run(config, str(tmp_path), NO_REPORTER)
     assert read_result(tmp_path)["device"]["precision"] == dtype
 
 
@@ -329,7 +322,7 @@ def test_models_of_torchvision_and_timm_can_be_trained(
 ) -> None:
     overrides = [override for override in tiny if not override.startswith("model.")]
     config = check(compose(*overrides, *model, "data.limit=60", "epochs=1"))
-    run(config, str(tmp_path), SILENT)
+    run(config, str(tmp_path), NO_REPORTER)
     assert read_result(tmp_path)["status"] == "finished"
 
 
@@ -374,7 +367,7 @@ def test_a_hostile_model_runs_nothing_and_is_told(
     overrides = [override for override in tiny if not override.startswith("model.")]
     try:
         with pytest.raises((ConfigError, CheckpointError), match="model"):
-            run(check(compose(*overrides, "~model", f"+model={model}", "epochs=1")), str(tmp_path), SILENT)
+            run(check(compose(*overrides, "~model", f"+model={model}", "epochs=1")), str(tmp_path), NO_REPORTER)
     finally:
         assert not (tmp_path / "marker").exists()
 
@@ -382,12 +375,12 @@ def test_a_hostile_model_runs_nothing_and_is_told(
 def test_a_model_of_an_unknown_name_is_told(compose: Any, tiny: list[str], tmp_path: Path) -> None:
     overrides = [override for override in tiny if not override.startswith("model.")]
     with pytest.raises(ConfigError, match=r"model: .*nonsense"):
-        run(check(compose(*overrides, "model=torchvision", "model.name=nonsense")), str(tmp_path), SILENT)
+        run(check(compose(*overrides, "model=torchvision", "model.name=nonsense")), str(tmp_path), NO_REPORTER)
 
 
 def test_a_validation_split_that_cannot_be_made_is_told(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises((DataError, ConfigError), match=r"val_size"):
-        run(settings("data.limit=null", "data.val_size=1610"), str(tmp_path), SILENT)
+        run(settings("data.limit=null", "data.val_size=1610"), str(tmp_path), NO_REPORTER)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -435,17 +428,19 @@ def test_others_that_train_after_a_step_change_no_bit_of_a_run(
     tiny = ["data=digits", "data.limit=60", "device=cpu", "epochs=2", "batch_size=8"]
     config = check(compose(*tiny, "model=torchvision", "model.name=mobilenet_v3_small"))
 
-    class Meddling(Reporter):
-        def step(self) -> None:
+    class Meddling(Coordinator):
+        def yield_control(self) -> None:
             torch.manual_seed(99)
 
-        def aside(self, work: Callable[[], object]) -> None:
+        def run_in_background(self, work: Callable[[], object]) -> None:
             torch.rand(5)
             work()
 
-    reporters = {"alone": SILENT, "beside others": Meddling()}
+    beside = Reporter()
+    beside.coordinator = Meddling()
+    reporters = {"alone": NO_REPORTER, "beside others": beside}
     for name, reporter in reporters.items():
         (tmp_path / name).mkdir()
         run(config, str(tmp_path / name), reporter)
-    alone, beside = ([timeless(m) for m in read_metrics(tmp_path / name / "metrics.csv")] for name in reporters)
-    assert alone == beside
+    one, other = ([timeless(m) for m in read_metrics(tmp_path / name / "metrics.csv")] for name in reporters)
+    assert one == other

@@ -16,7 +16,8 @@ from sweeps import Sweep
 
 from analysis import frames
 from analysis.frames import FramesError, of_study, read
-from cifar.results import EpochMetrics, RunDirectory, summary
+from cifar.reporting import EpochMetrics
+from cifar.results import RunDirectory, summary
 
 CONFIG = "optimizer:\n  _target_: torch.optim.SGD\n  lr: 0.01\nmodel:\n  depths: [1, 1]\nseed: 3\n"
 

@@ -109,7 +109,7 @@ def test_a_tracker_that_is_not_chosen_loads_nothing(root: Path) -> None:
     assert not {name.split(".")[0] for name in done.stdout.split()} & (HEAVY | TRACKERS)
 
 
-@pytest.mark.parametrize("module", ["run", "cifar.config", "cifar.results"])
+@pytest.mark.parametrize("module", ["run", "cifar.options.config", "cifar.results"])
 def test_the_start_loads_no_torch(module: str, root: Path) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=300).returncode == 0

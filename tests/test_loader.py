@@ -10,8 +10,8 @@ import torch
 import torchvision.transforms.functional as TF
 from torch import Tensor
 
-from cifar import loader
-from cifar.loader import Batches
+from cifar.data import loader
+from cifar.data.loader import ImageLoader
 
 CPU = torch.device("cpu")
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
@@ -23,7 +23,7 @@ def images(images_of: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, Ten
     return images_of(50)[0], torch.arange(50)
 
 
-def epoch(batches: Batches, number: int = 1) -> tuple[Tensor, Tensor]:
+def epoch(batches: ImageLoader, number: int = 1) -> tuple[Tensor, Tensor]:
     """All images and labels of an epoch."""
     parts = list(batches.epoch(number))
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
@@ -38,7 +38,7 @@ def by_pil(image: Tensor, row: int, column: int, flip: bool, crop: int) -> Tenso
 
 @pytest.mark.parametrize("crop, flip", [(4, True), (4, False), (0, True), (0, False), (2, True)])
 def test_batches_are_bit_equal_to_pil_for_equal_offsets(crop: int, flip: bool, images: tuple[Tensor, Tensor]) -> None:
-    batches = Batches(*images, 16, CPU, MEAN, STD, crop=crop, flip=flip, seed=3)
+    batches = ImageLoader(*images, 16, CPU, MEAN, STD, crop=crop, flip=flip, seed=3)
     made, labels = epoch(batches, 2)
     order, rows, columns, flips = batches.draw(2)
     assert torch.equal(labels, order)
@@ -48,7 +48,7 @@ def test_batches_are_bit_equal_to_pil_for_equal_offsets(crop: int, flip: bool, i
 
 
 def test_offsets_cover_the_whole_padding_and_half_is_flipped(images: tuple[Tensor, Tensor]) -> None:
-    batches = Batches(*images, 16, CPU, crop=4, flip=True, seed=0)
+    batches = ImageLoader(*images, 16, CPU, crop=4, flip=True, seed=0)
     drawn = [batches.draw(number) for number in range(1, 21)]
     for axis in (1, 2):
         assert set(torch.cat([d[axis] for d in drawn]).tolist()) == set(range(9))
@@ -57,7 +57,7 @@ def test_offsets_cover_the_whole_padding_and_half_is_flipped(images: tuple[Tenso
 
 
 def test_every_image_comes_exactly_once_an_epoch(images: tuple[Tensor, Tensor]) -> None:
-    batches = Batches(*images, 16, CPU, crop=4, flip=True, seed=0)
+    batches = ImageLoader(*images, 16, CPU, crop=4, flip=True, seed=0)
     for number in (1, 2):
         labels = epoch(batches, number)[1]
         assert sorted(labels.tolist()) == list(range(50))
@@ -65,13 +65,13 @@ def test_every_image_comes_exactly_once_an_epoch(images: tuple[Tensor, Tensor]) 
 
 
 def test_the_last_batch_holds_what_is_left(images: tuple[Tensor, Tensor]) -> None:
-    batches = Batches(*images, 16, CPU, seed=0)
+    batches = ImageLoader(*images, 16, CPU, seed=0)
     assert [len(labels) for _, labels in batches.epoch(1)] == [16, 16, 16, 2]
     assert (len(batches), batches.total) == (4, 50)
 
 
 def test_an_epoch_is_a_function_of_seed_and_number_alone(images: tuple[Tensor, Tensor]) -> None:
-    one, other = (Batches(*images, 16, CPU, crop=4, flip=True, seed=5) for _ in range(2))
+    one, other = (ImageLoader(*images, 16, CPU, crop=4, flip=True, seed=5) for _ in range(2))
     expected = epoch(one, 3)
     torch.manual_seed(99)
     before = torch.get_rng_state()
@@ -82,7 +82,7 @@ def test_an_epoch_is_a_function_of_seed_and_number_alone(images: tuple[Tensor, T
 
 
 def test_an_epoch_does_not_depend_on_the_batch_size(images: tuple[Tensor, Tensor]) -> None:
-    a, b = (epoch(Batches(*images, size, CPU, crop=4, flip=True, seed=5)) for size in (7, 50))
+    a, b = (epoch(ImageLoader(*images, size, CPU, crop=4, flip=True, seed=5)) for size in (7, 50))
     assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
 
 
@@ -90,7 +90,7 @@ def test_an_epoch_does_not_depend_on_the_batch_size(images: tuple[Tensor, Tensor
 def test_an_epoch_does_not_depend_on_how_many_batches_are_made_at_once(
     rows: int, images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = Batches(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
+    batches = ImageLoader(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
     one_by_one = list(batches.epoch(2))
     monkeypatch.setitem(loader.AT_ONCE, "cpu", rows * 3 * 32 * 32 * 4)
     for (x, labels), (others, theirs) in zip(one_by_one, batches.epoch(2), strict=True):
@@ -101,7 +101,7 @@ def test_an_epoch_does_not_depend_on_how_many_batches_are_made_at_once(
 def test_seeds_and_epochs_differ(images: tuple[Tensor, Tensor]) -> None:
     seen = set()
     for seed in (0, 1, 2, 2**31, 2**32 - 1):
-        batches = Batches(*images, 16, CPU, crop=4, flip=True, seed=seed)
+        batches = ImageLoader(*images, 16, CPU, crop=4, flip=True, seed=seed)
         for number in range(1, 6):
             order, rows, columns, flips = batches.draw(number)
             seen |= {tuple(part.tolist()) for part in (order, rows, columns, flips)}
@@ -110,20 +110,20 @@ def test_seeds_and_epochs_differ(images: tuple[Tensor, Tensor]) -> None:
 
 def test_the_epoch_of_one_seed_is_not_that_of_another(images: tuple[Tensor, Tensor]) -> None:
     """seed + epoch would make epoch 2 of seed 0 epoch 1 of seed 1."""
-    a, b = (Batches(*images, 16, CPU, seed=seed) for seed in (0, 1))
+    a, b = (ImageLoader(*images, 16, CPU, seed=seed) for seed in (0, 1))
     orders = {tuple(x.draw(number)[0].tolist()) for x in (a, b) for number in range(1, 10)}
     assert len(orders) == 18
 
 
 def test_without_a_seed_images_come_as_they_are(images: tuple[Tensor, Tensor]) -> None:
-    made, labels = epoch(Batches(*images, 16, CPU, crop=4, flip=True))
+    made, labels = epoch(ImageLoader(*images, 16, CPU, crop=4, flip=True))
     assert torch.equal(made, images[0].float() / 255)
     assert torch.equal(labels, images[1])
 
 
 @pytest.mark.parametrize("options", [{"crop": 4, "flip": True, "seed": 0}, {}])
 def test_batches_are_float32_and_channels_last(options: dict[str, Any], images: tuple[Tensor, Tensor]) -> None:
-    for x, y in Batches(*images, 16, CPU, MEAN, STD, **options).epoch(1):
+    for x, y in ImageLoader(*images, 16, CPU, MEAN, STD, **options).epoch(1):
         assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
         assert x.shape[1:] == (3, 32, 32)
         assert x.is_contiguous(memory_format=torch.channels_last)
@@ -131,9 +131,9 @@ def test_batches_are_float32_and_channels_last(options: dict[str, Any], images: 
 
 def test_an_epoch_leaves_the_images_as_they_were(images: tuple[Tensor, Tensor]) -> None:
     copy = images[0].clone()
-    batches = Batches(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
+    batches = ImageLoader(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
     for x, _ in batches.epoch(1):
         x.fill_(7)
     assert torch.equal(images[0], copy)
-    fresh = Batches(copy, images[1], 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
+    fresh = ImageLoader(copy, images[1], 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
     assert torch.equal(epoch(batches)[0], epoch(fresh)[0])

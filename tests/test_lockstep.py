@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from together import Together, assert_apart, assert_equal_runs, small_model
 
 from cifar import experiment
-from cifar.config import Config, check
-from cifar.results import SILENT
+from cifar.options.config import Config, check
+from cifar.reporting import NO_REPORTER
 from cifar.sweep.lockstep import Lockstep
 
 Settings = Callable[..., Config]
@@ -97,7 +97,7 @@ def test_trials_of_a_search_equal_their_solo_runs_and_keep_logs_of_their_own(
         trial, solo = tmp_path / "study" / str(number), tmp_path / f"solo {number}"
         solo.mkdir()
         overrides = OmegaConf.load(trial / ".hydra" / "overrides.yaml")
-        experiment.run(check(compose(*overrides)), str(solo), SILENT)
+        experiment.run(check(compose(*overrides)), str(solo), NO_REPORTER)
         assert_equal_runs(trial, solo, timeless)
         log = (trial / "run.log").read_text()
         assert (log.count("epoch 1/2"), log.count("epoch 2/2")) == (1, 1) and str(trial) in log
@@ -120,10 +120,10 @@ def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockst
     def serve() -> None:
         number = len(arrived)
         arrived.append(number)
-        lockstep.fit(rooms)
+        lockstep.set_capacity(rooms)
         for _ in range(steps):
             written.append(number)
-            lockstep.turn()
+            lockstep.yield_control()
 
     lockstep = Lockstep(size, serve)
     return lockstep, written
@@ -154,7 +154,7 @@ def pair(mine: Callable[[Lockstep], None], others: Callable[[Lockstep], None]) -
 
     def serve() -> None:
         role = roles.pop(0)
-        lockstep.fit(2)
+        lockstep.set_capacity(2)
         role(lockstep)
 
     roles, lockstep = [mine, others], Lockstep(2, serve)
@@ -166,7 +166,7 @@ THREAD = threading.current_thread
 
 def test_all_runs_are_in_one_thread() -> None:
     found = []
-    pair(*[lambda lockstep: (lockstep.turn(), found.append(THREAD()))] * 2).run()
+    pair(*[lambda lockstep: (lockstep.yield_control(), found.append(THREAD()))] * 2).run()
     assert found == [THREAD()] * 2
 
 
@@ -174,7 +174,7 @@ def test_work_aside_lets_the_others_go_on() -> None:
     done, where = threading.Event(), list[threading.Thread]()
 
     def mine(lockstep: Lockstep) -> None:
-        lockstep.aside(lambda: (where.append(THREAD()), wait_for(done)))
+        lockstep.run_in_background(lambda: (where.append(THREAD()), wait_for(done)))
         assert THREAD() not in where
 
     pair(mine, lambda lockstep: done.set()).run()
@@ -183,7 +183,7 @@ def test_work_aside_lets_the_others_go_on() -> None:
 
 def test_work_aside_of_one_alone_starts_no_thread() -> None:
     where = list[threading.Thread]()
-    lockstep = Lockstep(1, lambda: lockstep.aside(lambda: where.append(THREAD())))
+    lockstep = Lockstep(1, lambda: lockstep.run_in_background(lambda: where.append(THREAD())))
     lockstep.run()
     assert where == [THREAD()]
 
@@ -193,17 +193,17 @@ def test_work_aside_may_fail() -> None:
 
     def mine(lockstep: Lockstep) -> None:
         try:
-            lockstep.aside(lambda: 1 / 0)
+            lockstep.run_in_background(lambda: 1 / 0)
         except ZeroDivisionError as error:
             found.append(error)
 
-    pair(mine, lambda lockstep: lockstep.turn()).run()
+    pair(mine, lambda lockstep: lockstep.yield_control()).run()
     assert found
 
 
 def test_all_may_be_aside_at_once() -> None:
     both, met = threading.Barrier(2), list[int]()
-    pair(*[lambda lockstep: lockstep.aside(lambda: met.append(both.wait(30)))] * 2).run()
+    pair(*[lambda lockstep: lockstep.run_in_background(lambda: met.append(both.wait(30)))] * 2).run()
     assert sorted(met) == [0, 1]
 
 
@@ -216,13 +216,13 @@ def test_what_one_raises_stops_the_others_at_once_and_is_raised(error: BaseExcep
     def endless(lockstep: Lockstep) -> None:
         try:
             while True:
-                lockstep.aside(lambda: time.sleep(0.2)) if aside else lockstep.turn()
+                lockstep.run_in_background(lambda: time.sleep(0.2)) if aside else lockstep.yield_control()
         except KeyboardInterrupt:
             stopped.append("at once")
             raise
 
     def faulty(lockstep: Lockstep) -> None:
-        lockstep.turn()
+        lockstep.yield_control()
         raise error
 
     roles = (faulty, endless) if where == "first" else (endless, faulty)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from cifar import optim
-from cifar.resnet import BottleneckResNet
-from cifar.step import EagerStep, autocast
+from cifar.models.resnet import BottleneckResNet
+from cifar.training import optim, schedulers
+from cifar.training.step import EagerStep, autocast
 
 L2 = 0.1
 
@@ -112,20 +112,20 @@ def rates(schedule: Callable[..., Any], accuracies: list[float], steps: int = 5,
 
 
 def test_plateau_reduces_after_more_than_patience_epochs_without_a_better_accuracy() -> None:
-    seen = rates(optim.plateau, [0.5, 0.6, 0.6, 0.5, 0.4, 0.3], steps=1, patience=2, factor=0.1)
+    seen = rates(schedulers.plateau, [0.5, 0.6, 0.6, 0.5, 0.4, 0.3], steps=1, patience=2, factor=0.1)
     assert seen == pytest.approx([0.4] * 5 + [0.04, 0.04])
 
 
 def test_plateau_with_patience_0_reduces_after_the_first_bad_epoch() -> None:
-    assert rates(optim.plateau, [0.5, 0.4], steps=1, patience=0, factor=0.5) == pytest.approx([0.4, 0.4, 0.2])
+    assert rates(schedulers.plateau, [0.5, 0.4], steps=1, patience=0, factor=0.5) == pytest.approx([0.4, 0.4, 0.2])
 
 
 def test_plateau_keeps_the_rate_while_the_accuracy_rises() -> None:
-    assert set(rates(optim.plateau, [0.1 * k for k in range(1, 9)], patience=0, factor=0.1)) == {0.4}
+    assert set(rates(schedulers.plateau, [0.1 * k for k in range(1, 9)], patience=0, factor=0.1)) == {0.4}
 
 
 def test_cosine_falls_from_lr_to_zero() -> None:
-    seen = rates(optim.cosine, [0.0] * 4)
+    seen = rates(schedulers.cosine, [0.0] * 4)
     expected = [0.2 * (1 + torch.cos(torch.tensor(torch.pi * k / 20)).item()) for k in range(21)]
     assert seen == pytest.approx(expected, abs=1e-6)
     assert seen[-1] == pytest.approx(0, abs=1e-9)
@@ -133,7 +133,7 @@ def test_cosine_falls_from_lr_to_zero() -> None:
 
 @pytest.mark.parametrize("warmup", [0.3, 0.5])
 def test_onecycle_peaks_at_the_optimizers_lr(warmup: float) -> None:
-    seen = rates(optim.onecycle, [0.0] * 4, warmup=warmup)
+    seen = rates(schedulers.onecycle, [0.0] * 4, warmup=warmup)
     top = max(range(len(seen)), key=seen.__getitem__)
     assert seen[top] == pytest.approx(0.4, rel=0.02)
     assert top == pytest.approx(warmup * 20, abs=1)
@@ -142,16 +142,16 @@ def test_onecycle_peaks_at_the_optimizers_lr(warmup: float) -> None:
 
 
 def test_constant_stays() -> None:
-    assert set(rates(optim.constant, [0.1, 0.1, 0.1, 0.1, 0.1])) == {0.4}
+    assert set(rates(schedulers.constant, [0.1, 0.1, 0.1, 0.1, 0.1])) == {0.4}
 
 
 @pytest.mark.parametrize(
     "schedule, settings",
     [
-        (optim.plateau, {"patience": 1, "factor": 0.1}),
-        (optim.cosine, {}),
-        (optim.onecycle, {"warmup": 0.3}),
-        (optim.constant, {}),
+        (schedulers.plateau, {"patience": 1, "factor": 0.1}),
+        (schedulers.cosine, {}),
+        (schedulers.onecycle, {"warmup": 0.3}),
+        (schedulers.constant, {}),
     ],
 )
 def test_every_group_keeps_its_decay_and_has_the_same_rate(schedule: Callable[..., Any], settings: Any) -> None:

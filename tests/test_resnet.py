@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck as TorchvisionBottleneck
 from torchvision.models.resnet import ResNet
 
-from cifar.resnet import Bottleneck, BottleneckResNet
+from cifar.models.resnet import Bottleneck, BottleneckResNet
 
 
 def torchvision_resnet(depths: list[int], width: int, classes: int = 10) -> ResNet:

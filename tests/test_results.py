@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 
 from cifar.files import FileError
-from cifar.results import (
-    STATUSES,
-    EpochMetrics,
-    ResultsError,
-    RunDirectory,
-    best_of,
-    read_metrics,
-    read_result,
-    summary,
-)
+from cifar.reporting import EpochMetrics
+from cifar.results import STATUSES, ResultsError, RunDirectory, best_of, read_metrics, read_result, summary
 
 
 def epoch(number: int, val_accuracy: float = 0.5) -> EpochMetrics:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from cifar import checkpoint
-from cifar.results import EpochMetrics, read_metrics, read_result
+from cifar.reporting import EpochMetrics
+from cifar.results import read_metrics, read_result
+from cifar.training import checkpoint
 
 Answer = subprocess.CompletedProcess[str]
 RunPy = Callable[..., Answer]
@@ -193,7 +194,7 @@ def test_help_shows_groups_options_and_three_commands_without_torch(run_py: RunP
         ("resume=nowhere", ["resume=nowhere"]),
         ("optimizer.lr=", ["optimizer.lr"]),
         ("nonsense", ["nonsense"]),
-        ("model._target_=os.system", ["os.system", "cifar.resnet.BottleneckResNet"]),
+        ("model._target_=os.system", ["os.system", "cifar.models.resnet.BottleneckResNet"]),
     ],
 )
 def test_a_bad_setting_is_one_error_before_torch_is_imported(

@@ -11,20 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cifar import optim, step
-from cifar.step import (
-    CaptureError,
-    Compute,
-    EagerScore,
-    EagerStep,
-    Static,
-    StaticStep,
-    again,
-    autocast,
-    cuda_graph,
-    warm_up,
-)
-from cifar.trainer import Trainer, evaluate
+from cifar.training import schedulers
+from cifar.training.cuda_graph import CaptureError, cuda_graph, warm_up
+from cifar.training.step import Compute, EagerScore, EagerStep, Static, StaticStep, again, autocast
+from cifar.training.trainer import Trainer, evaluate
 
 CPU = torch.device("cpu")
 
@@ -125,7 +115,7 @@ def test_static_buffers_change_no_bit_of_a_run(
     timeless: Callable[[Any], dict[str, Any]],
 ) -> None:
     """With batch norm, dropout, momentum, a learning rate that changes every step, and a ragged last batch."""
-    plain, static = make_trainer(optim.cosine), make_trainer(optim.cosine)
+    plain, static = make_trainer(schedulers.cosine), make_trainer(schedulers.cosine)
     assert plain.train.total % plain.train.batch_size and plain.val.total % plain.val.batch_size
     torch.manual_seed(7)
     expected = [timeless(metrics) for metrics in plain.epochs()]
@@ -189,7 +179,7 @@ def test_why_a_capture_failed_is_told_though_ending_it_fails_too(
     def fail() -> Any:
         raise cause
 
-    monkeypatch.setattr(step, "warm_up", lambda *args: None)
+    monkeypatch.setattr(cuda_graph, "warm_up", lambda *args: None)
     for name, stand_in in (("CUDAGraph", object), ("current_stream", object), ("graph", capture)):
         monkeypatch.setattr(torch.cuda, name, stand_in)
     out_of_memory = isinstance(cause, torch.OutOfMemoryError)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,16 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, metadata
 from together import Together
 from wandb.proto.wandb_internal_pb2 import Record
 
-from cifar import config, tracker
-from cifar.config import Config, ConfigError, check
 from cifar.experiment import run
-from cifar.results import SILENT, Diverged, EpochMetrics, Pruned, Reporter, read_metrics, read_result
-from cifar.tracker import MLflow, Run, TensorBoard, Tracker, WandB
+from cifar.options import config
+from cifar.options.config import Config, ConfigError, check
+from cifar.reporting import NO_REPORTER, Diverged, Pruned, Reporter
+from cifar.results import read_metrics, read_result
+from cifar.trackers import base
+from cifar.trackers.base import Run, Tracker
+from cifar.trackers.mlflow import MLflow
+from cifar.trackers.tensorboard import TensorBoard
+from cifar.trackers.wandb import WandB
 
 Settings = Callable[..., Config]
 ENDS = [
@@ -49,7 +54,7 @@ class Ending(Reporter):
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
-    def report(self, metrics: EpochMetrics) -> None:
+    def report(self, step: int, metrics: float | Mapping[str, float]) -> None:
         if self.error is not None:
             raise self.error
 
@@ -58,7 +63,7 @@ def ended(settings: Config, directory: Path, error: BaseException | None = None,
     """A run that ends in its own way; its value, 0 where it has none."""
     directory.mkdir(parents=True, exist_ok=True)
     if error is None:
-        return run(settings, str(directory), SILENT, study and str(study))
+        return run(settings, str(directory), NO_REPORTER, study and str(study))
     with pytest.raises(type(error)):
         run(settings, str(directory), Ending(error), study and str(study))
     return 0.0
@@ -250,7 +255,7 @@ def test_wandb_has_the_settings_and_the_figures_at_the_end(settings: Settings, t
     found = records(place)
     (begun,) = (record.run for record in found if record.HasField("run"))
     assert (begun.project, begun.run_group, begun.display_name) == ("mine", "study", "study/0")
-    assert begun.run_id == (place / tracker.IDENTITY).read_text()
+    assert begun.run_id == (place / base.IDENTITY).read_text()
     told = {item.key: json.loads(item.value_json) for item in begun.config.update}
     assert told["optimizer.lr"] == 0.01 and told["data.source"] == "digits"
     summary = {i.key or i.nested_key[0]: i.value_json for r in found if r.HasField("summary") for i in r.summary.update}
@@ -358,8 +363,9 @@ def test_a_sweep_is_one_parent_run_and_its_trials_are_its_children(
 TRIALS = """
 import sys, logging
 from pathlib import Path
-from cifar.results import EpochMetrics
-from cifar.tracker import MLflow, Run
+from cifar.reporting import EpochMetrics
+from cifar.trackers.mlflow import MLflow
+from cifar.trackers.base import Run
 study, worker = Path(sys.argv[1]), sys.argv[2]
 (study / worker).mkdir()
 print("ready", flush=True)

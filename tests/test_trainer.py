@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from cifar import checkpoint, optim
-from cifar.results import Diverged, EpochMetrics
-from cifar.trainer import Evaluation, Trainer, evaluate
+from cifar.reporting import Diverged, EpochMetrics
+from cifar.training import checkpoint, schedulers
+from cifar.training.trainer import Evaluation, Trainer, evaluate
 
 MakeTrainer = Callable[..., Trainer]
 SCHEDULES = [
-    (optim.plateau, {"patience": 0, "factor": 0.5}),
-    (optim.cosine, {}),
-    (optim.onecycle, {"warmup": 0.3}),
-    (optim.constant, {}),
+    (schedulers.plateau, {"patience": 0, "factor": 0.5}),
+    (schedulers.cosine, {}),
+    (schedulers.onecycle, {"warmup": 0.3}),
+    (schedulers.constant, {}),
 ]
 
 
@@ -72,14 +72,14 @@ def test_training_is_the_plain_loop(make_trainer: MakeTrainer) -> None:
 
 
 def test_lr_is_that_of_the_epochs_last_step(make_trainer: MakeTrainer) -> None:
-    rates = [metrics.lr for metrics in make_trainer(optim.cosine, total=2).epochs()]
+    rates = [metrics.lr for metrics in make_trainer(schedulers.cosine, total=2).epochs()]
     steps = torch.tensor([5.0, 11.0])
     expected = 0.05 * (1 + torch.cos(torch.pi * steps / 12))
     assert rates == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_the_scheduler_hears_of_the_validation_accuracy(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(optim.plateau, model=linear(), total=3, patience=0, factor=0.5)
+    trainer = make_trainer(schedulers.plateau, model=linear(), total=3, patience=0, factor=0.5)
     trainer.val.mean.zero_()
     trainer.val.std.fill_(float("inf"))  # black images: the same prediction for all of them
     trainer.val.labels.fill_(0)

@@ -20,21 +20,26 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cifar import cache as cache_command
-from cifar import experiment, transfer
-from cifar.config import ConfigError, check
-from cifar.data import Images, _images
+from cifar import experiment
+from cifar.data.augment import augmented
+from cifar.data.images import Images, _images
+from cifar.data.loader import FeatureLoader
 from cifar.experiment import BACKBONES, build_trainer, load_classifier, load_parts, run
 from cifar.files import FileError
-from cifar.loader import FeatureBatches, augmented
-from cifar.resnet import BottleneckResNet
-from cifar.results import SILENT, read_metrics
-from cifar.step import autocast
-from cifar.transfer import Backbone, FeatureCache, Preprocess, TransferError, find_classifier, load_backbone, stages
+from cifar.models import feature_cache, pretrained
+from cifar.models.feature_cache import FeatureCache
+from cifar.models.finetune import stages
+from cifar.models.pretrained import Backbone, Preprocess, TransferError, find_classifier, load_backbone
+from cifar.models.resnet import BottleneckResNet
+from cifar.options.config import ConfigError, check
+from cifar.reporting import NO_REPORTER
+from cifar.results import read_metrics
+from cifar.training.step import autocast
 
 CPU = torch.device("cpu")
 Compose = Callable[..., Any]
 Train = Callable[..., tuple[Path, float]]
-SMALL = "cifar.resnet.BottleneckResNet"
+SMALL = "cifar.models.resnet.BottleneckResNet"
 MEAN = "data.mean=[0.5,0.5,0.5]"
 TRANSFER = (
     f"transfer.backbone._target_={SMALL}",
@@ -58,13 +63,13 @@ def some_images(count: int = 64, seed: int = 0) -> Images:
     return _images(random.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 4, tuple("abcd"))
 
 
-def feature_cache(folder: Path, batch_size: int = 32, precision: str = "torch.float32") -> FeatureCache:
+def new_cache(folder: Path, batch_size: int = 32, precision: str = "torch.float32") -> FeatureCache:
     return FeatureCache(folder / "features", CPU, batch_size, precision, autocast(CPU, torch.float32))
 
 
 @pytest.fixture(autouse=True)
 def nothing_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_checked", {})
+    monkeypatch.setattr(feature_cache, "_checked", {})
 
 
 # --- features
@@ -88,8 +93,8 @@ def test_training_on_cached_features_equals_the_backbone_inside_the_loop_bit_for
                 optimizer.step()
         return head.weight.detach()
 
-    features = feature_cache(tmp_path).get(found, images).features
-    batches = FeatureBatches(features[None], images.labels, 32, CPU, seed=0)
+    features = new_cache(tmp_path).get(found, images).features
+    batches = FeatureLoader(features[None], images.labels, 32, CPU, seed=0)
     plain = trained(lambda order: found.features(images.images[order]))
     assert torch.equal(trained(lambda order: features[order]), plain)
     assert all(torch.equal(x, features[batches.draw(1)[0][:32]]) for x, _ in list(batches.epoch(1))[:1])
@@ -97,10 +102,10 @@ def test_training_on_cached_features_equals_the_backbone_inside_the_loop_bit_for
 
 def test_each_image_passes_the_backbone_once_and_later_not_at_all(tmp_path: Path) -> None:
     first, images = backbone(), some_images(50)
-    made = feature_cache(tmp_path).get(first, images)
+    made = new_cache(tmp_path).get(first, images)
     assert first.seen == 50
-    transfer._checked.clear()
-    again = feature_cache(tmp_path).get(first, images)
+    feature_cache._checked.clear()
+    again = new_cache(tmp_path).get(first, images)
     assert first.seen == 50
     assert torch.equal(made.features, again.features) and made.seconds == again.seconds
 
@@ -110,7 +115,7 @@ def test_every_part_of_the_key_gives_another_entry(tmp_path: Path) -> None:
     other_weights = small()
     torch.save(other_weights.state_dict(), tmp_path / "w.pth")
     mean = replace(plain, preprocess=replace(plain.preprocess, mean=(0.5, 0.5, 0.5)))
-    usual = feature_cache(tmp_path)
+    usual = new_cache(tmp_path)
     keys = {
         usual.get(plain, images).key,
         usual.get(backbone(str(tmp_path / "w.pth")), images).key,
@@ -118,8 +123,8 @@ def test_every_part_of_the_key_gives_another_entry(tmp_path: Path) -> None:
         usual.get(mean, images).key,
         usual.get(plain, some_images(seed=1)).key,
         usual.get(plain, images.take(np.arange(64)[::-1].copy())).key,
-        feature_cache(tmp_path, precision="torch.bfloat16").get(plain, images).key,
-        feature_cache(tmp_path, batch_size=16).get(plain, images).key,
+        new_cache(tmp_path, precision="torch.bfloat16").get(plain, images).key,
+        new_cache(tmp_path, batch_size=16).get(plain, images).key,
     }
     assert len(keys) == 8
     assert len(cache_command.entries(tmp_path)) == 8
@@ -129,15 +134,15 @@ def test_batch_norm_buffers_are_part_of_the_weights() -> None:
     first, second = backbone(), backbone()
     assert first.sha256 == second.sha256
     second.model.bn1.running_mean += 1  # type: ignore[operator, union-attr]
-    assert transfer.state_hash(second.model.state_dict()) != first.sha256
+    assert pretrained.state_hash(second.model.state_dict()) != first.sha256
 
 
 def test_an_interrupted_extraction_goes_on_after_its_last_finished_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "BLOCK", 2)
+    monkeypatch.setattr(feature_cache, "BLOCK", 2)
     images, stopping = some_images(40), backbone()
-    whole = feature_cache(tmp_path / "other", 4).get(stopping, images)
+    whole = new_cache(tmp_path / "other", 4).get(stopping, images)
     features, stopping.seen = stopping.features, 0
 
     def until_it_stops(batch: torch.Tensor) -> torch.Tensor:
@@ -147,9 +152,9 @@ def test_an_interrupted_extraction_goes_on_after_its_last_finished_block(
 
     monkeypatch.setattr(stopping, "features", until_it_stops)
     with pytest.raises(KeyboardInterrupt):
-        feature_cache(tmp_path, 4).get(stopping, images)
+        new_cache(tmp_path, 4).get(stopping, images)
     again = backbone()
-    found = feature_cache(tmp_path, 4).get(again, images)
+    found = new_cache(tmp_path, 4).get(again, images)
     assert again.seen == 40 - 16
     assert torch.equal(found.features, whole.features)
     assert not list((tmp_path / "features").glob("*.parts"))
@@ -168,11 +173,11 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize("damage", [flip, cut, lambda path: path.write_bytes(b"")], ids=["flip", "cut", "empty"])
 def test_a_damaged_entry_is_computed_again(damage: Callable[[Path], Any], tmp_path: Path) -> None:
     first, images = backbone(), some_images()
-    whole = feature_cache(tmp_path).get(first, images).features.clone()
-    transfer._checked.clear()
+    whole = new_cache(tmp_path).get(first, images).features.clone()
+    feature_cache._checked.clear()
     (path,) = (tmp_path / "features").glob("*.safetensors")
     damage(path)
-    assert torch.equal(feature_cache(tmp_path).get(first, images).features, whole)
+    assert torch.equal(new_cache(tmp_path).get(first, images).features, whole)
     assert first.seen == 128
 
 
@@ -182,7 +187,7 @@ def test_a_full_disk_is_told_and_leaves_no_entry(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FileError, match="the disk is full"):
-        feature_cache(tmp_path).get(backbone(), some_images())
+        new_cache(tmp_path).get(backbone(), some_images())
     monkeypatch.undo()
     assert not list((tmp_path / "features").rglob("*.safetensors"))
 
@@ -190,7 +195,7 @@ def test_a_full_disk_is_told_and_leaves_no_entry(tmp_path: Path, monkeypatch: py
 def extract(folder: Path) -> None:
     torch.set_num_threads(1)
     found = backbone()
-    feature_cache(folder).get(found, some_images(200))
+    new_cache(folder).get(found, some_images(200))
     (folder / f"{os.getpid()}.seen").write_text(str(found.seen))
 
 
@@ -213,7 +218,7 @@ def test_views_differ_and_are_drawn_among() -> None:
     kept = augmented(images, 0, False, 0)
     assert torch.equal(kept.images, images.images), "without crop and flip every image is in its place"
     rows = torch.arange(3.0).view(3, 1, 1).expand(3, 64, 2)
-    drawn = torch.cat([x for x, _ in FeatureBatches(rows, images.labels, 8, CPU, seed=0).epoch(1)])
+    drawn = torch.cat([x for x, _ in FeatureLoader(rows, images.labels, 8, CPU, seed=0).epoch(1)])
     assert set(drawn[:, 0].tolist()) == {0.0, 1.0, 2.0}
 
 
@@ -224,10 +229,10 @@ def test_the_preprocessing_is_that_of_the_weights() -> None:
     images = some_images(4).images
     weights = tv.ResNet50_Weights.IMAGENET1K_V2
     theirs = weights.transforms()
-    ours = transfer._preprocess("torchvision.models.resnet50", "IMAGENET1K_V2", nn.Identity(), None)
+    ours = pretrained._preprocess("torchvision.models.resnet50", "IMAGENET1K_V2", nn.Identity(), None)
     assert (ours.resize, ours.crop) == (232, 224)
     assert torch.equal(ours(images), theirs(images))
-    half = transfer._preprocess("torchvision.models.resnet50", "IMAGENET1K_V2", nn.Identity(), 64)
+    half = pretrained._preprocess("torchvision.models.resnet50", "IMAGENET1K_V2", nn.Identity(), 64)
     assert half(images).shape == (4, 3, 64, 64)
 
 
@@ -299,7 +304,7 @@ def test_weights_of_another_number_of_classes_fit_and_are_used(tmp_path: Path) -
 
 def test_the_files_hash_is_checked(tmp_path: Path) -> None:
     torch.save(small().state_dict(), tmp_path / "w.pth")
-    right = transfer._digest(tmp_path / "w.pth")
+    right = pretrained._digest(tmp_path / "w.pth")
     assert backbone(str(tmp_path / "w.pth"), sha256=right.upper()).weights == str(tmp_path / "w.pth")
     with pytest.raises(TransferError, match=f"its SHA-256 is {right}"):
         backbone(str(tmp_path / "w.pth"), sha256="0" * 64)
@@ -353,7 +358,7 @@ def train(compose: Callable[..., Any], tiny: list[str], tmp_path: Path) -> Calla
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         config = check(compose(*general, f"cache.dir={tmp_path}", *overrides))
-        return folder, run(config, str(folder), SILENT)
+        return folder, run(config, str(folder), NO_REPORTER)
 
     return trained
 
@@ -461,7 +466,7 @@ def test_a_sweep_of_heads_extracts_once(run_py: Callable[..., Any], tiny: list[s
 
 
 def test_the_cache_is_listed_and_cleared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    feature_cache(tmp_path).get(backbone(), some_images())
+    new_cache(tmp_path).get(backbone(), some_images())
     cache_command.main(["--dir", str(tmp_path)])
     listed = capsys.readouterr().out
     assert f"features of 64 images, {SMALL}, 16 pixels, torch.float32" in listed and "1 entries in" in listed

@@ -12,7 +12,9 @@ import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cifar.results import EpochMetrics, Interrupted, Pruned, RunDirectory
+from cifar.reporting import EpochMetrics, Interrupted, Pruned
+from cifar.results import RunDirectory
+from cifar.signals import StopFlag
 from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.space import Space, parse
 from cifar.sweep.study import Branch, SharedStudy, create
@@ -37,38 +39,38 @@ def ask(study: SharedStudy) -> optuna.Trial:
 
 def test_every_epoch_reaches_the_study(tmp_path: Path) -> None:
     study = make_study(tmp_path)
-    reporter = TrialReporter(ask(study), threading.Event())
-    reporter.report(epoch(1, 0.1))
-    reporter.report(epoch(2, 0.4))
+    reporter = TrialReporter(ask(study), StopFlag())
+    reporter.report(1, 0.1)
+    reporter.report(2, 0.4)
     assert study.trials()[0].intermediate_values == {1: 0.1, 2: 0.4}
 
 
 def test_a_trial_worse_than_its_threshold_is_pruned_and_keeps_its_curve(tmp_path: Path) -> None:
     study = make_study(tmp_path, optuna.pruners.ThresholdPruner(lower=0.3))
-    reporter = TrialReporter(ask(study), threading.Event())
-    reporter.report(epoch(1, 0.4))
+    reporter = TrialReporter(ask(study), StopFlag())
+    reporter.report(1, 0.4)
     with pytest.raises(Pruned, match="epoch 2"):
-        reporter.report(epoch(2, 0.2))
+        reporter.report(2, 0.2)
     assert study.trials()[0].intermediate_values == {1: 0.4, 2: 0.2}
 
 
 def test_earlier_epochs_are_repeated_once_and_prune_nothing(tmp_path: Path) -> None:
     study = make_study(tmp_path, optuna.pruners.ThresholdPruner(lower=0.3))
     RunDirectory(tmp_path).start([epoch(1, 0.1), epoch(2, 0.4)], resumed=False)
-    reporter = TrialReporter(ask(study), threading.Event())
+    reporter = TrialReporter(ask(study), StopFlag())
     reporter.repeat(tmp_path / "metrics.csv")
-    reporter.report(epoch(2, 0.4))
-    reporter.report(epoch(3, 0.5))
+    reporter.report(2, 0.4)
+    reporter.report(3, 0.5)
     assert study.trials()[0].intermediate_values == {1: 0.1, 2: 0.4, 3: 0.5}
 
 
 def test_a_worker_that_is_to_stop_stops_after_the_epoch(tmp_path: Path) -> None:
-    stopping = threading.Event()
+    stopping = StopFlag()
     reporter = TrialReporter(ask(make_study(tmp_path)), stopping)
-    reporter.report(epoch(1))
+    reporter.report(1, 0.5)
     stopping.set()
     with pytest.raises(Interrupted):
-        reporter.report(epoch(2))
+        reporter.report(2, 0.5)
 
 
 def test_a_trial_that_others_hold_for_lost_is_given_up(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_a_trial_that_others_hold_for_lost_is_given_up(tmp_path: Path) -> None:
     trial = ask(study)
     study.fail(trial, "lost", "asleep")
     with pytest.raises(TakenOver, match="trial 0"):
-        TrialReporter(trial, threading.Event()).report(epoch(1))
+        TrialReporter(trial, StopFlag()).report(1, 0.5)
 
 
 def wait_for(condition: threading.Event) -> None:
@@ -119,12 +121,12 @@ def test_every_trial_of_a_worker_gives_signs_of_life(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_to_stop_stops_after_the_step(tmp_path: Path) -> None:
-    stopping = threading.Event()
+    stopping = StopFlag()
     reporter = TrialReporter(ask(make_study(tmp_path)), stopping)
-    reporter.step()
+    reporter.coordinator.yield_control()
     stopping.set()
     with pytest.raises(Interrupted):
-        reporter.step()
+        reporter.coordinator.yield_control()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -133,7 +135,7 @@ def test_a_signal_asks_to_stop_and_the_handlers_come_back(tmp_path: Path, signum
     pulse = Pulse(make_study(tmp_path), 10, lambda: False)
     with pulse.beating():
         os.kill(os.getpid(), signum)
-        wait_for(pulse.stopping)
+        assert pulse.stop.wait(30)
     assert signal.getsignal(signum) is before
 
 
@@ -148,7 +150,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
 def test_a_worker_hears_that_it_should_stop(tmp_path: Path) -> None:
     pulse = Pulse(make_study(tmp_path), 0.01, lambda: True)
     with pulse.beating():
-        wait_for(pulse.stopping)
+        assert pulse.stop.wait(30)
 
 
 def test_a_storage_that_is_busy_does_not_end_the_pulse(tmp_path: Path) -> None:
@@ -187,9 +189,9 @@ def test_trials_in_turns_log_each_to_its_own_file_whichever_thread_works_for_it(
         monkeypatch.setattr(logging.getLogger(), "handlers", [handlers[number]])  # as Hydra does
         RUNNING.set(number)
         with own_log(number):
-            lockstep.fit(2)
-            for where in (lockstep.aside, lambda work: work()):
-                lockstep.turn()
+            lockstep.set_capacity(2)
+            for where in (lockstep.run_in_background, lambda work: work()):
+                lockstep.yield_control()
                 where(lambda: logging.warning("of %d", number))
 
     lockstep = Lockstep(2, trial)

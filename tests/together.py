@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from cifar import checkpoint, experiment
-from cifar.config import Config
-from cifar.isolation import Isolation
-from cifar.results import Diverged, EpochMetrics, Pruned, Reporter, read_metrics
+from cifar import experiment
+from cifar.options.config import Config
+from cifar.reporting import Coordinator, Diverged, Pruned, Reporter
+from cifar.results import read_metrics
 from cifar.sweep.lockstep import Lockstep
+from cifar.training import checkpoint
+from cifar.training.isolation import Isolation
 
 
-class Turns(Reporter):
-    """Shares the process with the neighbours; `act` is done after every step, `end` after every epoch."""
+class Turns(Coordinator):
+    """Shares the process with the other runs; `act` is called after every step."""
 
-    alone = False
+    exclusive = False
 
-    def __init__(self, lockstep: Lockstep, act: Callable[[], None], end: Callable[[], None]) -> None:
-        self.lockstep, self.act, self.end = lockstep, act, end
+    def __init__(self, lockstep: Lockstep, act: Callable[[], None]) -> None:
+        self.lockstep, self.act = lockstep, act
 
-    def step(self) -> None:
-        self.lockstep.turn()
+    def yield_control(self) -> None:
+        self.lockstep.yield_control()
         self.act()
 
-    def aside(self, work: Callable[[], object]) -> None:
-        self.lockstep.aside(work)
+    def run_in_background(self, work: Callable[[], object]) -> None:
+        self.lockstep.run_in_background(work)
 
-    def room(self, runs: float) -> None:
-        self.lockstep.fit(runs)
+    def set_capacity(self, runs: float) -> None:
+        self.lockstep.set_capacity(runs)
 
-    def report(self, metrics: EpochMetrics) -> None:
+
+class EndOfEpoch(Reporter):
+    """Calls `end` after every epoch."""
+
+    def __init__(self, coordinator: Coordinator, end: Callable[[], None]) -> None:
+        self.coordinator, self.end = coordinator, end
+
+    def report(self, step: int, metrics: float | Mapping[str, float]) -> None:
         self.end()
 
 
@@ -59,7 +68,7 @@ class Together:
             except (Diverged, Pruned, ZeroDivisionError, torch.OutOfMemoryError) as error:
                 self.ended[name] = type(error).__name__
 
-    def reporter(self, name: str) -> Turns:
+    def reporter(self, name: str) -> Reporter:
         def act() -> None:
             self.steps.append(name)
             if name == "failing" and self.steps.count(name) == 2:
@@ -69,7 +78,7 @@ class Together:
             if name == "pruned":
                 raise Pruned("not worth it")
 
-        return Turns(self.lockstep, act, end)
+        return EndOfEpoch(Turns(self.lockstep, act), end)
 
 
 def assert_equal_runs(one: Path, other: Path, timeless: Callable[[Any], dict[str, Any]]) -> None:

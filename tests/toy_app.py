@@ -19,8 +19,9 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from cifar import config
-from cifar.results import SILENT, Diverged, EpochMetrics, Reporter, RunDirectory, read_metrics
+from cifar.options import config
+from cifar.reporting import NO_REPORTER, Diverged, EpochMetrics, Reporter
+from cifar.results import RunDirectory, read_metrics
 from cifar.sweep import plugin
 
 plugin.register()
@@ -30,7 +31,7 @@ LUCK = float(os.environ.get("TOY_LUCK", "0"))
 
 
 @hydra.main(config_path=str(config.CONF), config_name="config", execution_whitelist=config.WHITELIST)
-def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
+def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     settings = config.check(cfg)
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
     earlier = read_metrics(Path(settings.resume) / "metrics.csv") if settings.resume else []
@@ -41,12 +42,12 @@ def main(cfg: DictConfig, reporter: Reporter = SILENT) -> float:
     for epoch in range(len(earlier) + 1, settings.epochs + 1):
         misbehave(lr, epoch, directory.path.parent / "killed")
         time.sleep(SECONDS)
-        reporter.step()
+        reporter.coordinator.yield_control()
         metrics = EpochMetrics(epoch, 1.0, 0.5, 1.0, quality * epoch / settings.epochs, 0.1, SECONDS, 1.0)
         directory.append(metrics)
         (directory.path / "checkpoint.pt").touch()
-        reporter.room(math.inf)
-        reporter.report(metrics)
+        reporter.coordinator.set_capacity(math.inf)
+        reporter.report(epoch, metrics.val_accuracy)
     tested = {"test": {"accuracy": quality / 2, "images": 1000}} if settings.test else {}
     directory.write_result({"status": "finished", "resumed_after": len(earlier)} | tested)
     return quality

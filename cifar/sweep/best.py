@@ -10,20 +10,21 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from cifar.errors import UserError
 from cifar.files import write_atomically
 
 NAME, CONFIRMED = "best.yaml", "confirmed.yaml"
 KEY = "from_study="
 
 
-class BestError(Exception):
+class BestError(UserError):
     """A study without a best trial."""
 
 
 def save(path: Path, values: dict[str, Any]) -> None:
     """Write a YAML file, whole or not at all."""
     text = OmegaConf.to_yaml(OmegaConf.create(values))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, text.encode())
 
 
 def expand(arguments: list[str]) -> list[str]:

@@ -41,13 +41,13 @@ class Lockstep:
         finally:
             self._stop()
 
-    def turn(self) -> None:
+    def yield_control(self) -> None:
         """Let the others take their steps."""
         if len(self._all) > 1:
             self._ready.append(getcurrent())
             self._hub.switch()
 
-    def aside(self, work: Callable[[], object]) -> None:
+    def run_in_background(self, work: Callable[[], object]) -> None:
         """Return when `work` is done; the others take their steps meanwhile, and it has a thread of its own then."""
         if len(self._all) < 2:
             work()
@@ -69,10 +69,10 @@ class Lockstep:
         if failed:
             raise failed[0]
 
-    def fit(self, room: float) -> None:
-        """Start the others, where no more than `room` runs fit; the first to tell decides."""
+    def set_capacity(self, runs: float) -> None:
+        """Start the others, where no more than `runs` fit; the first to tell decides."""
         wanted, self.size = self.size, 1
-        size = int(min(wanted, max(room, 1)))
+        size = int(min(wanted, max(runs, 1)))
         if size < wanted:
             print(f"hydra.sweeper.trials_per_worker={wanted}: the device has memory for {size} at once", flush=True)
         for _ in range(size - 1):

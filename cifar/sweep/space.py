@@ -10,8 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json, json_to_distribution
 
+from cifar.errors import UserError
 
-class SpaceError(Exception):
+
+class SpaceError(UserError):
     """A search space that cannot be searched, found before any worker starts."""
 
 

@@ -44,6 +44,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from cifar.errors import UserError
+
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
 RETRIED = ("lost", "interrupted")
 """Outcomes of a FAIL whose parameters are tried again."""
@@ -55,7 +57,7 @@ MISSED = 3
 """So many looks, a heartbeat apart, at a trial that shows no sign of life: its worker is dead."""
 
 
-class StudyError(Exception):
+class StudyError(UserError):
     """A study that cannot be searched: another one of that name, or a storage that cannot hold it."""
 
 

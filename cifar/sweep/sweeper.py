@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -27,8 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from cifar.config import ConfigError, check
-from cifar.results import Interrupted
+from cifar.errors import UserError
+from cifar.options.config import ConfigError, check
+from cifar.reporting import Interrupted
+from cifar.signals import StopFlag
 from cifar.sweep import best as best_file
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
@@ -47,7 +48,7 @@ POLL = 1.0
 """Seconds between two looks at the study, to show it."""
 
 
-class SweepError(Exception):
+class SweepError(UserError):
     """A sweep that has failed as a whole."""
 
 
@@ -315,24 +316,19 @@ def launch(context: HydraContext, plan: Plan, study: SharedStudy, worker: Worker
 
 
 @contextmanager
-def stoppable(stop: Path) -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the workers to stop after their step; a second one stops at once."""
-    stopping = threading.Event()
+def stoppable(stop: Path) -> Iterator[StopFlag]:
+    """Ctrl-C and SIGTERM ask the workers to stop after their step; a second Ctrl-C stops at once."""
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
+    def announce() -> None:
         stop.touch()
-        print("\nstopping after the current step; again to stop at once", flush=True)
+        print("\nstopping after the current step; Ctrl-C again to stop at once", flush=True)
 
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    flag = StopFlag(announce)
     try:
-        yield stopping
+        with flag.handling_signals():
+            yield flag
     finally:
         stop.unlink(missing_ok=True)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 class View:

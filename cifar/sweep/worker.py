@@ -9,12 +9,11 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -27,7 +26,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 from optuna.trial import Trial
 
-from cifar.results import Diverged, EpochMetrics, Interrupted, Pruned, Reporter, read_metrics
+from cifar.reporting import Coordinator, Diverged, Interrupted, Pruned, Reporter
+from cifar.results import read_metrics
+from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.space import Space
@@ -47,47 +48,52 @@ class TakenOver(Interrupted):
     """This trial was held to be lost (the machine slept?), and others go on with it."""
 
 
+class TurnTaking(Coordinator):
+    """A run takes turns with the other trials of its worker, and ends when the worker is asked to stop."""
+
+    exclusive = False
+
+    def __init__(self, stop: StopFlag, lockstep: Lockstep = ALONE) -> None:
+        self.stop, self.lockstep = stop, lockstep
+
+    def yield_control(self) -> None:
+        self.lockstep.yield_control()
+        if self.stop.is_set():
+            raise Interrupted("interrupted; the command of the search resumes it", signal.SIGTERM)
+
+    def run_in_background(self, work: Callable[[], object]) -> None:
+        self.lockstep.run_in_background(work)
+
+    def set_capacity(self, runs: float) -> None:
+        self.lockstep.set_capacity(runs)
+
+
 class TrialReporter(Reporter):
-    """Tells the study of every epoch, and ends the run where it is to be pruned or the worker to stop.
+    """Reports every epoch to the study, and ends the run where it is to be pruned or the worker to stop."""
 
-    Between its steps the other trials of the worker take theirs.
-    """
-
-    alone = False
-
-    def __init__(self, trial: Trial, stopping: threading.Event, lockstep: Lockstep = ALONE) -> None:
-        self.trial, self.stopping, self.lockstep = trial, stopping, lockstep
-        self.told: set[int] = set()
+    def __init__(self, trial: Trial, stop: StopFlag, lockstep: Lockstep = ALONE) -> None:
+        self.trial, self.stop = trial, stop
+        self.coordinator = TurnTaking(stop, lockstep)
+        self.reported: set[int] = set()
 
     def repeat(self, metrics: Path) -> None:
-        """Tell of the epochs that an earlier attempt has done."""
+        """Report the epochs that an earlier attempt has done."""
         for epoch in read_metrics(metrics) if metrics.exists() else []:
-            self._tell(epoch)
+            self._report(epoch.epoch, epoch.val_accuracy)
 
-    def report(self, metrics: EpochMetrics) -> None:
-        self._tell(metrics)
+    def report(self, step: int, metrics: float | Mapping[str, float]) -> None:
+        self._report(step, metrics["val_accuracy"] if isinstance(metrics, Mapping) else metrics)
         if self.trial.should_prune():
-            raise Pruned(f"pruned after epoch {metrics.epoch}")
-        if self.stopping.is_set():
-            raise Interrupted(f"interrupted after epoch {metrics.epoch}", signal.SIGTERM)
+            raise Pruned(f"pruned after epoch {step}")
+        if self.stop.is_set():
+            raise Interrupted(f"interrupted after epoch {step}", signal.SIGTERM)
 
-    def step(self) -> None:
-        self.lockstep.turn()
-        if self.stopping.is_set():
-            raise Interrupted("interrupted; the command of the search goes on with it", signal.SIGTERM)
-
-    def aside(self, work: Callable[[], object]) -> None:
-        self.lockstep.aside(work)
-
-    def room(self, runs: float) -> None:
-        self.lockstep.fit(runs)
-
-    def _tell(self, metrics: EpochMetrics) -> None:
-        if metrics.epoch in self.told:
+    def _report(self, step: int, value: float) -> None:
+        if step in self.reported:
             return
-        self.told.add(metrics.epoch)
+        self.reported.add(step)
         try:
-            self.trial.report(metrics.val_accuracy, metrics.epoch)
+            self.trial.report(value, step)
         except UpdateFinishedTrialError:
             raise TakenOver(f"trial {self.trial.number} was taken over by another worker", signal.SIGTERM) from None
 
@@ -97,7 +103,7 @@ class Pulse:
 
     def __init__(self, study: SharedStudy, interval: float, should_stop: Callable[[], bool]) -> None:
         self.study, self.interval, self.should_stop = study, interval, should_stop
-        self.stopping = threading.Event()
+        self.stop = StopFlag()
         self._trials: list[Trial] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -105,22 +111,13 @@ class Pulse:
     @contextmanager
     def beating(self) -> Iterator[None]:
         """Run the thread; SIGTERM and Ctrl-C ask to stop, a second Ctrl-C stops at once."""
-        main = threading.current_thread() is threading.main_thread()  # signals reach no other
-        handled = (signal.SIGINT, signal.SIGTERM) if main else ()
-        before = {signum: signal.signal(signum, self._note) for signum in handled}
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            self._thread.join()
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.stopping.is_set() and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.stopping.set()
+        with self.stop.handling_signals():
+            self._thread.start()
+            try:
+                yield
+            finally:
+                self._ended.set()
+                self._thread.join()
 
     @contextmanager
     def of(self, trial: Trial) -> Iterator[None]:
@@ -134,7 +131,7 @@ class Pulse:
         due, count = 0.0, 0
         while not self._ended.wait(min(STOP_CHECK, self.interval)):
             if self.should_stop():
-                self.stopping.set()
+                self.stop.set()
             if time.monotonic() >= due:
                 due, count = time.monotonic() + self.interval, count + 1
                 self._beat(count)
@@ -183,13 +180,13 @@ class Worker:
 
     def serve(self, study: SharedStudy, pulse: Pulse, index: int, lockstep: Lockstep) -> None:
         """Run one trial after the other, until the study has its total."""
-        while not (pulse.stopping.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
+        while not (pulse.stop.is_set() or study.finished() or study.failing(self.settings.max_failure_rate)):
             trial = study.ask(functools.partial(self.sampler, stage="options", index=index), index)
             if trial is None:
-                lockstep.aside(lambda: pulse.stopping.wait(min(IDLE_CHECK, pulse.interval)))
+                lockstep.run_in_background(lambda: pulse.stop.wait(min(IDLE_CHECK, pulse.interval)))
             else:
                 with pulse.of(trial):
-                    self.work(study, trial, index, pulse.stopping, lockstep)
+                    self.work(study, trial, index, pulse.stop, lockstep)
 
     def detach(self) -> Callable[[], bool]:
         """Make this process deaf to the terminal's Ctrl-C, which the parent passes on; whether its parent is dead."""
@@ -238,11 +235,11 @@ class Worker:
         params = sampling.params
         return [*active.fixed.values(), *(f"{key}={value}" for key, value in params.items())]
 
-    def work(self, study: SharedStudy, trial: Trial, index: int, stopping: threading.Event, lockstep: Lockstep) -> None:
+    def work(self, study: SharedStudy, trial: Trial, index: int, stop: StopFlag, lockstep: Lockstep) -> None:
         """Run one trial, and tell the study what came of it."""
         try:
             drawn = self.draw(study, trial, index)
-            reporter, resume = self.inherit(study, trial, stopping, lockstep)
+            reporter, resume = self.inherit(study, trial, stop, lockstep)
             value = self.run([*self.overrides, *drawn, *self.share(index), *resume], trial.number, reporter)
             study.complete(trial, float(value))
         except Pruned:
@@ -250,7 +247,7 @@ class Worker:
         except TakenOver as error:
             log.warning("%s", error)
         except Interrupted as error:
-            stopping.set()
+            stop.set()
             study.hand_back(trial, str(error))
         except KeyboardInterrupt:
             study.hand_back(trial, "stopped at once")
@@ -265,11 +262,11 @@ class Worker:
         return [f"device=cuda:{index % self.devices}"] if self.devices > 1 else []
 
     def inherit(
-        self, study: SharedStudy, trial: Trial, stopping: threading.Event, lockstep: Lockstep
+        self, study: SharedStudy, trial: Trial, stop: StopFlag, lockstep: Lockstep
     ) -> tuple[TrialReporter, list[str]]:
         """What a trial goes on from: the checkpoint of the trial it tries again, or a run, and the epochs before it."""
         frozen = study.storage.get_trial(trial._trial_id)
-        reporter = TrialReporter(trial, stopping, lockstep)
+        reporter = TrialReporter(trial, stop, lockstep)
         # named by number: one killed before it was signed has no attributes
         before = [self.folder / str(t.number) for t in lineage(frozen, study.trials())]
         before += [(self.folder / frozen.user_attrs["resume"]).resolve()] if "resume" in frozen.user_attrs else []

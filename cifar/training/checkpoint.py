@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from cifar.errors import UserError
 from cifar.files import write_atomically
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """A checkpoint that cannot be used: the message names the file and the reason."""
 
 
@@ -20,7 +21,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, and dicts and lists of them) to `path`. Raises FileError."""
     content = io.BytesIO()  # torch.save into a file hides the error of a full disk behind one of its own
     torch.save(state, content)
-    write_atomically(path, lambda file: file.write(content.getbuffer()))
+    write_atomically(path, content.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

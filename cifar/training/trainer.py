@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cifar import checkpoint
-from cifar.loader import Epochs
-from cifar.optim import Schedule
-from cifar.results import Diverged, EpochMetrics
-from cifar.step import EagerScore, EagerStep, Static
+from cifar.data.loader import EpochLoader
+from cifar.reporting import Diverged, EpochMetrics
+from cifar.training import checkpoint
+from cifar.training.schedulers import Schedule
+from cifar.training.step import EagerScore, EagerStep, Static
 
 
 def _nothing() -> None:
@@ -44,7 +44,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(score: EagerScore | Static, batches: Epochs) -> Tensor:
+def evaluate(score: EagerScore | Static, batches: EpochLoader) -> Tensor:
     """The fields of an Evaluation of score.model in eval mode, in a row, float64 (1 + K * K,), on the device."""
     score.model.eval()
     device = batches.labels.device
@@ -63,8 +63,8 @@ class Trainer:
     """
 
     model: nn.Module
-    train: Epochs
-    val: Epochs
+    train: EpochLoader
+    val: EpochLoader
     optimizer: Optimizer
     schedule: Schedule
     step: EagerStep | Static

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cifar.data import Images
-
 AT_ONCE = {"cpu": 0, "cuda": 2**25}
 """Bytes of rows made at once, or else a batch: on a GPU a kernel takes longer to launch than to make a few batches."""
 
 
-class Epochs:
+class EpochLoader:
     """Batches of rows and their labels int64 (B,), epoch by epoch; with a `seed` shuffled.
 
     The order is a function of (seed, epoch). `shape` is that of one row.
@@ -89,7 +85,7 @@ def _arrived(moved: Tensor) -> Tensor:
     return moved
 
 
-class Batches(Epochs):
+class ImageLoader(EpochLoader):
     """Batches of images float32 (B, 3, H, W), channels_last, and labels int64 (B,).
 
     `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`. With a `seed`, an
@@ -144,7 +140,7 @@ class Batches(Epochs):
         return window
 
 
-class FeatureBatches(Epochs):
+class FeatureLoader(EpochLoader):
     """Batches of features float32 (B, F) of `features` (K, N, F); the view of each row is drawn anew in every epoch."""
 
     def __init__(
@@ -163,13 +159,3 @@ class FeatureBatches(Epochs):
     def _make(self, order: Tensor, *how: Tensor) -> Tensor:
         (views,) = how
         return self.features[views, order]
-
-
-def augmented(images: Images, crop: int, flip: bool, view: int) -> Images:
-    """A random crop and flip of every image, in the order of `images`: the same for the same `view`."""
-    batches = Batches(images.images, images.labels, len(images), torch.device("cpu"), crop=crop, flip=flip, seed=view)
-    order, *how = batches.draw(1)
-    pixels = torch.empty_like(images.images)
-    pixels[order] = batches.pixels(order, *how)
-    name = f"{images.fingerprint} crop {crop} flip {flip} view {view}"
-    return replace(images, images=pixels, fingerprint=hashlib.sha256(name.encode()).hexdigest())

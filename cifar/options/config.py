@@ -24,14 +24,16 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-CONF = Path(__file__).parent.parent / "conf"
+from cifar.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
 WHITELIST = (
-    "cifar.resnet.BottleneckResNet",
-    "cifar.optim.*",
-    "cifar.tracker.Tracker",
-    "cifar.tracker.TensorBoard",
-    "cifar.tracker.MLflow",
-    "cifar.tracker.WandB",
+    "cifar.models.resnet.BottleneckResNet",
+    "cifar.training.schedulers.*",
+    "cifar.trackers.base.Tracker",
+    "cifar.trackers.tensorboard.TensorBoard",
+    "cifar.trackers.mlflow.MLflow",
+    "cifar.trackers.wandb.WandB",
     "torch.optim.*",
     "torchvision.models.get_model",
     "timm.create_model",
@@ -39,7 +41,7 @@ WHITELIST = (
 """What a model, optimizer, scheduler or tracker may name as its `_target_`; for all else Hydra may call nothing."""
 
 
-class ConfigError(Exception):
+class ConfigError(UserError):
     """A setting that cannot be run, found before any work starts."""
 
 
@@ -242,31 +244,31 @@ TRAINING_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 1_617}
 GROUPS: dict[str, dict[str, type]] = {
     "data": {"": Data},
     "model": {
-        "cifar.resnet.BottleneckResNet": BottleneckResNet,
+        "cifar.models.resnet.BottleneckResNet": BottleneckResNet,
         "torchvision.models.get_model": Torchvision,
         "timm.create_model": Timm,
-        "cifar.transfer.load_backbone": Target,
+        "cifar.models.pretrained.load_backbone": Target,
     },
     "transfer": {"none": NoTransfer, "frozen": Frozen, "finetune": Finetune},
     "optimizer": {"torch.optim.SGD": SGD, "torch.optim.Adam": Adam, "torch.optim.AdamW": Adam},
     "scheduler": {
-        "cifar.optim.plateau": Plateau,
-        "cifar.optim.cosine": Target,
-        "cifar.optim.onecycle": OneCycle,
-        "cifar.optim.constant": Target,
+        "cifar.training.schedulers.plateau": Plateau,
+        "cifar.training.schedulers.cosine": Target,
+        "cifar.training.schedulers.onecycle": OneCycle,
+        "cifar.training.schedulers.constant": Target,
     },
     "tracker": {
-        "cifar.tracker.Tracker": Target,
-        "cifar.tracker.TensorBoard": Target,
-        "cifar.tracker.MLflow": MLflow,
-        "cifar.tracker.WandB": WandB,
+        "cifar.trackers.base.Tracker": Target,
+        "cifar.trackers.tensorboard.TensorBoard": Target,
+        "cifar.trackers.mlflow.MLflow": MLflow,
+        "cifar.trackers.wandb.WandB": WandB,
     },
 }
 """The schema of each group's options, by their `_target_` or their `mode`."""
 PACKAGES = {
-    "cifar.tracker.TensorBoard": "tensorboard",
-    "cifar.tracker.MLflow": "mlflow",
-    "cifar.tracker.WandB": "wandb",
+    "cifar.trackers.tensorboard.TensorBoard": "tensorboard",
+    "cifar.trackers.mlflow.MLflow": "mlflow",
+    "cifar.trackers.wandb.WandB": "wandb",
 }
 """What a tracker needs to be installed; the extra and the option are of the same name."""
 
@@ -346,7 +348,7 @@ def _check_together(config: Config) -> None:
                 f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
             )
     pretrained = isinstance(config.transfer, Pretrained)
-    if pretrained != (getattr(model, "_target_", "") == "cifar.transfer.load_backbone"):
+    if pretrained != (getattr(model, "_target_", "") == "cifar.models.pretrained.load_backbone"):
         raise ConfigError(
             f"transfer={config.transfer.mode} with model._target_={model._target_}: allowed: transfer=frozen or"
             " transfer=finetune with model=pretrained, which they choose (their network is transfer.backbone);"

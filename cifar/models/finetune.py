@@ -1,0 +1,51 @@
+"""A pretrained backbone with a new head, trained as one network."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor, nn
+
+from cifar.models.pretrained import Backbone, TransferError
+
+log = logging.getLogger(__name__)
+
+
+class Finetuned(nn.Module):
+    """normalised images (B, 3, H, W) -> logits (B, classes): sized for the backbone, through it and a new head.
+
+    The first `frozen_stages` stages, and what comes before them, keep their weights and their batch-norm statistics.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int, frozen_stages: int) -> None:
+        super().__init__()
+        self.sized, self.backbone = backbone.preprocess.sized, backbone.model
+        self.head = nn.Linear(backbone.width, classes)
+        self.backbone.requires_grad_(True)
+        self.frozen = stages(self.backbone, frozen_stages)
+        for part in self.frozen:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Finetuned:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone(self.sized(images)).flatten(1))
+
+
+def stages(backbone: nn.Module, count: int) -> list[nn.Module]:
+    """The parts of a backbone up to and with its `count`-th stage.
+
+    Stages are its children named layer<n> (ResNets); elsewhere all its children with parameters. Raises TransferError.
+    """
+    children = [(name, part) for name, part in backbone.named_children() if any(True for _ in part.parameters())]
+    named = [name for name, _ in children if name.startswith("layer")] or [name for name, _ in children]
+    if count > len(named):
+        raise TransferError(f"transfer.frozen_stages={count}: allowed: 0 to {len(named)} ({', '.join(named)})")
+    if count == 0:
+        return []
+    last = [name for name, _ in children].index(named[count - 1])
+    return [part for _, part in children[: last + 1]]

@@ -1,0 +1,44 @@
+"""Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cifar.reporting import EpochMetrics
+from cifar.trackers.base import Run, Tracker, measured, shown
+
+
+class WandB(Tracker):
+    """Weights & Biases: a folder wandb/ in the run directory, to be sent with `wandb sync`; or online, at once."""
+
+    def __init__(self, project: str, mode: str) -> None:
+        self.project = project
+        self.mode: Any = mode
+
+    def start(self, run: Run) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        self.run = wandb.init(
+            project=self.project,
+            mode=self.mode,
+            dir=run.directory,
+            id=run.identity,
+            resume="allow",
+            name=shown(run.directory),
+            group=shown(run.study) if run.study else None,
+            config=run.settings,
+            reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, init_timeout=20),
+        )
+        for metrics in run.history:
+            self.epoch(metrics)
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        self.run.log(measured(metrics), step=metrics.epoch)
+
+    def end(self, status: str, figures: Mapping[str, float]) -> None:
+        self.run.summary.update({**figures, "status": status})
+        self.run.finish(exit_code=int(status in ("diverged", "failed")))
