@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -92,6 +92,15 @@ def read_result(directory: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ResultsError(f"{path}: not JSON ({error})") from None
     return dict(result)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of nested mappings with its full key, as ("optimizer.lr", 0.1); lists stay whole."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def best_of(history: Iterable[EpochMetrics]) -> EpochMetrics | None:
