@@ -19,6 +19,7 @@ from omegaconf.errors import (
 
 from cifar.options.config import Config
 from cifar.options.fields import allows, describe
+from cifar.options.former import upgrade_settings
 from cifar.options.option import ConfigError, Option, check_package, groups
 
 
@@ -28,7 +29,7 @@ def check(cfg: DictConfig) -> Config:
     Raises ConfigError for an unknown key, a wrong type, a value out of range, settings that do not go together, and a
     package that is missing.
     """
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    plain = _up_to_date(cfg)
     schema = OmegaConf.structured(Config)
     for name, group in groups().items():
         schema[name] = OmegaConf.structured(option_of(group, OmegaConf.select(plain, name)))
@@ -41,6 +42,12 @@ def check(cfg: DictConfig) -> Config:
         option.check(config)
         check_package(f"{name}={type(option).__name__.lower()}", type(option))
     return config
+
+
+def _up_to_date(cfg: DictConfig) -> DictConfig:
+    """The settings of the run, without Hydra's; what an earlier version wrote (a resumed run) is brought up to date."""
+    settings = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return OmegaConf.create(upgrade_settings(OmegaConf.to_container(settings, resolve=False)))  # type: ignore[arg-type]
 
 
 def option_of(group: type[Option], node: Any) -> type[Option]:

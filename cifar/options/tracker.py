@@ -22,7 +22,7 @@ class Tracker(Option):
 
 @dataclass
 class NoTracker(Tracker):
-    """No tracker: a run's own files (metrics.csv, result.json) say it all."""
+    """No tracker: a run's own files (metrics.csv, result.json) hold everything."""
 
     _target_: str = "cifar.trackers.base.Tracker"
 
