@@ -34,6 +34,7 @@ from cifar.data.augment import augmented
 from cifar.data.images import DataError, Images, channel_statistics
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader, padded, stacked
 from cifar.models import feature_cache, pretrained
+from cifar.models.build import build_model
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
 from cifar.models.pretrained import Backbone, TransferError
@@ -52,8 +53,6 @@ from cifar.training.trainer import Evaluation, Trainer, evaluate
 log = logging.getLogger(__name__)
 PROGRESS_INTERVAL = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
-MODELS = ("torchvision.models.*", "timm.models.*")
-"""What a model may be an instance of; the config names no more than a model of theirs."""
 BACKBONES = (
     "torchvision.models.*",
     "timm.create_model",
@@ -230,7 +229,7 @@ def _from_images(
 
 
 def _from_scratch(config: Config, parts: Splits, device: torch.device) -> Task:
-    model = _placed(config, _model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
+    model = _placed(config, build_model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
     return _from_images(config, parts, device, model, _groups(config, model))
 
 
@@ -276,15 +275,6 @@ def _frozen(config: Config, parts: Splits, device: torch.device) -> Task:
 
 TASKS = {"none": _from_scratch, "frozen": _frozen, "finetune": _finetuned}
 """What each transfer.mode trains."""
-
-
-def _model(settings: dict[str, Any], classes: int) -> nn.Module:
-    """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
-    try:
-        model: nn.Module = instantiate(settings, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
-    except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"model: {settings} cannot be built: {error}") from error
-    return model
 
 
 def _placed(config: Config, model: Any, device: torch.device) -> Any:
@@ -511,7 +501,7 @@ def _load_finetuned(best: dict[str, Any], classes: int) -> tuple[nn.Module, Call
 
 
 CLASSIFIERS = {
-    "none": lambda best, classes: _load_images_model(best, _model(best["settings"], classes)),
+    "none": lambda best, classes: _load_images_model(best, build_model(best["settings"], classes)),
     "frozen": _load_frozen,
     "finetune": _load_finetuned,
 }
