@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -37,7 +36,7 @@ from cifar.models import feature_cache, pretrained
 from cifar.models.build import build_model
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
-from cifar.models.pretrained import Backbone, TransferError
+from cifar.models.pretrained import Backbone, TransferError, build_backbone
 from cifar.options.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.results import RunDirectory, best_of, summary
@@ -53,15 +52,6 @@ from cifar.training.trainer import Evaluation, Trainer, evaluate
 log = logging.getLogger(__name__)
 PROGRESS_INTERVAL = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
-BACKBONES = (
-    "torchvision.models.*",
-    "timm.create_model",
-    "timm.models.*",
-    "cifar.models.resnet.BottleneckResNet",
-    "efficientnet_lite_pytorch.model.EfficientNet",
-    "efficientnet_lite_pytorch.EfficientNet.from_name",
-)
-"""What transfer.backbone may name."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
@@ -296,20 +286,7 @@ def _backbone(config: Config) -> Backbone:
 @lru_cache(maxsize=1)
 def _load_backbone(built_by: str, settings: str, changed: int | None) -> Backbone:
     """From JSON. Raises ConfigError or TransferError."""
-    target = json.loads(built_by)
-
-    def make() -> nn.Module:
-        try:
-            model: nn.Module = instantiate(target, _execution_whitelist_=BACKBONES)
-        except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-            allowed = ", ".join(BACKBONES)
-            raise ConfigError(f"transfer.backbone={target} cannot be built: {error}; allowed: {allowed}") from error
-        return model
-
-    name = target.pop("_target_")
-    options = dict(target)
-    target["_target_"] = name
-    return pretrained.load_backbone(make, name, options, **json.loads(settings))
+    return build_backbone(json.loads(built_by), **json.loads(settings))
 
 
 def build_trainer(config: Config, parts: Splits, device: torch.device, bar: bool = False) -> Trainer:
