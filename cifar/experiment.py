@@ -28,10 +28,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from cifar.data import sources, split
+from cifar.data import sources
 from cifar.data.augment import augmented
-from cifar.data.images import DataError, Images, channel_statistics
-from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader, padded, stacked
+from cifar.data.images import DataError, Images
+from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
+from cifar.data.resident import padded, stacked
+from cifar.data.split import Splits, prepare
 from cifar.models import feature_cache, pretrained
 from cifar.models.build import build_model
 from cifar.models.feature_cache import FeatureCache
@@ -155,24 +157,12 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The images to train on and to validate on; mean and std are of the channels of `train`."""
-
-    train: Images
-    val: Images
-    mean: list[float]
-    std: list[float]
-
-
 @lru_cache(maxsize=2)
 def _prepare(
     source: str, root: str | None, limit: int | None, val_size: float, val_seed: int, cache_dir: str
 ) -> Splits:
     """The parts of a source; those last used are kept for the next run of this process."""
-    images = split.limit(sources.load(source, root, "train", cache_dir), limit, val_seed)
-    train, val = split.split(images, val_size, val_seed)
-    return Splits(train, val, *channel_statistics(train.images))
+    return prepare(sources.load(source, root, "train", cache_dir), limit, val_size, val_seed)
 
 
 def load_parts(config: Config) -> Splits:
