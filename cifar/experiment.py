@@ -34,11 +34,13 @@ from cifar.data.images import DataError, Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.resident import padded, stacked
 from cifar.data.split import Splits, prepare
-from cifar.models import feature_cache, pretrained
+from cifar.models import feature_cache
 from cifar.models.build import build_model
-from cifar.models.feature_cache import FeatureCache
+from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.finetune import Finetuned
-from cifar.models.pretrained import Backbone, TransferError, build_backbone
+from cifar.models.preprocess import Preprocess
+from cifar.models.pretrained import Backbone, build_backbone
+from cifar.models.weights import RANDOM, TransferError
 from cifar.options.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.results import RunDirectory, best_of, summary
@@ -59,6 +61,7 @@ EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
 _resident_images, _resident_features = lru_cache(maxsize=2)(padded), lru_cache(maxsize=2)(stacked)
 """What is trained and validated on, on the device, one copy for all runs of this process; those last used are kept."""
+_checked_features: dict[Path, Features] = {}
 
 
 def run(config: Config, output_dir: str, reporter: Reporter, study: str | None = None) -> float:
@@ -229,9 +232,8 @@ def _frozen(config: Config, parts: Splits, device: torch.device) -> Task:
     backbone, settings = _backbone(config), config.transfer
     assert isinstance(settings, Frozen)
     dtype = _dtype(config.precision, device)
-    cache = FeatureCache(
-        feature_cache.folder(config.cache.dir), device, settings.batch_size, str(dtype), autocast(device, dtype)
-    )
+    folder, cast = feature_cache.folder(config.cache.dir), autocast(device, dtype)
+    cache = FeatureCache(folder, device, settings.batch_size, str(dtype), cast, _checked_features)
     views = [parts.train]
     if settings.views > 1:
         views = [augmented(parts.train, config.data.crop, config.data.flip, view) for view in range(settings.views)]
@@ -248,7 +250,7 @@ def _frozen(config: Config, parts: Splits, device: torch.device) -> Task:
     facts = backbone.reference() | {
         "cache_keys": {"train": [each.key for each in found], "val": val.key},
         "extraction_seconds": sum(each.seconds for each in (*found, val)),
-        "images_extracted": backbone.seen,
+        "images_extracted": backbone.images_seen,
     }
     return Task(model, train, evaluation, _groups(config, model), torch.float32, {"transfer": facts})
 
@@ -270,7 +272,7 @@ def _backbone(config: Config) -> Backbone:
     found = _load_backbone(json.dumps(t.backbone, sort_keys=True), json.dumps(settings), changed)
     usual, own = found.preprocess, config.data
     preprocess = dataclasses.replace(usual, mean=tuple(own.mean or usual.mean), std=tuple(own.std or usual.std))
-    return dataclasses.replace(found, preprocess=preprocess, seen=0)
+    return dataclasses.replace(found, preprocess=preprocess, images_seen=0)
 
 
 @lru_cache(maxsize=1)
@@ -449,7 +451,7 @@ def _saved_backbone(best: dict[str, Any], weights: str) -> Backbone:
     saved = best["transfer"]
     settings = {"weights": weights, "sha256": None, "head": saved["head"], "image_size": saved["image_size"]}
     found = _load_backbone(json.dumps(saved["backbone"], sort_keys=True), json.dumps(settings), None)
-    return dataclasses.replace(found, preprocess=pretrained.Preprocess(**saved["preprocess"]))
+    return dataclasses.replace(found, preprocess=Preprocess(**saved["preprocess"]))
 
 
 def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -462,7 +464,7 @@ def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callabl
 
 
 def _load_finetuned(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    backbone = _saved_backbone(best, pretrained.RANDOM)  # best.pt holds all of its weights
+    backbone = _saved_backbone(best, RANDOM)  # best.pt holds all of its weights
     own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
     return _load_images_model(best, Finetuned(own, classes, 0))
 
