@@ -80,7 +80,7 @@ def _read_file(path: Path, sha256: str | None) -> State:
             content = content[key]
     if not _is_state(content):
         raise TransferError(
-            f"{path}: not a state dict (names and tensors); allowed: a file that torch.save(net.state_dict(), FILE) wrote"
+            f"{path}: not a state dict (names and tensors); allowed: a file by torch.save(net.state_dict(), FILE)"
         )
     return dict(content)
 
