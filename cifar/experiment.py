@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,9 +33,10 @@ from cifar.data.augment import augmented
 from cifar.data.images import DataError, Images, channel_statistics
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader, padded, stacked
 from cifar.models import feature_cache, pretrained
+from cifar.models.build import build_model
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
-from cifar.models.pretrained import Backbone, TransferError
+from cifar.models.pretrained import Backbone, TransferError, build_backbone
 from cifar.options.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.results import RunDirectory, best_of, summary
@@ -52,17 +52,6 @@ from cifar.training.trainer import Evaluation, Trainer, evaluate
 log = logging.getLogger(__name__)
 PROGRESS_INTERVAL = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
-MODELS = ("torchvision.models.*", "timm.models.*")
-"""What a model may be an instance of; the config names no more than a model of theirs."""
-BACKBONES = (
-    "torchvision.models.*",
-    "timm.create_model",
-    "timm.models.*",
-    "cifar.models.resnet.BottleneckResNet",
-    "efficientnet_lite_pytorch.model.EfficientNet",
-    "efficientnet_lite_pytorch.EfficientNet.from_name",
-)
-"""What transfer.backbone may name."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
@@ -230,7 +219,7 @@ def _from_images(
 
 
 def _from_scratch(config: Config, parts: Splits, device: torch.device) -> Task:
-    model = _placed(config, _model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
+    model = _placed(config, build_model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
     return _from_images(config, parts, device, model, _groups(config, model))
 
 
@@ -278,15 +267,6 @@ TASKS = {"none": _from_scratch, "frozen": _frozen, "finetune": _finetuned}
 """What each transfer.mode trains."""
 
 
-def _model(settings: dict[str, Any], classes: int) -> nn.Module:
-    """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
-    try:
-        model: nn.Module = instantiate(settings, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
-    except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"model: {settings} cannot be built: {error}") from error
-    return model
-
-
 def _placed(config: Config, model: Any, device: torch.device) -> Any:
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=layout)
@@ -306,20 +286,7 @@ def _backbone(config: Config) -> Backbone:
 @lru_cache(maxsize=1)
 def _load_backbone(built_by: str, settings: str, changed: int | None) -> Backbone:
     """From JSON. Raises ConfigError or TransferError."""
-    target = json.loads(built_by)
-
-    def make() -> nn.Module:
-        try:
-            model: nn.Module = instantiate(target, _execution_whitelist_=BACKBONES)
-        except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-            allowed = ", ".join(BACKBONES)
-            raise ConfigError(f"transfer.backbone={target} cannot be built: {error}; allowed: {allowed}") from error
-        return model
-
-    name = target.pop("_target_")
-    options = dict(target)
-    target["_target_"] = name
-    return pretrained.load_backbone(make, name, options, **json.loads(settings))
+    return build_backbone(json.loads(built_by), **json.loads(settings))
 
 
 def build_trainer(config: Config, parts: Splits, device: torch.device, bar: bool = False) -> Trainer:
@@ -511,7 +478,7 @@ def _load_finetuned(best: dict[str, Any], classes: int) -> tuple[nn.Module, Call
 
 
 CLASSIFIERS = {
-    "none": lambda best, classes: _load_images_model(best, _model(best["settings"], classes)),
+    "none": lambda best, classes: _load_images_model(best, build_model(best["settings"], classes)),
     "frozen": _load_frozen,
     "finetune": _load_finetuned,
 }

@@ -12,17 +12,29 @@ from urllib.error import URLError
 
 import torch
 import torchvision.models
+from hydra.utils import instantiate
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, convert_image_dtype, normalize, resize
 
 from cifar.errors import UserError
+from cifar.models.build import BUILD_ERRORS
+from cifar.options.config import ConfigError
 
 log = logging.getLogger(__name__)
 CLASSIFIERS = ("fc", "classifier", "head")
 """The names that classifiers have in torchvision and timm."""
 RANDOM = "random"
+BACKBONES = (
+    "torchvision.models.*",
+    "timm.create_model",
+    "timm.models.*",
+    "cifar.models.resnet.BottleneckResNet",
+    "efficientnet_lite_pytorch.model.EfficientNet",
+    "efficientnet_lite_pytorch.EfficientNet.from_name",
+)
+"""What transfer.backbone may name."""
 
 
 class TransferError(UserError):
@@ -80,6 +92,27 @@ class Backbone:
         return {"backbone": named, "weights": self.weights, "weights_sha256": self.sha256} | {
             "preprocess": asdict(self.preprocess)
         }
+
+
+def build_backbone(
+    target: Mapping[str, Any], weights: str, sha256: str | None, head: str | None, image_size: int | None
+) -> Backbone:
+    """The backbone that `target` (a `_target_` and its arguments) builds, with its weights.
+
+    Reads the weights anew on each call. Raises ConfigError or TransferError.
+    """
+
+    def make() -> nn.Module:
+        try:
+            model: nn.Module = instantiate(dict(target), _execution_whitelist_=BACKBONES)
+        except BUILD_ERRORS as error:
+            raise ConfigError(
+                f"transfer.backbone={target} cannot be built: {error}; allowed: {', '.join(BACKBONES)}"
+            ) from error
+        return model
+
+    options = {key: value for key, value in target.items() if key != "_target_"}
+    return load_backbone(make, target["_target_"], options, weights, sha256, head, image_size)
 
 
 def load_backbone(
