@@ -99,14 +99,20 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     schedule = build_schedule(dataclasses.asdict(config.scheduler), optimizer, steps)
     compiled: Any = torch.compile(model) if config.compile else model
     cast = autocast(device, task.dtype)
-    step: EagerStep | Static = EagerStep(compiled, decayed_parameters(model, norms_and_biases), config.loss.l2, cast)
-    score: EagerScore | Static = EagerScore(compiled, cast)
-    if uses_cuda_graph(config.cuda_graph, device):
-        step = StaticStep(step, cuda_graph)
-        score = Static(score, cuda_graph)
-    progress = partial(progress_bar if bar else progress_lines, total=len(train))
-    val = task.evaluation(splits.val)
-    return Trainer(model, train, val, optimizer, schedule, step, score, config.epochs, progress)
+    step = EagerStep(compiled, decayed_parameters(model, norms_and_biases), config.loss.l2, cast)
+    score = EagerScore(compiled, cast)
+    graph = uses_cuda_graph(config.cuda_graph, device)
+    return Trainer(
+        model,
+        train,
+        task.evaluation(splits.val),
+        optimizer,
+        schedule,
+        StaticStep(step, cuda_graph) if graph else step,
+        Static(score, cuda_graph) if graph else score,
+        total=config.epochs,
+        progress=partial(progress_bar if bar else progress_lines, total=len(train)),
+    )
 
 
 class Experiment:
@@ -186,8 +192,8 @@ class Experiment:
         expected = self.splits.train.classes
         if images.classes != expected:
             raise DataError(
-                f"{data.root}: the test part has the classes {', '.join(images.classes)}; allowed: those of the training"
-                f" part, {', '.join(expected)}"
+                f"{data.root}: the test part has the classes {', '.join(images.classes)}; allowed: those of the"
+                f" training part, {', '.join(expected)}"
             )
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)

@@ -79,7 +79,8 @@ def count_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
     model_without_memory = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model_without_memory(torch.empty(1, *shape, device="meta"))
-    return counter.get_total_flops()
+    flops: int = counter.get_total_flops()
+    return flops
 
 
 @cache

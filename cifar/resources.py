@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class RecentlyUsed(Generic[T]):
 class _BackboneKey:
     """What a backbone depends on. `modified` is the time of a weights file, ns: a file may be replaced in its place."""
 
-    target: Mapping[str, Any]
+    target: Mapping[str, object]
     weights: str
     sha256: str | None
     head: str | None
@@ -63,7 +63,7 @@ class Resources:
         self._splits = RecentlyUsed[Splits](2)
         self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
-        self._feature_caches = RecentlyUsed[FeatureCache](2)
+        self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
 
     def images(self, source: str, root: str | None, part: str, cache_dir: str) -> Images:
@@ -93,14 +93,11 @@ class Resources:
     def feature_cache(self, cache_dir: str, device: torch.device, batch_size: int, dtype: torch.dtype) -> FeatureCache:
         """The cache of features that are computed in `dtype` on `device`, `batch_size` images at once."""
 
-        def make() -> FeatureCache:
-            folder = feature_cache.folder(cache_dir)
-            return FeatureCache(folder, device, batch_size, str(dtype), autocast(device, dtype))
-
-        return self._feature_caches.get((cache_dir, device, batch_size, dtype), make)
+        folder = feature_cache.folder(cache_dir)
+        return FeatureCache(folder, device, batch_size, str(dtype), autocast(device, dtype), self._features)
 
     def backbone(
-        self, target: Mapping[str, Any], weights: str, sha256: str | None, head: str | None, image_size: int | None
+        self, target: Mapping[str, object], weights: str, sha256: str | None, head: str | None, image_size: int | None
     ) -> Backbone:
         """The backbone that build_backbone builds of these arguments, with its count of images at 0.
 
@@ -111,7 +108,7 @@ class Resources:
         key = _BackboneKey(target, weights, sha256, head, image_size, modified)
         if self._backbone is None or self._backbone[0] != key:
             self._backbone = (key, build_backbone(target, weights, sha256, head, image_size))
-        return replace(self._backbone[1], seen=0)
+        return replace(self._backbone[1], images_seen=0)
 
 
 SHARED = Resources()

@@ -24,7 +24,9 @@ from cifar.data.split import Splits
 from cifar.models.build import build_model
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
-from cifar.models.pretrained import RANDOM, Backbone, Preprocess, TransferError
+from cifar.models.preprocess import Preprocess
+from cifar.models.pretrained import Backbone
+from cifar.models.weights import RANDOM, TransferError
 from cifar.options import config as options
 from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
@@ -195,7 +197,7 @@ class Frozen(Task):
         facts = backbone.reference() | {
             "cache_keys": {"train": [view.key for view in views], "val": val.key},
             "extraction_seconds": sum(features.seconds for features in (*views, val)),
-            "images_extracted": backbone.seen,
+            "images_extracted": backbone.images_seen,
         }
         groups = _groups(config, model)
         return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
@@ -294,7 +296,7 @@ def _views(config: Config, images: Images) -> list[Images]:
 
 def _to_device(model: Module, config: Config, device: torch.device) -> Module:
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    on_device: Module = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    on_device: Module = model.to(device).to(memory_format=layout)
     return on_device
 
 

@@ -12,7 +12,10 @@ from cifar.data.augment import crop_and_flip, crop_windows, draw_crops_and_flips
 from cifar.data.resident import padded
 
 BYTES_AT_ONCE = {"cpu": 0, "cuda": 2**25}
-"""Bytes of rows to make at once, but at least a batch: on a GPU a kernel takes longer to launch than to make a batch."""
+"""Bytes of rows that are made at once, at least one batch.
+
+On a GPU, launching a kernel takes longer than making a few batches with it.
+"""
 
 
 class EpochLoader:

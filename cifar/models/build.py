@@ -11,9 +11,9 @@ from torch import nn
 from cifar.options.config import WHITELIST, ConfigError
 
 MODELS = ("torchvision.models.*", "timm.models.*")
-"""What a model may call while it is built; the config itself names no more than the options of `model`."""
+"""What an option of `model` may call while it builds a network; a config may not name these itself."""
 BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, RuntimeError)
-"""What a network raises where its settings do not fit it."""
+"""What building a network raises where the settings do not fit it."""
 
 
 def build_model(settings: Mapping[str, object], classes: int) -> nn.Module:
@@ -22,5 +22,10 @@ def build_model(settings: Mapping[str, object], classes: int) -> nn.Module:
     try:
         model: nn.Module = instantiate(dict(settings), num_classes=classes, _execution_whitelist_=allowed)
     except BUILD_ERRORS as error:
-        raise ConfigError(f"model: {settings} cannot be built: {error}") from error
+        raise ConfigError(f"model: {settings} cannot be built: {one_line(error)}") from error
     return model
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, in one line."""
+    return " ".join(str(error).split())

@@ -66,11 +66,8 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     """The dtype of forward passes for the option `precision`; "auto" is bfloat16 where the device supports it."""
     if precision != "auto":
         return DTYPES[precision]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
+    supported = torch.cuda.is_bf16_supported if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported
+    return torch.bfloat16 if supported() else torch.float32
 
 
 def uses_cuda_graph(setting: str | bool, device: torch.device) -> bool:

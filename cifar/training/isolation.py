@@ -39,7 +39,8 @@ class _CudaState(NamedTuple):
 
     @classmethod
     def new(cls, device: torch.device) -> _CudaState:
-        stream = _free_streams[device].pop() if _free_streams[device] else torch.cuda.Stream(device)
+        free = _free_streams[device]
+        stream = free.pop() if free else torch.cuda.Stream(device)
         return cls(stream.device.index, stream, _generator(stream).clone_state())
 
     def set(self) -> None:

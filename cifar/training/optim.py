@@ -29,7 +29,8 @@ def build_optimizer(
 
     `extra` are arguments that are no settings of a run, such as {"fused": True}.
     """
-    optimizer: Optimizer = instantiate(dict(settings), groups, **extra, _execution_whitelist_=WHITELIST)
+    arguments: dict[str, Any] = {**settings, **extra}
+    optimizer: Optimizer = instantiate(arguments, groups, _execution_whitelist_=WHITELIST)
     return optimizer
 
 

@@ -13,7 +13,7 @@ from cifar.options.config import WHITELIST
 
 
 def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int) -> Schedule:
-    """The schedule that `settings` describe (a `_target_` of this file and its arguments); `steps` are of all epochs."""
+    """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs."""
     schedule: Schedule = instantiate(dict(settings), optimizer, steps=steps, _execution_whitelist_=WHITELIST)
     return schedule
 

@@ -49,7 +49,8 @@ class EagerStep:
         with self.autocast():
             logits = self.model(images)
         cross_entropy = F.cross_entropy(logits.float(), labels)
-        (cross_entropy + l2_term(self.decayed, self.l2)).backward()
+        loss = cross_entropy + l2_term(self.decayed, self.l2)
+        loss.backward()
         correct = (logits.detach().argmax(1) == labels).sum()
         return cross_entropy.detach(), correct
 
