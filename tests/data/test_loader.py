@@ -92,7 +92,7 @@ def test_an_epoch_does_not_depend_on_how_many_batches_are_made_at_once(
 ) -> None:
     batches = ImageLoader(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
     one_by_one = list(batches.epoch(2))
-    monkeypatch.setitem(loader.AT_ONCE, "cpu", rows * 3 * 32 * 32 * 4)
+    monkeypatch.setitem(loader.BYTES_AT_ONCE, "cpu", rows * 3 * 32 * 32 * 4)
     for (x, labels), (others, theirs) in zip(one_by_one, batches.epoch(2), strict=True):
         assert torch.equal(x, others) and torch.equal(labels, theirs)
         assert others.is_contiguous(memory_format=torch.channels_last)
