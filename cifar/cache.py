@@ -48,7 +48,8 @@ class Entry:
         if "parts" not in metadata:
             return f"images in {len(json.loads(metadata['classes']))} classes"
         parts = json.loads(metadata["parts"])
-        crop, seconds = parts["preprocess"]["crop"], float(metadata["seconds"])
+        crop = parts["preprocess"]["crop"]
+        seconds = float(metadata["seconds"])
         return (
             f"features of {parts['images']} images, {parts['backbone']}, {crop} pixels, {parts['precision']},"
             f" {seconds:.0f} s"
@@ -96,8 +97,8 @@ def main(argv: list[str]) -> None:
         print(entry.line())
         if options.action == "clear":
             entry.remove()
-    where = "removed from" if options.action == "clear" else "in"
-    print(f"{len(chosen)} entries {where} {folder}")
+    change = "removed from" if options.action == "clear" else "in"
+    print(f"{len(chosen)} entries {change} {folder}")
 
 
 def _parser() -> argparse.ArgumentParser:

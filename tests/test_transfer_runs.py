@@ -40,8 +40,8 @@ def train(compose: Callable[..., Any], tiny: list[str], tmp_path: Path) -> Calla
 
 def test_runs_of_one_process_share_the_features(compose: Compose, tiny: list[str], tmp_path: Path) -> None:
     general = [line for line in tiny if not line.startswith("model.")]
-    given = (*general, "transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2", f"cache.dir={tmp_path}")
-    configs = [check(compose(*given, f"seed={seed}")) for seed in (1, 2)]
+    overrides = (*general, "transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2", f"cache.dir={tmp_path}")
+    configs = [check(compose(*overrides, f"seed={seed}")) for seed in (1, 2)]
     one, other = (build_trainer(config, load_parts(config), CPU) for config in configs)
     for part in ("train", "val"):
         assert getattr(one, part).features.data_ptr() == getattr(other, part).features.data_ptr()
@@ -49,8 +49,8 @@ def test_runs_of_one_process_share_the_features(compose: Compose, tiny: list[str
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune", "none"])
 def test_a_run_is_saved_whole_and_predicts_what_it_was_measured_at(mode: str, train: Train, compose: Compose) -> None:
-    given = () if mode == "none" else (f"transfer={mode}", *TRANSFER)
-    folder, best = train("run", *given, "epochs=3", "precision=fp32", "optimizer.lr=0.05")
+    overrides = () if mode == "none" else (f"transfer={mode}", *TRANSFER)
+    folder, best = train("run", *overrides, "epochs=3", "precision=fp32", "optimizer.lr=0.05")
     val = load_parts(check(compose("data=digits", "data.limit=120"))).val
     predicted = load_classifier(folder / "best.pt").predict(val.images)
     share = sum(name == val.classes[label] for name, label in zip(predicted, val.labels.tolist(), strict=True))
@@ -61,20 +61,21 @@ def test_the_result_names_the_backbone_and_what_was_extracted(train: Train) -> N
     keys = []
     for number, more in enumerate((["seed=0"], ["seed=1", "optimizer.lr=0.2"], ["transfer.image_size=24"])):
         folder, _ = train(str(number), "transfer=frozen", *TRANSFER, *more)
-        found = json.loads((folder / "result.json").read_text())["transfer"]
-        keys.append(found["cache_keys"])
-        assert found["images_extracted"] == (0 if number == 1 else 120)
-        assert found["extraction_seconds"] > 0
-        assert found["weights"] == "random" and len(found["weights_sha256"]) == 64
-        assert found["backbone"]["_target_"] == SMALL
+        transfer = json.loads((folder / "result.json").read_text())["transfer"]
+        keys.append(transfer["cache_keys"])
+        assert transfer["images_extracted"] == (0 if number == 1 else 120)
+        assert transfer["extraction_seconds"] > 0
+        assert transfer["weights"] == "random" and len(transfer["weights_sha256"]) == 64
+        assert transfer["backbone"]["_target_"] == SMALL
     assert keys[0] == keys[1] != keys[2]
 
 
 def test_a_mean_that_is_given_wins_over_that_of_the_weights(train: Train) -> None:
     folders = [train(name, "transfer=frozen", *TRANSFER, *more)[0] for name, more in (("a", ()), ("b", (MEAN,)))]
-    found = [json.loads((folder / "result.json").read_text())["transfer"] for folder in folders]
-    assert [each["preprocess"]["mean"] for each in found] == [[0.485, 0.456, 0.406], [0.5, 0.5, 0.5]]
-    assert found[0]["cache_keys"] != found[1]["cache_keys"]
+    usual, chosen = (json.loads((folder / "result.json").read_text())["transfer"] for folder in folders)
+    assert usual["preprocess"]["mean"] == [0.485, 0.456, 0.406]
+    assert chosen["preprocess"]["mean"] == [0.5, 0.5, 0.5]
+    assert usual["cache_keys"] != chosen["cache_keys"]
 
 
 def test_the_test_set_is_evaluated_by_its_features(train: Train) -> None:
@@ -83,10 +84,10 @@ def test_the_test_set_is_evaluated_by_its_features(train: Train) -> None:
 
 
 def test_a_head_resumes_as_if_it_had_not_stopped(train: Train) -> None:
-    given = ("transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2")
-    whole, _ = train("whole", *given, "epochs=4")
-    part, _ = train("part", *given, "epochs=2")
-    train("part", *given, "epochs=4", f"resume={part}")
+    overrides = ("transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2")
+    whole, _ = train("whole", *overrides, "epochs=4")
+    part, _ = train("part", *overrides, "epochs=2")
+    train("part", *overrides, "epochs=4", f"resume={part}")
     losses = [[m.train_loss for m in read_metrics(folder / "metrics.csv")] for folder in (whole, part)]
     assert len(losses[0]) == 4 and losses[0] == losses[1]
 
@@ -106,8 +107,8 @@ def test_frozen_stages_keep_weights_and_statistics_and_the_backbone_is_slower(tr
 def test_a_head_of_other_weights_is_refused(train: Train, tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     torch.save(small().state_dict(), weights)
-    given = [line for line in TRANSFER if "weights" not in line]
-    folder, _ = train("run", "transfer=frozen", *given, f"transfer.weights={weights}")
+    overrides = [line for line in TRANSFER if "weights" not in line]
+    folder, _ = train("run", "transfer=frozen", *overrides, f"transfer.weights={weights}")
     torch.manual_seed(9)
     torch.save(small().state_dict(), weights)
     with pytest.raises(TransferError, match="other weights than those"):

@@ -1,4 +1,4 @@
-"""Random crops and flips: drawn for a whole epoch from a generator, then applied where the images lie."""
+"""Random crops and flips: drawn for a whole epoch from a generator, applied on the device that holds the images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_crops_and_flips(count: int, crop: int, flip: bool, generator: torch.Gen
     if generator is None:
         centre = torch.full((count,), crop)
         return [torch.arange(count), centre, centre, torch.zeros(count, dtype=torch.bool)]
-    # The order is drawn between the two, as it always was: results depend on it.
+    # The order is drawn between crops and flips: all earlier results depend on that.
     rows, columns = torch.randint(2 * crop + 1, (2, count), generator=generator)
     order = torch.randperm(count, generator=generator)
     flips = torch.rand(count, generator=generator) < flip / 2
@@ -37,7 +37,8 @@ def draw_crops_and_flips(count: int, crop: int, flip: bool, generator: torch.Gen
 
 def crop_windows(images: Tensor, crop: int) -> Tensor:
     """All crops of images (N, C, H + 2 crop, W + 2 crop): a view (N, C, 2 crop + 1, 2 crop + 1, H, W)."""
-    height, width = images.shape[2] - 2 * crop, images.shape[3] - 2 * crop
+    height = images.shape[2] - 2 * crop
+    width = images.shape[3] - 2 * crop
     return images.unfold(2, height, 1).unfold(3, width, 1)
 
 

@@ -56,7 +56,8 @@ def _cache_key(directory: Path, files: list[LabelledFile]) -> str:
 
 def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
     """The images in a cache file. Raises KeyError or ValueError where it is damaged."""
-    images, labels = tensors["images"], tensors["labels"]
+    images = tensors["images"]
+    labels = tensors["labels"]
     classes = tuple(json.loads(metadata["classes"]))
     fingerprint = fingerprint_of(images, labels, classes)
     checked_file.check_digest(fingerprint, metadata["fingerprint"])

@@ -1,4 +1,4 @@
-"""Batches, made where the data lie: of images (index, crop, flip, normalise), or of features."""
+"""Batches, made on the device that holds the data: of images (index, crop, flip, normalise), or of features."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ class ImageLoader(EpochLoader):
         pad: Callable[[Tensor, int, torch.device], Tensor] = padded,
     ) -> None:
         super().__init__(labels, batch_size, device, seed)
-        self.crop, self.flip = crop, flip
+        self.crop = crop
+        self.flip = flip
         self.shape = tuple(images.shape[1:])
         self.windows = crop_windows(pad(images, crop, device), crop)
         channels = self.shape[0]

@@ -21,7 +21,7 @@ class Splits:
 
 
 def prepare(images: Images, limit: int | None, val_size: float, val_seed: int) -> Splits:
-    """Keep `limit` of the images (None: all), then take `val_size` of them to validate on.
+    """Keep `limit` of the images (None: all), then set `val_size` apart to validate on (below 1: a share).
 
     A function of the images' labels and the arguments. Raises DataError where a side would lack a class.
     """

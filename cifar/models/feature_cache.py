@@ -52,7 +52,9 @@ class Features:
 
 @dataclass
 class FeatureCache:
-    """Features by what they depend on. `autocast` and `precision` say how they are computed, `device` where.
+    """Features of images, kept in `folder` under a key of all that they depend on.
+
+    `device`, `autocast` and its name `precision` say where and how they are computed, `batch_size` images at once.
 
     `checked` holds what has been mapped and checked already: caches that share it map and check an entry once.
     """
@@ -78,7 +80,7 @@ class FeatureCache:
         return self.checked[entry]
 
     def _key_parts(self, backbone: Backbone, images: Images) -> dict[str, object]:
-        """All that features depend on."""
+        """All that the features depend on, in plain types."""
         return {
             "backbone": backbone.name,
             "options": backbone.options,

@@ -79,7 +79,9 @@ def _read_file(path: Path, sha256: str | None) -> State:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not _is_state(content):
-        raise TransferError(f"{path}: not a state dict (names and tensors); allowed: what torch.save(net.state_dict())")
+        raise TransferError(
+            f"{path}: not a state dict (names and tensors); allowed: a file by torch.save(net.state_dict(), FILE)"
+        )
     return dict(content)
 
 

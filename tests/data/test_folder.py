@@ -111,7 +111,7 @@ def test_a_damaged_cache_is_decoded_again(
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
-def test_grey_and_transparent_images_are_converted_and_that_is_said_once(
+def test_grey_and_transparent_images_are_converted_and_that_is_logged_once(
     mode: str, make_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = make_folder(mode=mode)
@@ -119,27 +119,27 @@ def test_grey_and_transparent_images_are_converted_and_that_is_said_once(
         images = read_folder(root, tmp_path / "cache")
     expected = np.asarray(Image.open(root / "train" / "cat" / "0.png").convert("RGB")).transpose(2, 0, 1)
     assert torch.equal(images.images[0], torch.from_numpy(expected.copy()))
-    said = [record for record in caplog.records if "converted" in record.getMessage()]
-    assert len(said) == 1 and "8 of 8 images" in said[0].getMessage()
+    (message,) = [message for message in caplog.messages if "converted" in message]
+    assert "8 of 8 images" in message
 
 
 @pytest.mark.parametrize("size", [(64, 48), (8, 8), (32, 33)])
-def test_images_of_another_size_are_resized_and_that_is_said_once(
+def test_images_of_another_size_are_resized_and_that_is_logged_once(
     size: tuple[int, int], make_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = make_folder(size=size)
     with caplog.at_level(logging.INFO):
         assert read_folder(root, tmp_path / "cache").images.shape == (8, 3, 32, 32)
-    said = [record for record in caplog.records if "resized" in record.getMessage()]
-    assert len(said) == 1 and "8 of 8 images" in said[0].getMessage()
+    (message,) = [message for message in caplog.messages if "resized" in message]
+    assert "8 of 8 images" in message
 
 
-def test_nothing_is_said_of_images_that_fit(
+def test_nothing_is_logged_of_images_that_fit(
     make_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         read_folder(make_folder(), tmp_path / "cache")
-    assert not [r for r in caplog.records if "converted" in r.getMessage() or "resized" in r.getMessage()]
+    assert not [message for message in caplog.messages if "converted" in message or "resized" in message]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

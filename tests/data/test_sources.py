@@ -66,27 +66,27 @@ def cifar_batch(count: int, classes: int, key: str, seed: int) -> bytes:
 def make_cifar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
     """make_cifar("CIFAR10"): a directory with tiny batches in the official form, which torchvision takes for real."""
 
-    def made(dataset: str) -> Path:
+    def make(dataset: str) -> Path:
         cls = getattr(torchvision.datasets, dataset)
-        place = tmp_path / "root" / cls.base_folder
-        place.mkdir(parents=True)
+        directory = tmp_path / "root" / cls.base_folder
+        directory.mkdir(parents=True)
         many, key = (10, "labels") if dataset == "CIFAR10" else (100, "fine_labels")
         lists: dict[str, list[list[str]]] = {}
         for name in ("train_list", "test_list"):
             lists[name] = []
             for seed, (file, _) in enumerate(getattr(cls, name)):
                 content = cifar_batch(2 * many, many, key, seed + 10 * (name == "test_list"))
-                (place / file).write_bytes(content)
+                (directory / file).write_bytes(content)
                 lists[name].append([file, hashlib.md5(content).hexdigest()])
         names = pickle.dumps({cls.meta["key"]: [f"class {number}" for number in range(many)]})
-        (place / cls.meta["filename"]).write_bytes(names)
+        (directory / cls.meta["filename"]).write_bytes(names)
         monkeypatch.setattr(cls, "meta", cls.meta | {"md5": hashlib.md5(names).hexdigest()})
         monkeypatch.setattr(cls, "url", f"http://127.0.0.1:9/{cls.filename}")
         for name, files in lists.items():
             monkeypatch.setattr(cls, name, files)
         return tmp_path / "root"
 
-    return made
+    return make
 
 
 @pytest.mark.parametrize("source, dataset, classes", [(cifar10, "CIFAR10", 10), (cifar100, "CIFAR100", 100)])
@@ -120,11 +120,15 @@ def test_the_test_batch_is_not_read_for_training(
 
 def test_cifar_that_cannot_be_downloaded_says_what_to_do(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
     make_cifar("CIFAR10")
-    place = tmp_path / "elsewhere"
+    directory = tmp_path / "elsewhere"
     with pytest.raises(DataError) as caught:
-        cifar10(str(place), "train", tmp_path)
+        cifar10(str(directory), "train", tmp_path)
     message = str(caught.value)
-    for part in ("CIFAR10", "http://127.0.0.1:9/cifar-10-python.tar.gz", f"Put cifar-10-python.tar.gz into {place}"):
+    for part in (
+        "CIFAR10",
+        "http://127.0.0.1:9/cifar-10-python.tar.gz",
+        f"Put cifar-10-python.tar.gz into {directory}",
+    ):
         assert part in message
     assert "data=digits" in message and "\n" not in message
 
@@ -139,12 +143,12 @@ def test_a_wrong_md5_is_one_clear_error(make_cifar: Callable[[str], Path], tmp_p
 
 def test_a_damaged_archive_is_named(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
     make_cifar("CIFAR10")
-    place = tmp_path / "elsewhere"
-    place.mkdir()
-    archive = place / "cifar-10-python.tar.gz"
+    directory = tmp_path / "elsewhere"
+    directory.mkdir()
+    archive = directory / "cifar-10-python.tar.gz"
     archive.write_bytes(b"half of it")
     with pytest.raises(DataError, match=f"{archive} is there but damaged.*remove it"):
-        cifar10(str(place), "train", tmp_path)
+        cifar10(str(directory), "train", tmp_path)
 
 
 def test_a_root_that_is_a_file_is_named(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
@@ -214,11 +218,11 @@ def test_an_archive_put_there_by_hand_is_used(
     attributes, downloads = served
     for name, value in attributes.items():
         monkeypatch.setattr(torchvision.datasets.CIFAR10, name, value)
-    place = tmp_path / "by hand"
-    place.mkdir()
-    with tarfile.open(place / "cifar-10-python.tar.gz", "w:gz") as archive:
+    directory = tmp_path / "by hand"
+    directory.mkdir()
+    with tarfile.open(directory / "cifar-10-python.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "root" / "cifar-10-batches-py", "cifar-10-batches-py")
-    own = hashlib.md5((place / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", own)
-    assert len(cifar10(str(place), "train", tmp_path)) == 100
+    md5 = hashlib.md5((directory / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5)
+    assert len(cifar10(str(directory), "train", tmp_path)) == 100
     assert not downloads

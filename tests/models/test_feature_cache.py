@@ -33,12 +33,12 @@ from cifar.models.pretrained import load_backbone
 def test_training_on_cached_features_equals_the_backbone_inside_the_loop_bit_for_bit(
     make: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
-    found = load_backbone(make, "a.network", {}, "random", image_size=32)
+    network = load_backbone(make, "a.network", {}, "random", image_size=32)
     images = some_images()
 
     def trained(rows: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         torch.manual_seed(0)
-        head = nn.Linear(found.width, 4)
+        head = nn.Linear(network.width, 4)
         optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
         for epoch in (1, 2):
             for order in batches.draw(epoch)[0].split(32):
@@ -47,20 +47,20 @@ def test_training_on_cached_features_equals_the_backbone_inside_the_loop_bit_for
                 optimizer.step()
         return head.weight.detach()
 
-    features = new_cache(tmp_path).get(found, images).features
+    features = new_cache(tmp_path).get(network, images).features
     batches = FeatureLoader(features[None], images.labels, 32, CPU, seed=0)
-    plain = trained(lambda order: found.features(images.images[order]))
+    plain = trained(lambda order: network.features(images.images[order]))
     assert torch.equal(trained(lambda order: features[order]), plain)
     assert all(torch.equal(x, features[batches.draw(1)[0][:32]]) for x, _ in list(batches.epoch(1))[:1])
 
 
 def test_each_image_passes_the_backbone_once_and_later_not_at_all(tmp_path: Path) -> None:
     first, images = backbone(), some_images(50)
-    made = new_cache(tmp_path).get(first, images)
+    features = new_cache(tmp_path).get(first, images)
     assert first.images_seen == 50
     again = new_cache(tmp_path).get(first, images)
     assert first.images_seen == 50
-    assert torch.equal(made.features, again.features) and made.seconds == again.seconds
+    assert torch.equal(features.features, again.features) and features.seconds == again.seconds
 
 
 def test_every_part_of_the_key_gives_another_entry(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_every_part_of_the_key_gives_another_entry(tmp_path: Path) -> None:
     assert len(cache_command.entries(tmp_path)) == 8
 
 
-def test_an_interrupted_extraction_goes_on_after_its_last_finished_block(
+def test_an_interrupted_extraction_resumes_after_its_last_finished_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feature_cache, "BATCHES_PER_BLOCK", 2)
@@ -100,9 +100,9 @@ def test_an_interrupted_extraction_goes_on_after_its_last_finished_block(
     with pytest.raises(KeyboardInterrupt):
         new_cache(tmp_path, 4).get(stopping, images)
     again = backbone()
-    found = new_cache(tmp_path, 4).get(again, images)
+    resumed = new_cache(tmp_path, 4).get(again, images)
     assert again.images_seen == 40 - 16
-    assert torch.equal(found.features, whole.features)
+    assert torch.equal(resumed.features, whole.features)
     assert not list((tmp_path / "features").glob("*.parts"))
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_entry_is_computed_again(damage: Callable[[Path], Any], tmp_pa
     assert first.images_seen == 128
 
 
-def test_a_full_disk_is_told_and_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -139,9 +139,9 @@ def test_a_full_disk_is_told_and_leaves_no_entry(tmp_path: Path, monkeypatch: py
 
 def extract(folder: Path) -> None:
     torch.set_num_threads(1)
-    found = backbone()
-    new_cache(folder).get(found, some_images(200))
-    (folder / f"{os.getpid()}.seen").write_text(str(found.images_seen))
+    small_backbone = backbone()
+    new_cache(folder).get(small_backbone, some_images(200))
+    (folder / f"{os.getpid()}.seen").write_text(str(small_backbone.images_seen))
 
 
 def test_of_processes_that_ask_at_once_one_computes(tmp_path: Path) -> None:

@@ -44,13 +44,13 @@ def test_the_classifier_is_found_by_name(name: str, last: str) -> None:
 @pytest.mark.parametrize(
     "head, message", [("no", "no part named no.*fc"), (None, "2 classifiers .fc, head"), ("bn", "no linear layer")]
 )
-def test_a_classifier_that_is_not_there_or_ambiguous_is_told(head: str | None, message: str) -> None:
+def test_a_classifier_that_is_not_there_or_ambiguous_is_refused(head: str | None, message: str) -> None:
     net = nn.ModuleDict({"bn": nn.BatchNorm1d(2), "fc": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     with pytest.raises(TransferError, match=message):
         find_classifier(net, head)
 
 
-def test_images_too_small_for_the_backbone_are_told() -> None:
+def test_images_too_small_for_the_backbone_are_refused() -> None:
     with pytest.raises(TransferError, match=r"transfer.image_size=16: .*alexnet fails on images of 16x16"):
         load_backbone(tv.alexnet, "torchvision.models.alexnet", {}, "random", image_size=16)
 

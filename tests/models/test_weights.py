@@ -50,7 +50,7 @@ def not_finite(path: Path) -> None:
     ],
     ids=["missing", "truncated", "poisoned", "list", "architecture", "shapes", "nan"],
 )
-def test_bad_weights_are_told_before_anything_is_computed(
+def test_bad_weights_are_refused_before_anything_is_computed(
     write: Callable[[Path], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,9 +64,9 @@ def test_weights_of_another_number_of_classes_fit_and_are_used(tmp_path: Path) -
     model = BottleneckResNet([1, 1], 4, num_classes=1000)
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     torch.save({"model": model.state_dict(), "epoch": 3}, tmp_path / "best.pt")
-    found = [backbone(str(tmp_path / name)) for name in ("w.safetensors", "best.pt")]
-    assert found[0].sha256 == found[1].sha256 != backbone().sha256
-    assert torch.equal(found[0].model.conv1.weight, model.conv1.weight)  # type: ignore[arg-type, union-attr]
+    backbones = [backbone(str(tmp_path / name)) for name in ("w.safetensors", "best.pt")]
+    assert backbones[0].sha256 == backbones[1].sha256 != backbone().sha256
+    assert torch.equal(backbones[0].model.conv1.weight, model.conv1.weight)  # type: ignore[arg-type, union-attr]
 
 
 def test_the_files_hash_is_checked(tmp_path: Path) -> None:
@@ -77,12 +77,12 @@ def test_the_files_hash_is_checked(tmp_path: Path) -> None:
         backbone(str(tmp_path / "w.pth"), sha256="0" * 64)
 
 
-def test_an_unknown_name_of_weights_is_told_with_those_there_are() -> None:
+def test_an_unknown_name_of_weights_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(TransferError, match=r"IMAGENET1K_V1, IMAGENET1K_V2.*random"):
         load_backbone(tv.resnet50, "torchvision.models.resnet50", {}, "IMAGENET9")
 
 
-def test_without_internet_it_is_told_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_internet_the_error_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: Any, **options: Any) -> None:
         raise URLError("no route to host")
 
