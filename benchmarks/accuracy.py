@@ -13,7 +13,7 @@ from scipy import stats
 
 from benchmarks.common import save, settings
 from benchmarks.plain import PlainLoop
-from cifar.experiment import build_trainer, load_parts, set_up
+from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.models.resnet import BottleneckResNet
 
 
@@ -37,11 +37,11 @@ def main(argv: list[str]) -> None:
             f"seed={seed}",
         )
         device = set_up(config)
-        parts = load_parts(config)
-        ours.append([metrics.val_accuracy for metrics in build_trainer(config, parts, device).epochs()])
+        splits = load_splits(config)
+        ours.append([metrics.val_accuracy for metrics in build_trainer(config, splits, device).epochs()])
         torch.manual_seed(seed)
-        net = BottleneckResNet(config.model.depths, config.model.width, len(parts.train.classes))
-        plain = PlainLoop(parts.train, parts.val, net, device.type, config.optimizer.lr, seed)
+        net = BottleneckResNet(config.model.depths, config.model.width, len(splits.train.classes))
+        plain = PlainLoop(splits.train, splits.val, net, device.type, config.optimizer.lr, seed)
         theirs.append([plain.epoch()[1] for _ in range(options.epochs)])
         print(f"seed {seed}: this project {ours[-1]}, plain loop {theirs[-1]}", flush=True)
     save("accuracy", "python -m benchmarks accuracy --data DIR", _result(options, ours, theirs))

@@ -18,21 +18,20 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from cifar.experiment import git_commit
-from cifar.options.check import check
-from cifar.options.config import CONF, Config
+from cifar.metadata import git_commit
+from cifar.options import config
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def settings(*overrides: str) -> Config:
+def settings(*overrides: str) -> config.Config:
     """The checked settings that `python run.py OVERRIDES` would run with."""
-    with initialize_config_dir(str(CONF)):
-        return check(compose("config", list(overrides)))
+    with initialize_config_dir(str(config.CONF)):
+        return config.check(compose("config", list(overrides)))
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a figure was measured."""
+    """The machine and the versions that a figure was measured with."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "date": date.today().isoformat(),
@@ -47,7 +46,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, with the instruction sets that matter here."""
+    """The processor's name, with those of its instruction sets that change the speed."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -58,7 +57,7 @@ def _processor() -> str:
 
 
 def save(name: str, command: str, result: dict[str, Any]) -> None:
-    """Print a result and keep it as benchmarks/results/NAME.json, with its command and machine."""
+    """Print a result and write it to benchmarks/results/NAME.json, with its command and machine."""
     document = {"command": command, "machine": machine()} | result
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
@@ -66,10 +65,10 @@ def save(name: str, command: str, result: dict[str, Any]) -> None:
 
 
 class Remote:
-    """An iterator in a process of its own, which computes only when it is asked for the next value.
+    """An iterator in a separate process, which computes only when it is asked for the next value.
 
-    So that loops can take turns without sharing what a process has one of: allocator, threads, caches. EOFError where
-    it fails; its own error is on the terminal.
+    So loops can alternate without sharing the allocator, the threads and the caches of one process. Raises EOFError
+    where the process fails; its error is on the terminal.
     """
 
     def __init__(self, make: Callable[..., Iterator[float]], *arguments: Any) -> None:
@@ -84,7 +83,7 @@ class Remote:
         return self.connection.recv()
 
     def close(self) -> None:
-        with suppress(OSError):  # it has failed
+        with suppress(OSError):  # the process has failed
             self.connection.send(False)
         self.process.join()
 

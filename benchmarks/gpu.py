@@ -1,4 +1,4 @@
-"""What a GPU makes of the recipe: the plain loop, eager steps, graphs, a compiled model, and runs in turns.
+"""The speed of the recipe on a GPU: the plain loop, eager steps, graphs, a compiled model, and runs in turns.
 
 python -m benchmarks gpu --data DIR        # DIR/train/<class>/*: trains the default recipe too
 """
@@ -18,8 +18,8 @@ import torch
 from torch.autograd import DeviceType
 
 from benchmarks.common import Remote, save, settings, spread
-from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_parts
-from cifar.experiment import build_trainer, load_parts, set_up
+from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_splits
+from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.training.isolation import Isolation
 
 TRAIN, VAL = 4096, 512
@@ -48,7 +48,7 @@ TURNS = (1, 2, 4, 8, 16)
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
     parser.add_argument("--data", help="a directory with train/<class>/*")
-    parser.add_argument("--minutes", type=float, default=5.5, help="begin nothing more after so long")
+    parser.add_argument("--minutes", type=float, default=5.5, help="start no new measurement after so many minutes")
     options = parser.parse_args(argv)
     if not torch.cuda.is_available():
         sys.exit("python -m benchmarks gpu measures a CUDA device, and torch finds none here.")
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
         ways = {name: opened.enter_context(closing(Remote(_measured, name))) for name in WAYS}
         with surviving:
             cases += _compare(ways, TARGETS, until)
-        ways.pop(COMPILED).close()  # it compiles anew for every shape, and was seen at the two that matter
+        ways.pop(COMPILED).close()  # it compiles for every shape again, and the two targets are measured
         with surviving:
             turns += (_in_turns(runs) for runs in _while_there_is_time(TURNS, until))
         with surviving:
@@ -71,13 +71,13 @@ def main(argv: list[str]) -> None:
 
 
 surviving = suppress(EOFError, OSError)
-"""A process that dies has told why, and what is found without it is worth keeping."""
+"""A process that dies has printed its error; the other measurements are kept."""
 
 
 def _while_there_is_time(items: Iterable[Any], until: float) -> Iterator[Any]:
     for item in items:
         if time.monotonic() > until:
-            print(f"left out, there was no time: {item}", flush=True)
+            print(f"left out, no time is left: {item}", flush=True)
         else:
             yield item
 
@@ -92,16 +92,16 @@ def _compare(ways: dict[str, Remote], cases: list[tuple[str, int]], until: float
             row = {"model": model, "batch": batch, "way": name, "images_per_second": spread(speeds)}
             row |= {"relative to the plain loop, bf16": spread(ratios), "peak_memory_gb": next(way)}
             row |= {"seconds_per_epoch": RECIPE[0] / row["images_per_second"]["median"], "busy": next(way)}
-            if not math.isnan(row["busy"]):  # its last value: it did not fail
+            if not math.isnan(row["busy"]):  # the last value of a case, so the case did not fail
                 print(row, flush=True)
                 yield row
 
 
 def _measured(name: str) -> Iterator[float]:
-    """The values of each case; nan from where a case fails (out of memory, most likely), which is told."""
+    """The values of each case. A case that fails (most likely out of memory) is printed and gives nan from there on."""
     for model, batch in [*TARGETS, *OTHERS]:
         config = endless("device=cuda", f"model={model}", f"batch_size={batch}", *SETTINGS.get(name, []))
-        values = _case(WAYS[name](random_parts(TRAIN, VAL), config))
+        values = _case(WAYS[name](random_splits(TRAIN, VAL), config))
         for _ in range(ROUNDS + 3):
             try:
                 value = next(values, math.nan)
@@ -113,7 +113,7 @@ def _measured(name: str) -> Iterator[float]:
 
 
 def _case(epochs: Iterator[float]) -> Iterator[float]:
-    """Images per second of each round, then GB of memory taken at most, then the share busy."""
+    """Images per second of each round, then the peak of reserved memory in GB, then the share of time that is busy."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     for _ in range(ROUNDS + 1):
@@ -143,7 +143,7 @@ def busy(work: Callable[[], object]) -> float:
 
 
 def _in_turns(runs: int) -> dict[str, Any]:
-    """So many runs of resnet14 at batch 32 with graphs."""
+    """`runs` runs of resnet14 at batch 32 with graphs."""
     with closing(Remote(_epochs_in_turns, runs)) as remote:
         speeds = [next(remote) for _ in range(ROUNDS + 1)][1:]
         row = {"runs": runs, "images_per_second": spread(speeds), "peak_memory_gb": next(remote), "busy": next(remote)}
@@ -153,20 +153,20 @@ def _in_turns(runs: int) -> dict[str, Any]:
 
 
 def _epochs_in_turns(runs: int) -> Iterator[float]:
-    with closing(in_turns(random_parts(TRAIN, VAL), endless("device=cuda", "cuda_graph=true"), runs)) as epochs:
+    with closing(in_turns(random_splits(TRAIN, VAL), endless("device=cuda", "cuda_graph=true"), runs)) as epochs:
         yield from _case(epochs)
 
 
 def _recipe(data: str) -> dict[str, Any]:
-    """The default recipe on all images: seconds of all its epochs, and until it reaches its best accuracy."""
+    """The default recipe on all images: seconds of all epochs, and of those up to the best accuracy."""
     with closing(Remote(_recipe_epochs, data)) as remote:
-        found = [(next(remote), next(remote)) for _ in range(RECIPE[1])]
-    best = max(range(len(found)), key=lambda epoch: found[epoch][1])
+        epochs = [(next(remote), next(remote)) for _ in range(RECIPE[1])]
+    best = max(range(len(epochs)), key=lambda epoch: epochs[epoch][1])
     return {
-        "seconds": sum(seconds for seconds, _ in found),
-        "val_accuracy": found[best][1],
-        "seconds_to_it": sum(seconds for seconds, _ in found[: best + 1]),
-        "epochs": [{"seconds": seconds, "val_accuracy": accuracy} for seconds, accuracy in found],
+        "seconds": sum(seconds for seconds, _ in epochs),
+        "val_accuracy": epochs[best][1],
+        "seconds_to_it": sum(seconds for seconds, _ in epochs[: best + 1]),
+        "epochs": [{"seconds": seconds, "val_accuracy": accuracy} for seconds, accuracy in epochs],
     }
 
 
@@ -174,7 +174,7 @@ def _recipe_epochs(data: str) -> Iterator[float]:
     config = settings("data=image_folder", f"data.root={data}", "device=cuda", "cuda_graph=true")
     device = set_up(config)
     with Isolation(device):
-        for metrics in build_trainer(config, load_parts(config), device).epochs():
+        for metrics in build_trainer(config, load_splits(config), device).epochs():
             yield metrics.seconds
             yield metrics.val_accuracy
 

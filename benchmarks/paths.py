@@ -1,10 +1,11 @@
 """The ways to train that benchmarks compare, on random images: the plain loop, one run, and several runs in turns.
 
-Each is an iterator of images per second, an epoch (training and validation) a value.
+Each is an iterator of images per second: one value an epoch (training and validation).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -17,7 +18,8 @@ import torch
 from benchmarks.common import settings
 from benchmarks.plain import PlainLoop, resnet
 from cifar.data.images import Images
-from cifar.experiment import Splits, build_trainer, set_up
+from cifar.data.split import Splits
+from cifar.experiment import build_trainer, set_up
 from cifar.options.config import Config
 from cifar.sweep.lockstep import Lockstep
 from cifar.training.isolation import Isolation
@@ -27,35 +29,37 @@ from cifar.training.trainer import Trainer
 CLASSES = tuple("0123456789")
 
 
-def random_parts(train: int, val: int) -> Splits:
-    """So many images: their content does not change the speed."""
+def random_splits(train: int, val: int) -> Splits:
+    """`train` and `val` random images: the speed does not depend on what they show."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (train + val, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(len(CLASSES), (train + val,), generator=generator)
-    first, rest = (Images(images[part], labels[part], CLASSES, "random") for part in (slice(train), slice(train, None)))
+    first = Images(images[:train], labels[:train], CLASSES, "random training images")
+    rest = Images(images[train:], labels[train:], CLASSES, "random validation images")
     return Splits(first, rest, mean=[0.5] * 3, std=[0.25] * 3)
 
 
 def endless(*overrides: str) -> Config:
-    """The settings of a run that does not end by itself."""
+    """The settings of a run with more epochs than any benchmark waits for."""
     return settings("data=digits", "data.crop=4", "data.flip=true", "epochs=100000", "scheduler=constant", *overrides)
 
 
-def plain_loop(parts: Splits, config: Config, amp: bool) -> Iterator[float]:
-    """The loop that a user would otherwise write; `amp`: in bf16."""
+def plain_loop(splits: Splits, config: Config, amp: bool) -> Iterator[float]:
+    """The loop that a user would write without this project; `amp`: in bf16."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = resnet(config.model.depths, config.model.width, len(CLASSES))
     workers = min(8, os.cpu_count() or 1)
-    loop = PlainLoop(parts.train, parts.val, net, device, config.optimizer.lr, 0, workers, amp, config.batch_size)
+    loop = PlainLoop(splits.train, splits.val, net, device, config.optimizer.lr, 0, workers, amp, config.batch_size)
     while True:
-        yield len(parts.train) / loop.epoch()[0]
+        yield len(splits.train) / loop.epoch()[0]
 
 
-def one_run(parts: Splits, config: Config, prepare: Callable[[Trainer], Trainer]) -> Iterator[float]:
-    """One run as run.py makes it, its trainer changed by `prepare`."""
+def one_run(splits: Splits, config: Config, prepare: Callable[[Trainer], Trainer]) -> Iterator[float]:
+    """One run as run.py trains it; `prepare` may change its trainer."""
     device = set_up(config)
     with Isolation(device):
-        for metrics in prepare(build_trainer(config, parts, device)).epochs():
+        trainer = prepare(build_trainer(config, splits, device))
+        for metrics in trainer.epochs():
             yield metrics.images_per_second
 
 
@@ -64,45 +68,44 @@ def as_it_is(trainer: Trainer) -> Trainer:
 
 
 def with_static_buffers(trainer: Trainer) -> Trainer:
-    """What a graph is replayed on, without the graph."""
+    """The trainer with the static buffers of a CUDA graph, without the graph."""
     assert isinstance(trainer.step, EagerStep) and isinstance(trainer.score, EagerScore)
-    trainer.step, trainer.score = StaticStep(trainer.step), Static(trainer.score)
-    return trainer
+    return dataclasses.replace(trainer, step=StaticStep(trainer.step), score=Static(trainer.score))
 
 
-def in_turns(parts: Splits, config: Config, runs: int) -> Generator[float, None, None]:
-    """So many runs in lockstep: images per second of all of them together."""
+def in_turns(splits: Splits, config: Config, runs: int) -> Generator[float, None, None]:
+    """`runs` runs in lockstep: images per second of all of them together."""
     device = set_up(config)
-    begin, end = threading.Barrier(runs + 1), threading.Barrier(runs + 1)
+    epoch_begins = threading.Barrier(runs + 1)
+    epoch_ends = threading.Barrier(runs + 1)
 
     def serve() -> None:
         lockstep.set_capacity(runs)
         try:
             with suppress(threading.BrokenBarrierError), Isolation(device) as isolation:
-                trainer = build_trainer(config, parts, device)
-                trainer.after_step = partial(paused, isolation, lockstep.yield_control)
-                epochs = trainer.epochs()
+                trainer = build_trainer(config, splits, device)
+                epochs = trainer.epochs(partial(paused, isolation, lockstep.yield_control))
                 while True:
-                    paused(isolation, partial(lockstep.run_in_background, begin.wait))
+                    paused(isolation, partial(lockstep.run_in_background, epoch_begins.wait))
                     next(epochs)
-                    paused(isolation, partial(lockstep.run_in_background, end.wait))
+                    paused(isolation, partial(lockstep.run_in_background, epoch_ends.wait))
         finally:
-            begin.abort()  # nobody is to wait for a run that has failed
-            end.abort()
+            epoch_begins.abort()  # after a failed run the others must not wait for it
+            epoch_ends.abort()
 
     def paused(isolation: Isolation, work: Callable[[], None]) -> None:
         with isolation.paused():
             work()
 
     lockstep = Lockstep(runs, serve)
-    together = threading.Thread(target=lockstep.run, daemon=True)
-    together.start()
+    thread = threading.Thread(target=lockstep.run, daemon=True)
+    thread.start()
     try:
         while True:
-            begin.wait()
-            begun = time.perf_counter()
-            end.wait()
-            yield runs * len(parts.train) / (time.perf_counter() - begun)
+            epoch_begins.wait()
+            start = time.perf_counter()
+            epoch_ends.wait()
+            yield runs * len(splits.train) / (time.perf_counter() - start)
     finally:
-        begin.abort()
-        together.join()
+        epoch_begins.abort()
+        thread.join()

@@ -13,7 +13,8 @@ import torch
 
 from benchmarks.common import Remote, save, settings, spread
 from benchmarks.plain import PlainLoop, resnet
-from cifar.experiment import Splits, build_trainer, load_parts, set_up
+from cifar.data.split import Splits
+from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.options.config import Config
 
 
@@ -25,12 +26,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
     ours, theirs = Remote(project, options), Remote(plain, options)
-    next(ours), next(theirs)  # start-up: workers, kernels, caches
-    found = [(next(theirs), next(ours)) for _ in range(options.rounds)]
+    next(ours)  # the first epoch includes the start-up of workers, kernels and caches
+    next(theirs)
+    rounds = [(next(theirs), next(ours)) for _ in range(options.rounds)]
     ours.close()
     theirs.close()
-    slow, fast = [pair[0] for pair in found], [pair[1] for pair in found]
-    ratios = [b / a for a, b in found]
+    slow = [plain_speed for plain_speed, _ in rounds]
+    fast = [project_speed for _, project_speed in rounds]
+    ratios = [project_speed / plain_speed for plain_speed, project_speed in rounds]
     result = {
         "what": f"resnet14, batch 32, whole epochs of {options.train} training and {options.val} validation images,"
         " against the plain fp32 loop",
@@ -51,21 +54,21 @@ def _prepare(options: argparse.Namespace) -> tuple[Config, Splits]:
         f"data.val_size={options.val}",
         "epochs=1000",
     )
-    return config, load_parts(config)
+    return config, load_splits(config)
 
 
 def project(options: argparse.Namespace) -> Iterator[float]:
     """Images per second of each epoch of `python run.py`."""
-    config, parts = _prepare(options)
-    for metrics in build_trainer(config, parts, set_up(config)).epochs():
+    config, splits = _prepare(options)
+    for metrics in build_trainer(config, splits, set_up(config)).epochs():
         yield metrics.images_per_second
 
 
 def plain(options: argparse.Namespace) -> Iterator[float]:
-    """Images per second of each epoch of the plain loop, in a process that nothing has been set up in."""
-    config, parts = _prepare(options)
+    """Images per second of each epoch of the plain loop, in a process without the project's settings."""
+    config, splits = _prepare(options)
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    loop = PlainLoop(parts.train, parts.val, resnet([1, 1, 1, 1], 64, 10), device, config.optimizer.lr)
+    loop = PlainLoop(splits.train, splits.val, resnet([1, 1, 1, 1], 64, 10), device, config.optimizer.lr)
     while True:
         yield options.train / loop.epoch()[0]

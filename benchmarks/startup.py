@@ -25,23 +25,28 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
-    found: dict[str, list[float]] = {"python run.py --help": [], "to the first step": [], "in all": [], "accuracy": []}
+    figures: dict[str, list[float]] = {
+        "python run.py --help": [],
+        "to the first step": [],
+        "in all": [],
+        "accuracy": [],
+    }
     with tempfile.TemporaryDirectory() as place:
         for number in range(options.rounds):
-            found["python run.py --help"].append(_run(["--help"]))
+            figures["python run.py --help"].append(_run(["--help"]))
             directory = Path(place) / str(number)
             seconds = _run([*DIGITS, f"hydra.run.dir={directory}", f"seed={number}"])
             result: dict[str, Any] = json.loads((directory / "result.json").read_text())
-            found["in all"].append(seconds)
-            found["to the first step"].append(seconds - result["train_seconds"])
-            found["accuracy"].append(result["best"]["val_accuracy"])
+            figures["in all"].append(seconds)
+            figures["to the first step"].append(seconds - result["train_seconds"])
+            figures["accuracy"].append(result["best"]["val_accuracy"])
     what = f"`python run.py {' '.join(DIGITS)}`, seeds 0 to {options.rounds - 1}; the first step by all but the epochs"
-    middle = {name: statistics.median(values) for name, values in found.items()}
+    middle = {name: statistics.median(values) for name, values in figures.items()}
     figure = (
         f"help {middle['python run.py --help']:.2f} s, first step after {middle['to the first step']:.1f} s,"
-        f" in all {middle['in all']:.0f} s, accuracy {min(found['accuracy']):.3f} to {max(found['accuracy']):.3f}"
+        f" in all {middle['in all']:.0f} s, accuracy {min(figures['accuracy']):.3f} to {max(figures['accuracy']):.3f}"
     )
-    result = {"what": what, "figure": figure} | {name: spread(values) for name, values in found.items()}
+    result = {"what": what, "figure": figure} | {name: spread(values) for name, values in figures.items()}
     save("startup", "python -m benchmarks startup", result)
 
 

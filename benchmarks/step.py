@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.common import Remote, save, spread
-from cifar.experiment import keep_freed_memory
 from cifar.models.resnet import BottleneckResNet
+from cifar.training.device import keep_freed_memory
 from cifar.training.step import EagerStep, autocast
 
 BATCH = 32
@@ -23,7 +23,7 @@ VARIANTS = {
     "bf16, channels_last": (torch.channels_last, torch.bfloat16, False),
     "bf16, channels_last, freed memory kept": (torch.channels_last, torch.bfloat16, True),
 }
-"""Layout, precision, whether freed memory is kept; each has a process of its own."""
+"""Layout, precision, whether freed memory is kept; each is measured in a separate process."""
 
 
 def main(argv: list[str]) -> None:
@@ -32,25 +32,25 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps of each variant in a round")
     options = parser.parse_args(argv)
     variants = {name: Remote(steps, options.steps, *variant) for name, variant in VARIANTS.items()}
-    found: dict[str, list[float]] = {name: [] for name in variants}
+    speeds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(options.rounds + 1):
         for name, variant in variants.items():
             speed = next(variant)
-            found[name] += [speed] if number else []  # the first round warms up
+            speeds[name] += [speed] if number else []  # the first round warms up
     for variant in variants.values():
         variant.close()
-    first = spread(found["fp32"])["median"]
+    first = spread(speeds["fp32"])["median"]
     result = {
         "what": f"resnet14, batch {BATCH}, forward, backward and SGD step, {torch.get_num_threads()} threads;"
         " images/s relative to fp32",
-        "images_per_second": {name: spread(values) for name, values in found.items()},
-        "figure": ", ".join(f"{name}: {spread(values)['median'] / first:.2f}" for name, values in found.items()),
+        "images_per_second": {name: spread(values) for name, values in speeds.items()},
+        "figure": ", ".join(f"{name}: {spread(values)['median'] / first:.2f}" for name, values in speeds.items()),
     }
     save("step-cpu", "python -m benchmarks step", result)
 
 
 def steps(count: int, layout: torch.memory_format, dtype: torch.dtype, keep: bool) -> Iterator[float]:
-    """Images per second of so many steps, again and again."""
+    """Images per second, each value of `count` steps."""
     if keep:
         keep_freed_memory()
     torch.manual_seed(0)

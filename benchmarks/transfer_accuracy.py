@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from benchmarks.common import save, settings
-from cifar.experiment import load_parts, run
+from cifar.experiment import load_splits, run
 from cifar.models.feature_cache import folder as feature_folder
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
@@ -64,12 +64,12 @@ def accuracies(data: Path, weights: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         best = run(config, folder, NO_REPORTER)
         keys = read_result(Path(folder))["transfer"]["cache_keys"]
-    parts = load_parts(config)
+    splits = load_splits(config)
 
     def features(key: str) -> Tensor:
         return load_file(feature_folder(config.cache.dir) / f"{key}.safetensors")["features"].to(torch.float64)
 
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
-    regression.fit(features(keys["train"][0]).numpy(), parts.train.labels.numpy())
-    standardised = regression.score(features(keys["val"]).numpy(), parts.val.labels.numpy())
+    regression.fit(features(keys["train"][0]).numpy(), splits.train.labels.numpy())
+    standardised = regression.score(features(keys["val"]).numpy(), splits.val.labels.numpy())
     return {"the recipe's head, best of 10 epochs": best, "logistic regression": float(standardised)}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from backbones import CPU, SMALL, TRANSFER, backbone, small
 
-from cifar.experiment import build_trainer, load_classifier, load_parts, run
+from cifar.experiment import build_trainer, load_classifier, load_splits, run
 from cifar.models.pretrained import BACKBONES
 from cifar.models.weights import TransferError
 from cifar.options.config import ConfigError, check
@@ -42,7 +42,7 @@ def test_runs_of_one_process_share_the_features(compose: Compose, tiny: list[str
     general = [line for line in tiny if not line.startswith("model.")]
     overrides = (*general, "transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2", f"cache.dir={tmp_path}")
     configs = [check(compose(*overrides, f"seed={seed}")) for seed in (1, 2)]
-    one, other = (build_trainer(config, load_parts(config), CPU) for config in configs)
+    one, other = (build_trainer(config, load_splits(config), CPU) for config in configs)
     for part in ("train", "val"):
         assert getattr(one, part).features.data_ptr() == getattr(other, part).features.data_ptr()
 
@@ -51,7 +51,7 @@ def test_runs_of_one_process_share_the_features(compose: Compose, tiny: list[str
 def test_a_run_is_saved_whole_and_predicts_what_it_was_measured_at(mode: str, train: Train, compose: Compose) -> None:
     overrides = () if mode == "none" else (f"transfer={mode}", *TRANSFER)
     folder, best = train("run", *overrides, "epochs=3", "precision=fp32", "optimizer.lr=0.05")
-    val = load_parts(check(compose("data=digits", "data.limit=120"))).val
+    val = load_splits(check(compose("data=digits", "data.limit=120"))).val
     predicted = load_classifier(folder / "best.pt").predict(val.images)
     share = sum(name == val.classes[label] for name, label in zip(predicted, val.labels.tolist(), strict=True))
     assert share / len(val) == pytest.approx(best)

@@ -13,29 +13,32 @@ from cifar.errors import UserError
 from cifar.training.step import Compute
 
 WARM_UP = 3
-"""Runs before a capture, as PyTorch's notes on CUDA graphs have it: kernels are chosen and libraries loaded by then."""
+"""Runs before a capture, as in PyTorch's notes on CUDA graphs: they choose the kernels and load the libraries."""
 
 
 class CaptureError(UserError):
-    """A model that cannot become a CUDA graph."""
+    """A model that cannot be captured as a CUDA graph."""
 
 
 def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
-    """Replays what `compute` does, captured once on the current stream, which must not be the default one.
+    """Capture `compute` on the current stream, which must not be the default one, and return its replay.
 
-    The gradients that a captured step makes lie in the graph's own memory, and every replay writes them anew.
+    The gradients that a captured step computes lie in the graph's memory, and every replay overwrites them.
     """
     warm_up(compute, model)
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.current_stream()
     try:
-        with _nothing_collected(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        with _no_garbage_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             outputs = compute()
     except RuntimeError as error:
-        cause = error.__context__ or error  # ending a capture that has failed fails too
+        cause = error.__context__ or error  # to end a failed capture raises too, and that error hides the cause
         if isinstance(cause, torch.OutOfMemoryError):
             raise cause from None
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-        raise CaptureError(f"the model cannot become a CUDA graph ({reason}); allowed: cuda_graph=false") from cause
+        raise CaptureError(
+            f"cuda_graph: the model cannot be captured as a CUDA graph ({reason}); allowed: cuda_graph=false"
+        ) from cause
 
     def replay() -> tuple[Tensor, Tensor]:
         graph.replay()
@@ -45,7 +48,7 @@ def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
 
 
 def warm_up(compute: Compute, model: nn.Module) -> None:
-    """Run `compute` a few times; buffers, gradients and random generators are as before when this returns."""
+    """Run `compute` WARM_UP times, then restore buffers, gradients and random generators."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
@@ -60,8 +63,8 @@ def warm_up(compute: Compute, model: nn.Module) -> None:
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """No garbage collection: what it would destroy (an earlier run's graph, say) may break a capture."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Turn the garbage collector off: destroying objects (an earlier run's graph, say) may break a capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,6 @@
-"""What keeps runs apart that take turns in one process: CUDA streams, and torch's global random generators.
+"""Isolation of runs that share a process: each has a private CUDA stream and private random generators.
 
-What else torch has of one process is the same for all runs of a sweep, or is as usual between two steps.
+PyTorch's other global state is the same for all runs of a sweep, or is back to normal between two steps.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_idle = defaultdict[torch.device, list[torch.cuda.Stream]](list)
-"""Streams that no run has now: torch has 32, and no two living graphs of different runs may share one.
+_free_streams = defaultdict[torch.device, list[torch.cuda.Stream]](list)
+"""Streams that no run uses now: PyTorch has 32, and no two living graphs of different runs may share one.
 
-(A graph that dies takes along cuBLAS's memory of the stream it was captured on: pytorch/pytorch issue 193402.)
+(When a graph is destroyed, it destroys cuBLAS's memory of its capture stream too: pytorch/pytorch issue 193402.)
 """
 
 
-class _Cuda(NamedTuple):
-    """What is current: of the process the device; of one device the stream, and the state of its generator.
+class _CudaState(NamedTuple):
+    """The current CUDA device of the process, and one device's current stream and random generator state.
 
-    The state is an object of its own, and not a value set and reset: graphs that are captured with it read their seeds
-    from it on the device.
+    `random` is a separate state object, and not a value that is read and written back: captured graphs read their seeds
+    from that object on the device.
     """
 
     device: int
@@ -33,16 +33,18 @@ class _Cuda(NamedTuple):
     random: torch.Generator
 
     @classmethod
-    def of(cls, device: torch.device) -> _Cuda:
+    def current(cls, device: torch.device) -> _CudaState:
         stream = torch.cuda.current_stream(device)
         return cls(torch.cuda.current_device(), stream, _generator(stream).graphsafe_get_state())
 
     @classmethod
-    def new(cls, device: torch.device) -> _Cuda:
-        stream = _idle[device].pop() if _idle[device] else torch.cuda.Stream(device)
+    def new(cls, device: torch.device) -> _CudaState:
+        free = _free_streams[device]
+        stream = free.pop() if free else torch.cuda.Stream(device)
         return cls(stream.device.index, stream, _generator(stream).clone_state())
 
     def set(self) -> None:
+        """Make this the current state."""
         torch.cuda.set_stream(self.stream)
         _generator(self.stream).graphsafe_set_state(self.random)
         torch.cuda.set_device(self.device)
@@ -53,38 +55,39 @@ def _generator(stream: torch.cuda.Stream) -> torch.Generator:
 
 
 class _State(NamedTuple):
-    """What is current: the state of the CPU's generator, and what there is of CUDA."""
+    """The state of the CPU's random generator, and the CUDA state for a run on a CUDA device."""
 
     random: Tensor
-    cuda: _Cuda | None
+    cuda: _CudaState | None
 
     @classmethod
-    def of(cls, device: torch.device) -> _State:
-        return cls(torch.get_rng_state(), _Cuda.of(device) if device.type == "cuda" else None)
+    def current(cls, device: torch.device) -> _State:
+        return cls(torch.get_rng_state(), _CudaState.current(device) if device.type == "cuda" else None)
 
     def set(self) -> None:
+        """Make this the current state."""
         torch.set_rng_state(self.random)
         if self.cuda:
             self.cuda.set()
 
 
 class Isolation:
-    """Enter it to run with torch's global generators to oneself, on CUDA on a stream of one's own too.
+    """A context in which one run trains: it does not share PyTorch's random generators, nor a CUDA stream.
 
-    What earlier runs left is destroyed first, for the graphs of one may have had the same stream. All work is done when
-    this is left, so nothing that it uses is freed too early.
+    On entry, what earlier runs left behind is destroyed: one of their graphs may have used the same stream. On exit,
+    all work on the stream is finished first, so nothing that it uses is freed too early.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def __enter__(self) -> Isolation:
-        self._outside = _State.of(self.device)
+        self._outside = _State.current(self.device)
         self._cuda = None
         if self.device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
-            self._cuda = _Cuda.new(self.device)
+            self._cuda = _CudaState.new(self.device)
             self._cuda.set()
         return self
 
@@ -92,16 +95,16 @@ class Isolation:
         try:
             if self._cuda:
                 self._cuda.stream.synchronize()
-                _idle[self.device].append(self._cuda.stream)
+                _free_streams[self.device].append(self._cuda.stream)
         finally:
             self._outside.set()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Others may train in here, isolated too."""
-        own = _State.of(self.device)
+        """Restore the state outside meanwhile, so that other isolated runs can train inside this block."""
+        inside = _State.current(self.device)
         self._outside.set()
         try:
             yield
         finally:
-            own.set()
+            inside.set()

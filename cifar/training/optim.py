@@ -1,31 +1,60 @@
-"""Parameter groups and the L2 term."""
+"""Optimizers, their parameter groups, and the L2 term of the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cifar.options.config import WHITELIST
+
+ParameterGroup = dict[str, Any]
+"""A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
+EXTRA_ARGUMENTS: Mapping[str, Mapping[str, object]] = {
+    "torch.optim.SGD": {"fused": True},
+    "torch.optim.Adam": {"fused": True},
+    "torch.optim.AdamW": {"fused": True},
+}
+"""By `_target_`: arguments that an optimizer takes besides its settings. Not every optimizer takes `fused`."""
+
+
+def build_optimizer(
+    settings: Mapping[str, object], groups: list[ParameterGroup], extra: Mapping[str, object]
+) -> Optimizer:
+    """The optimizer that `settings` describe (a `_target_` and its arguments), over the parameter groups `groups`.
+
+    `extra` are arguments that are no settings of a run, such as {"fused": True}.
+    """
+    arguments: dict[str, Any] = {**settings, **extra}
+    optimizer: Optimizer = instantiate(arguments, groups, _execution_whitelist_=WHITELIST)
+    return optimizer
 
 
 def decayed_parameters(model: nn.Module, norms_and_biases: bool) -> list[nn.Parameter]:
-    """The trained parameters to which weight decay and the L2 term apply.
+    """The trainable parameters to which weight decay and the L2 term apply.
 
     Norms and biases are the parameters of fewer than two dimensions.
     """
-    return [p for p in model.parameters() if p.requires_grad and (norms_and_biases or p.ndim >= 2)]
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trainable if norms_and_biases or p.ndim >= 2]
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, norms_and_biases: bool) -> list[dict[str, Any]]:
-    """All trained parameters of `model`: a group with weight decay and, where there are any, one without."""
+def parameter_groups(model: nn.Module, weight_decay: float, norms_and_biases: bool) -> list[ParameterGroup]:
+    """All trainable parameters of `model`: a group with weight decay, and one without if there are such parameters."""
     decayed = decayed_parameters(model, norms_and_biases)
-    chosen = set(map(id, decayed))
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    decayed_ids = {id(p) for p in decayed}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in decayed_ids]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
 def l2_term(parameters: Iterable[Tensor], l2: float) -> Tensor | float:
-    """lambda/2 * ||w||^2 over `parameters`: its gradient, lambda * w, is what SGD's weight_decay=lambda adds."""
-    return l2 / 2 * torch.stack([p.square().sum() for p in parameters]).sum() if l2 else 0.0
+    """l2 / 2 * ||w||^2 over `parameters`. Its gradient, l2 * w, equals what SGD's weight_decay=l2 adds."""
+    if l2 == 0:
+        return 0.0
+    squares = torch.stack([p.square().sum() for p in parameters])
+    return l2 / 2 * squares.sum()

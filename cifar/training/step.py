@@ -16,45 +16,54 @@ from torch import Tensor, nn
 from cifar.training.optim import l2_term
 
 Autocast = Callable[[], AbstractContextManager[object]]
-"""Makes the context that the forward pass runs in."""
+"""Returns a new context for one forward pass."""
 Compute = Callable[[], tuple[Tensor, Tensor]]
+"""A computation on fixed input buffers: returns what a step or a score of the batch in them returns."""
+Capture = Callable[[Compute, nn.Module], Compute]
+"""Turns a computation of a model into the one that is called for every batch, such as the replay of a CUDA graph."""
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> Autocast:
-    """Mixed precision in `dtype`; for float32 the context does nothing.
+    """Mixed precision in `dtype`; for float32 the context is a no-op.
 
-    Without the cache of cast weights: what a graph casts must be cast anew in every replay.
+    The cache of cast weights is off: a CUDA graph must cast the weights again in every replay.
     """
     enabled = dtype != torch.float32
     return partial(torch.autocast, device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
 
 
 class EagerStep:
-    """step(images, labels) leaves the gradients of the mean cross-entropy plus the L2 term in the parameters.
+    """step(images, labels) puts the gradients of the mean cross-entropy plus the L2 term into `parameter.grad`.
 
-    Returns the cross-entropy (without the L2 term) and the number of right predictions, scalars on the device.
+    Returns the cross-entropy (without the L2 term) and the number of correct predictions, scalars on the device.
     """
 
     def __init__(self, model: nn.Module, decayed: list[nn.Parameter], l2: float, autocast: Autocast) -> None:
-        self.model, self.decayed, self.l2, self.autocast = model, decayed, l2, autocast
+        self.model = model
+        self.decayed = decayed
+        self.l2 = l2
+        self.autocast = autocast
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         self.model.zero_grad(set_to_none=True)
         with self.autocast():
             logits = self.model(images)
         cross_entropy = F.cross_entropy(logits.float(), labels)
-        (cross_entropy + l2_term(self.decayed, self.l2)).backward()
-        return cross_entropy.detach(), (logits.detach().argmax(1) == labels).sum()
+        loss = cross_entropy + l2_term(self.decayed, self.l2)
+        loss.backward()
+        correct = (logits.detach().argmax(1) == labels).sum()
+        return cross_entropy.detach(), correct
 
 
 class EagerScore:
-    """score(images, labels) gives the sum of the cross-entropy of a batch and its confusion counts, int64 (K * K,).
+    """score(images, labels) returns the sum of a batch's cross-entropy and its confusion counts, int64 (K * K,).
 
     `model` must be in eval mode, and inference mode on.
     """
 
     def __init__(self, model: nn.Module, autocast: Autocast) -> None:
-        self.model, self.autocast = model, autocast
+        self.model = model
+        self.autocast = autocast
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with self.autocast():
@@ -65,48 +74,51 @@ class EagerScore:
         return F.cross_entropy(logits, labels, reduction="sum"), confusion
 
 
-def again(compute: Compute, model: nn.Module) -> Compute:
-    """Computes anew for every batch: static buffers without a graph, on any device."""
+def no_capture(compute: Compute, model: nn.Module) -> Compute:
+    """A Capture that captures nothing: static buffers without a graph, on any device."""
     return compute
 
 
 class Static:
-    """`eager`, an EagerStep or an EagerScore, by way of static buffers: batches are copied to where the first one lay.
+    """An EagerStep or EagerScore, `eager`, that reads every batch from the same buffers, as a CUDA graph needs it.
 
-    `record` turns the computation on the buffers into what is called for every batch. What that returns may be buffers
-    too: use it before the next call. A batch of another shape (the last of an epoch) is computed as it comes.
+    The first batch allocates the buffers; later ones are copied into them. `capture` turns the computation on the
+    buffers into what is called for every batch. What that returns may be buffers too: use it before the next call. A
+    batch of another shape (the last of an epoch) is computed eagerly.
     """
 
-    def __init__(self, eager: EagerStep | EagerScore, record: Callable[[Compute, nn.Module], Compute] = again) -> None:
-        self.eager, self.record, self.model = eager, record, eager.model
+    def __init__(self, eager: EagerStep | EagerScore, capture: Capture = no_capture) -> None:
+        self.eager = eager
+        self.capture = capture
+        self.model = eager.model
         self.inputs: list[Tensor] = []
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.inputs:
-            self._begin(images, labels)
+            self._allocate(images, labels)
         if images.shape != self.inputs[0].shape:
-            return self._uncommon(images, labels)
+            return self._compute_eagerly(images, labels)
         for buffer, tensor in zip(self.inputs, (images, labels), strict=True):
             buffer.copy_(tensor)
         return self.compute()
 
-    def _begin(self, *batch: Tensor) -> None:
-        self.inputs = [tensor.clone() for tensor in batch]
-        self.compute = self.record(partial(self.eager, *self.inputs), self.model)
+    def _allocate(self, images: Tensor, labels: Tensor) -> None:
+        self.inputs = [images.clone(), labels.clone()]
+        self.compute = self.capture(partial(self.eager, *self.inputs), self.model)
 
-    def _uncommon(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return self.eager(images, labels)
 
 
 class StaticStep(Static):
-    """A Static EagerStep; where a graph holds the gradients, they stay where it writes them."""
+    """A Static EagerStep; the gradients stay in the memory where a captured graph writes them."""
 
-    def _begin(self, *batch: Tensor) -> None:
-        super()._begin(*batch)
+    def _allocate(self, images: Tensor, labels: Tensor) -> None:
+        super()._allocate(images, labels)
         self.gradients = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
 
-    def _uncommon(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = super()._uncommon(images, labels)
+    def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = super()._compute_eagerly(images, labels)
         for parameter, gradient in self.gradients:
             assert parameter.grad is not None
             parameter.grad = gradient.copy_(parameter.grad)

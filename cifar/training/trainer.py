@@ -1,4 +1,4 @@
-"""The epoch loop: a generator of EpochMetrics. Whoever iterates records, reports, prunes and stops."""
+"""The epoch loop: a generator of EpochMetrics. The caller records, reports, prunes and stops."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ from cifar.training import checkpoint
 from cifar.training.schedulers import Schedule
 from cifar.training.step import EagerScore, EagerStep, Static
 
+AfterStep = Callable[[], None]
+"""Called after every training step; it may raise to end the run there."""
+Progress = Callable[[Iterable[tuple[Tensor, Tensor]]], Iterable[tuple[Tensor, Tensor]]]
+"""Wraps the training batches of an epoch and passes them through, to show how many are done."""
 
-def _nothing() -> None:
+
+def no_callback() -> None:
     pass
 
 
@@ -32,34 +37,39 @@ class Evaluation:
 
     @classmethod
     def of(cls, values: Tensor) -> Evaluation:
-        """From what evaluate() computed; waits for the device."""
+        """From the tensor that evaluate() returned; waits for the device."""
         loss, *counts = values.tolist()
-        side = math.isqrt(len(counts))
-        return cls(loss, torch.tensor(counts, dtype=torch.int64).reshape(side, side))
+        classes = math.isqrt(len(counts))
+        return cls(loss, torch.tensor(counts, dtype=torch.int64).reshape(classes, classes))
 
     @property
     def accuracy(self) -> float:
-        """Share of 1."""
+        """A fraction of 1."""
         return int(self.confusion.trace()) / int(self.confusion.sum())
 
 
 @torch.inference_mode()
 def evaluate(score: EagerScore | Static, batches: EpochLoader) -> Tensor:
-    """The fields of an Evaluation of score.model in eval mode, in a row, float64 (1 + K * K,), on the device."""
+    """Evaluate score.model in eval mode, without waiting for the device.
+
+    Returns float64 (1 + K * K,) on the device: the fields of an Evaluation, flattened.
+    """
     score.model.eval()
     device = batches.labels.device
-    loss, confusion = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+    loss = torch.zeros((), device=device)
+    confusion = torch.zeros((), dtype=torch.int64, device=device)
     for images, labels in batches.epoch(1):
         cross_entropy, counts = score(images, labels)
-        loss, confusion = loss + cross_entropy, confusion + counts
+        loss = loss + cross_entropy
+        confusion = confusion + counts
     return torch.cat([(loss / batches.total).double()[None], confusion.double()])
 
 
 @dataclass
 class Trainer:
-    """Trains `model` for `total` epochs in all; `done` of them are behind it.
+    """Trains `model` until `total` epochs are done. `done` counts the epochs that are; `validated` is of the last one.
 
-    `after_step` is called after every step and may raise to stop there; `progress` wraps an epoch's batches (a bar).
+    `step.model` and `score.model` may be a compiled version of `model`, with the same weights.
     """
 
     model: nn.Module
@@ -70,65 +80,67 @@ class Trainer:
     step: EagerStep | Static
     score: EagerScore | Static
     total: int
-    after_step: Callable[[], None] = _nothing
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
+    progress: Progress = iter
     done: int = 0
     validated: Evaluation | None = None
-    """Of the last epoch."""
 
-    def epochs(self) -> Iterator[EpochMetrics]:
-        """Train an epoch, yield its metrics, and so on to `total`. Raises Diverged where a loss is not finite."""
+    def epochs(self, after_step: AfterStep = no_callback) -> Iterator[EpochMetrics]:
+        """Train epoch by epoch and yield the metrics of each. Raises Diverged where a loss is not finite."""
         while self.done < self.total:
-            metrics = self._epoch(self.done + 1)
+            metrics = self._epoch(self.done + 1, after_step)
             self.schedule.epoch(metrics.val_accuracy)
             self.done = metrics.epoch
             yield metrics
 
-    def _epoch(self, number: int) -> EpochMetrics:
+    def _epoch(self, number: int, after_step: AfterStep) -> EpochMetrics:
         start = time.perf_counter()
-        found, lr = self.launch(number)
-        found = found.cpu()  # waits for the device, once
-        (train_loss, right), val = found[:2].tolist(), Evaluation.of(found[2:])
-        if not (math.isfinite(train_loss) and math.isfinite(val.loss)):
+        values, lr = self.launch(number, after_step)
+        values = values.cpu()  # waits for the device, once an epoch
+        train_loss, correct = values[:2].tolist()
+        validated = Evaluation.of(values[2:])
+        if not (math.isfinite(train_loss) and math.isfinite(validated.loss)):
             raise Diverged(
-                f"the loss is not finite in epoch {number} (training {train_loss}, validation {val.loss}) at lr {lr:g}:"
-                " most likely the learning rate is too high; try a third of it, or precision=fp32"
+                f"the loss is not finite in epoch {number} (training {train_loss}, validation {validated.loss}) at lr"
+                f" {lr:g}: most likely the learning rate is too high; try a third of it, or precision=fp32"
             )
-        self.validated = val
-        n, seconds = self.train.total, time.perf_counter() - start
+        self.validated = validated
+        images = self.train.total
+        seconds = time.perf_counter() - start
         return EpochMetrics(
             epoch=number,
-            train_loss=train_loss / n,
-            train_accuracy=right / n,
-            val_loss=val.loss,
-            val_accuracy=val.accuracy,
+            train_loss=train_loss / images,
+            train_accuracy=correct / images,
+            val_loss=validated.loss,
+            val_accuracy=validated.accuracy,
             lr=lr,
             seconds=seconds,
-            images_per_second=n / seconds,
+            images_per_second=images / seconds,
         )
 
-    def launch(self, number: int) -> tuple[Tensor, float]:
-        """All work of an epoch, without waiting for the device: what came of it, and the last step's lr.
+    def launch(self, number: int, after_step: AfterStep = no_callback) -> tuple[Tensor, float]:
+        """Launch all work of an epoch, without waiting for the device; returns its results and the last step's lr.
 
-        float64 (3 + K * K,): sums of cross-entropy and of right predictions, and the fields of an Evaluation.
+        The results are float64 (3 + K * K,) on the device: the sums of cross-entropy and of correct predictions in
+        training, and the fields of the Evaluation of `val`.
         """
         self.step.model.train()
         device = self.train.labels.device
-        loss, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+        loss = torch.zeros((), device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
         lr = 0.0
         for images, labels in self.progress(self.train.epoch(number)):
-            cross_entropy, correct = self.step(images, labels)
+            batch_loss, batch_correct = self.step(images, labels)
             self.optimizer.step()
-            loss.add_(cross_entropy, alpha=len(labels))  # at once: the next step may write over what this one returned
-            right.add_(correct)
+            loss.add_(batch_loss, alpha=len(labels))  # at once: the next step may overwrite what this one returned
+            correct.add_(batch_correct)
             lr = float(self.optimizer.param_groups[0]["lr"])
             self.schedule.step()
-            self.after_step()
-        totals = torch.stack([loss.double(), right.double()])
+            after_step()
+        totals = torch.stack([loss.double(), correct.double()])
         return torch.cat([totals, evaluate(self.score, self.val)]), lr
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the epochs to come depend on."""
+        """Everything that the remaining epochs depend on."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -138,7 +150,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from state_dict()'s state; the model's weights must fit."""
+        """Continue from a state of state_dict(), whose weights must fit the model."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

@@ -1,9 +1,6 @@
-"""Parameter groups, the L2 term and the schedules."""
+"""Optimizers, parameter groups and the L2 term."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from cifar.models.resnet import BottleneckResNet
-from cifar.training import optim, schedulers
+from cifar.training import optim
 from cifar.training.step import EagerStep, autocast
 
 L2 = 0.1
@@ -96,71 +93,28 @@ def test_frozen_parameters_are_in_no_group() -> None:
         assert all(p is not model.conv1.weight for group in groups for p in group["params"])
 
 
-def rates(schedule: Callable[..., Any], accuracies: list[float], steps: int = 5, **settings: Any) -> list[float]:
-    """The lr of every step of len(accuracies) epochs of `steps` steps, and the one after them; from lr 0.4."""
-    optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.4, momentum=0.9)
-    scheduler = schedule(optimizer, steps * len(accuracies), **settings)
-    seen = []
-    for accuracy in accuracies:
-        for _ in range(steps):
-            seen.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step()
-        scheduler.epoch(accuracy)
-    assert optimizer.param_groups[0]["momentum"] == 0.9
-    return [*seen, optimizer.param_groups[0]["lr"]]
+SETTINGS = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": L2}
 
 
-def test_plateau_reduces_after_more_than_patience_epochs_without_a_better_accuracy() -> None:
-    seen = rates(schedulers.plateau, [0.5, 0.6, 0.6, 0.5, 0.4, 0.3], steps=1, patience=2, factor=0.1)
-    assert seen == pytest.approx([0.4] * 5 + [0.04, 0.04])
+def test_an_optimizer_has_its_settings_and_its_extra_arguments() -> None:
+    groups = optim.parameter_groups(model_of(torch.float32), L2, norms_and_biases=False)
+    optimizer = optim.build_optimizer(SETTINGS, groups, {"fused": True})
+    assert type(optimizer) is SGD
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [L2, 0.0]
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["momentum"], group["nesterov"], group["fused"]) == (0.1, 0.9, True, True)
 
 
-def test_plateau_with_patience_0_reduces_after_the_first_bad_epoch() -> None:
-    assert rates(schedulers.plateau, [0.5, 0.4], steps=1, patience=0, factor=0.5) == pytest.approx([0.4, 0.4, 0.2])
+@pytest.mark.parametrize("name", ["RMSprop", "NAdam", "RAdam"])
+def test_an_optimizer_that_cannot_be_fused_needs_no_extra_arguments(name: str) -> None:
+    model = model_of(torch.float32)
+    groups = optim.parameter_groups(model, L2, norms_and_biases=True)
+    target = f"torch.optim.{name}"
+    optimizer = optim.build_optimizer({"_target_": target, "lr": 0.1}, groups, optim.EXTRA_ARGUMENTS.get(target, {}))
+    assert optimizer.param_groups[0]["params"] == list(model.parameters())
 
 
-def test_plateau_keeps_the_rate_while_the_accuracy_rises() -> None:
-    assert set(rates(schedulers.plateau, [0.1 * k for k in range(1, 9)], patience=0, factor=0.1)) == {0.4}
-
-
-def test_cosine_falls_from_lr_to_zero() -> None:
-    seen = rates(schedulers.cosine, [0.0] * 4)
-    expected = [0.2 * (1 + torch.cos(torch.tensor(torch.pi * k / 20)).item()) for k in range(21)]
-    assert seen == pytest.approx(expected, abs=1e-6)
-    assert seen[-1] == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("warmup", [0.3, 0.5])
-def test_onecycle_peaks_at_the_optimizers_lr(warmup: float) -> None:
-    seen = rates(schedulers.onecycle, [0.0] * 4, warmup=warmup)
-    top = max(range(len(seen)), key=seen.__getitem__)
-    assert seen[top] == pytest.approx(0.4, rel=0.02)
-    assert top == pytest.approx(warmup * 20, abs=1)
-    assert seen[:top] == sorted(seen[:top]) and seen[top:] == sorted(seen[top:], reverse=True)
-    assert seen[0] < 0.1 and seen[-1] < 0.001
-
-
-def test_constant_stays() -> None:
-    assert set(rates(schedulers.constant, [0.1, 0.1, 0.1, 0.1, 0.1])) == {0.4}
-
-
-@pytest.mark.parametrize(
-    "schedule, settings",
-    [
-        (schedulers.plateau, {"patience": 1, "factor": 0.1}),
-        (schedulers.cosine, {}),
-        (schedulers.onecycle, {"warmup": 0.3}),
-        (schedulers.constant, {}),
-    ],
-)
-def test_every_group_keeps_its_decay_and_has_the_same_rate(schedule: Callable[..., Any], settings: Any) -> None:
-    optimizer = sgd(model_of(torch.float32), L2, norms_and_biases=False)
-    scheduler = schedule(optimizer, 6, **settings)
-    for _ in range(6):
-        optimizer.step()
-        scheduler.step()
-        scheduler.epoch(0.5)
-    first, second = optimizer.param_groups
-    assert first["lr"] == second["lr"]
-    assert (first["weight_decay"], second["weight_decay"]) == (L2, 0.0)
+@pytest.mark.parametrize("target", optim.EXTRA_ARGUMENTS)
+def test_every_optimizer_takes_its_extra_arguments(target: str) -> None:
+    groups = optim.parameter_groups(model_of(torch.float32), L2, norms_and_biases=True)
+    optim.build_optimizer({"_target_": target, "lr": 0.1}, groups, optim.EXTRA_ARGUMENTS[target])

@@ -1,7 +1,8 @@
-"""One step: gradients of the loss, what it returns, and the same by way of static buffers."""
+"""One step: gradients of the loss, what it returns, and the same with static buffers."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from cifar.training import schedulers
 from cifar.training.cuda_graph import CaptureError, cuda_graph, warm_up
-from cifar.training.step import Compute, EagerScore, EagerStep, Static, StaticStep, again, autocast
+from cifar.training.step import Capture, Compute, EagerScore, EagerStep, Static, StaticStep, autocast, no_capture
 from cifar.training.trainer import Trainer, evaluate
 
 CPU = torch.device("cpu")
@@ -75,10 +76,10 @@ def test_bf16_is_for_the_forward_pass_only(model: nn.Module, batch: tuple[Tensor
     assert seen[1] == torch.float32
 
 
-def recorded(compute: Compute, model: nn.Module) -> Compute:
-    """A CUDA graph as a CPU can have it: captured without a trace, replayed into the tensors of the capture.
+def imitated_graph(compute: Compute, model: nn.Module) -> Compute:
+    """A CPU's imitation of a CUDA graph: the capture changes no state, and a replay writes to the capture's tensors.
 
-    A replay knows nothing of what `.grad` holds by then.
+    As with a graph, a replay does not depend on what `.grad` holds when it starts, and leaves it in place.
     """
     warm_up(compute, model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -102,15 +103,14 @@ def recorded(compute: Compute, model: nn.Module) -> Compute:
     return replay
 
 
-def make_static(trainer: Trainer, record: Callable[[Compute, nn.Module], Compute]) -> Trainer:
+def make_static(trainer: Trainer, capture: Capture) -> Trainer:
     assert isinstance(trainer.step, EagerStep) and isinstance(trainer.score, EagerScore)
-    trainer.step, trainer.score = StaticStep(trainer.step, record), Static(trainer.score, record)
-    return trainer
+    return dataclasses.replace(trainer, step=StaticStep(trainer.step, capture), score=Static(trainer.score, capture))
 
 
-@pytest.mark.parametrize("record", [again, recorded])
+@pytest.mark.parametrize("capture", [no_capture, imitated_graph])
 def test_static_buffers_change_no_bit_of_a_run(
-    record: Callable[[Compute, nn.Module], Compute],
+    capture: Capture,
     make_trainer: Callable[..., Trainer],
     timeless: Callable[[Any], dict[str, Any]],
 ) -> None:
@@ -120,7 +120,7 @@ def test_static_buffers_change_no_bit_of_a_run(
     torch.manual_seed(7)
     expected = [timeless(metrics) for metrics in plain.epochs()]
     torch.manual_seed(7)
-    assert [timeless(metrics) for metrics in make_static(static, record).epochs()] == expected
+    assert [timeless(metrics) for metrics in make_static(static, capture).epochs()] == expected
     state = static.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in plain.model.state_dict().items())
     assert plain.optimizer.state_dict()["state"].keys() == static.optimizer.state_dict()["state"].keys()
@@ -129,10 +129,9 @@ def test_static_buffers_change_no_bit_of_a_run(
 def test_a_replay_writes_the_gradients_that_the_optimizer_reads_after_a_ragged_batch_too(
     make_trainer: Callable[..., Trainer],
 ) -> None:
-    trainer = make_static(make_trainer(), recorded)
+    trainer = make_static(make_trainer(), imitated_graph)
     seen = []
-    trainer.after_step = lambda: seen.append([id(p.grad) for p in trainer.model.parameters()])
-    next(trainer.epochs())
+    next(trainer.epochs(lambda: seen.append([id(p.grad) for p in trainer.model.parameters()])))
     assert len(seen) == 6 and all(ids == seen[0] for ids in seen)
 
 
@@ -142,14 +141,15 @@ def test_a_warm_up_leaves_no_trace(make_trainer: Callable[..., Trainer]) -> None
     trainer.step(images, labels)
     gradients = [(p, p.grad, p.grad.clone()) for p in trainer.model.parameters()]
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    random, ran = torch.get_rng_state(), []
+    random = torch.get_rng_state()
+    random_changed = []
 
     def compute() -> tuple[Tensor, Tensor]:
-        ran.append(not torch.equal(torch.get_rng_state(), random))
+        random_changed.append(not torch.equal(torch.get_rng_state(), random))
         return trainer.step(images, labels)
 
     warm_up(compute, trainer.model)
-    assert ran == [False, True, True], "dropout drew no numbers"
+    assert random_changed == [False, True, True], "dropout drew no numbers"
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert all(p.grad is grad and torch.equal(grad, value) for p, grad, value in gradients)
@@ -158,30 +158,36 @@ def test_a_warm_up_leaves_no_trace(make_trainer: Callable[..., Trainer]) -> None
 def test_what_a_static_score_returns_is_that_of_each_batch(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer()
     plain = evaluate(trainer.score, trainer.val)
-    assert torch.equal(evaluate(make_static(trainer, recorded).score, trainer.val), plain)
+    assert torch.equal(evaluate(make_static(trainer, imitated_graph).score, trainer.val), plain)
 
 
 @pytest.mark.parametrize(
     "cause", [torch.OutOfMemoryError("all is taken"), RuntimeError("not while capturing")], ids=repr
 )
 @pytest.mark.parametrize("ends_badly", [False, True])
-def test_why_a_capture_failed_is_told_though_ending_it_fails_too(
+def test_the_cause_of_a_failed_capture_is_named_even_where_ending_the_capture_fails_too(
     cause: RuntimeError, ends_badly: bool, model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With stand-ins for the graph of PyTorch, so that it runs on a CPU."""
+    capturing = False
+
     @contextmanager
-    def capture(*args: Any, **options: Any) -> Iterator[None]:
+    def capture(*args: object, **options: object) -> Iterator[None]:
+        nonlocal capturing
+        capturing = True
         try:
             yield
         finally:
             if ends_badly:
                 raise RuntimeError("the capture is invalid")
 
-    def fail() -> Any:
-        raise cause
+    def compute() -> tuple[Tensor, Tensor]:
+        if capturing:
+            raise cause
+        return torch.zeros(()), torch.zeros(())
 
-    monkeypatch.setattr(cuda_graph, "warm_up", lambda *args: None)
     for name, stand_in in (("CUDAGraph", object), ("current_stream", object), ("graph", capture)):
         monkeypatch.setattr(torch.cuda, name, stand_in)
     out_of_memory = isinstance(cause, torch.OutOfMemoryError)
     with pytest.raises(torch.OutOfMemoryError if out_of_memory else CaptureError, match=str(cause)):
-        cuda_graph(fail, model)
+        cuda_graph(compute, model)

@@ -1,4 +1,4 @@
-"""Checkpoints survive kills and full disks, and run nothing that is in them."""
+"""Checkpoints survive kills and full disks, and no code in them is run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from cifar.training.checkpoint import CheckpointError
 
 
 def in_process(script: str, *arguments: str) -> str:
-    """The output of a script, run from the repository."""
-    place = Path(checkpoint.__file__).parent.parent
+    """The output of a script that runs in a separate process, in the repository."""
+    root = Path(checkpoint.__file__).parents[2]
     answer = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=place, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", script, *arguments], cwd=root, capture_output=True, text=True, timeout=300
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -48,7 +48,7 @@ path = Path(sys.argv[1])
 state = lambda number: {"number": number, "weights": [torch.full((300, 300), float(number)) for _ in range(10)]}
 checkpoint.save(path, state(0))
 kills = 0
-for turn in range(12):
+for attempt in range(12):
     before = path.stat().st_mtime_ns
     child = os.fork()
     if not child:
@@ -61,13 +61,13 @@ for turn in range(12):
     os.kill(child, signal.SIGKILL)
     kills += os.waitpid(child, 0)[1] == signal.SIGKILL
     loaded = checkpoint.load(path)
-    assert all((weights == loaded["number"]).all() for weights in loaded["weights"]), turn
-    assert loaded["number"], turn
+    assert all((weights == loaded["number"]).all() for weights in loaded["weights"]), attempt
+    assert loaded["number"], attempt
 print(kills, len(list(path.parent.glob(".*.tmp"))))
 """
-    kills, halves = map(int, in_process(script, str(tmp_path / "x.pt")).split())
+    kills, temporary_files = map(int, in_process(script, str(tmp_path / "x.pt")).split())
     assert kills == 12
-    assert halves, "no kill came during a save"
+    assert temporary_files, "no kill came during a save"
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -122,9 +122,9 @@ except Exception as error:
     print(f"{type(error).__name__}: {error}")
 print(os.listdir(path.parent), float(checkpoint.load(path)["weights"].sum()))
 """
-    said, left = in_process(script, str(tmp_path / "x.pt")).splitlines()
-    assert left == "['x.pt'] 0.0"
-    assert said.startswith("FileError:") and "the disk is full" in said
+    message, files = in_process(script, str(tmp_path / "x.pt")).splitlines()
+    assert files == "['x.pt'] 0.0"
+    assert message.startswith("FileError:") and "the disk is full" in message
 
 
 class Poison:
@@ -147,7 +147,7 @@ def test_a_poisoned_checkpoint_is_not_executed(form: str, tmp_path: Path) -> Non
         checkpoint.load(path)
     assert not marker.exists()
     pickle.loads(path.read_bytes()) if form == "pickle" else torch.load(path, weights_only=False)
-    assert marker.exists(), "the poison is none"
+    assert marker.exists(), "the poison is harmless"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
@@ -175,7 +175,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         ([1, 1], 8, 10, r"bn1\.bias"),
         ([1, 2], 4, 10, r"layer2\.1\.bn1\.bias"),
         ([1], 4, 10, r"fc\.weight"),
-        ([1, 1], 4, 3, r"fc\.bias is \(3,\) there and \(10,\) here"),
+        ([1, 1], 4, 3, r"fc\.bias is \(3,\) in the file and \(10,\) in this model"),
     ],
 )
 def test_the_weights_of_another_model_are_refused_by_name(
@@ -184,7 +184,7 @@ def test_the_weights_of_another_model_are_refused_by_name(
     model, path = BottleneckResNet([1, 1], width=4), tmp_path / "x.pt"
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     other = BottleneckResNet(depths, width=width, num_classes=classes).state_dict()
-    with pytest.raises(CheckpointError, match=rf"x\.pt: of another model: {name}"):
+    with pytest.raises(CheckpointError, match=rf"x\.pt: holds the weights of another model: {name}"):
         checkpoint.load_weights(model, other, path)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 

@@ -9,19 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from networks import DROPOUT, WAITING
 from test_step import make_static
-from together import Together, assert_apart, assert_equal_runs, small_model
-from torch import Tensor, nn
+from together import Together, assert_apart, assert_equal_runs
 
-from cifar import experiment
 from cifar.data.loader import ImageLoader
-from cifar.experiment import build_trainer, load_parts, run, set_up
-from cifar.options.check import check
-from cifar.options.config import Config
+from cifar.experiment import build_trainer, load_splits, run, set_up
+from cifar.options.config import Config, check
 from cifar.reporting import NO_REPORTER, Pruned, Reporter
 from cifar.results import read_metrics, read_result
 from cifar.training import checkpoint, schedulers
 from cifar.training.cuda_graph import CaptureError, cuda_graph
+from cifar.training.device import max_concurrent_runs
 from cifar.training.isolation import Isolation
 from cifar.training.step import EagerStep, StaticStep
 from cifar.training.trainer import Trainer
@@ -41,9 +40,15 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(compose: Any, tiny: list[str]) -> Callable[..., Config]:
-    """settings(*overrides): the checked config of a tiny run on the device."""
-    overrides = [override for override in tiny if not override.startswith("device=")]
-    return lambda *more: check(compose(*overrides, "device=cuda", "data.limit=300", "data.flip=true", *more))
+    """settings(*overrides): the checked config of a tiny run on the device, of a small ResNet or of another model."""
+
+    def checked(*more: str) -> Config:
+        other_model = any(override.startswith("model=") for override in more)
+        replaced = ("device=", "model.") if other_model else ("device=",)
+        overrides = [override for override in tiny if not override.startswith(replaced)]
+        return check(compose(*overrides, "device=cuda", "data.limit=300", "data.flip=true", *more))
+
+    return checked
 
 
 class Stop(Reporter):
@@ -101,7 +106,7 @@ def test_a_resumed_run_equals_one_never_interrupted(
     assert_equal_weights(part, whole)
 
 
-def test_dropout_resumes_too(
+def test_a_run_with_dropout_resumes_exactly(
     make_trainer: Callable[..., Trainer], tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
 ) -> None:
     whole = make_trainer(schedulers.cosine, device="cuda")
@@ -116,7 +121,7 @@ def test_dropout_resumes_too(
     assert found + [timeless(metrics) for metrics in second.epochs()] == expected
 
 
-def test_a_checkpoint_goes_on_on_the_cpu(settings: Callable[..., Config], tmp_path: Path) -> None:
+def test_a_checkpoint_resumes_on_the_cpu(settings: Callable[..., Config], tmp_path: Path) -> None:
     with pytest.raises(Pruned):
         run(settings(), str(tmp_path), Stop())
     run(settings("device=cpu", f"resume={tmp_path}"), str(tmp_path), NO_REPORTER)
@@ -157,7 +162,7 @@ def test_an_epoch_waits_for_the_device_only_to_read_its_results(
     config = settings(*options)
     device = set_up(config)
     with Isolation(device):
-        trainer = build_trainer(config, load_parts(config), device)
+        trainer = build_trainer(config, load_splits(config), device)
         next(trainer.epochs())  # captures, and compiles what is compiled once
         assert trainer.train.total % trainer.train.batch_size, "no ragged batch"
         with no_waiting():
@@ -167,7 +172,7 @@ def test_an_epoch_waits_for_the_device_only_to_read_its_results(
 def test_graphs_are_off_unless_asked_for(settings: Callable[..., Config]) -> None:
     for options, kind in (([], EagerStep), (["cuda_graph=auto"], StaticStep), (["cuda_graph=true"], StaticStep)):
         config = settings(*options)
-        assert type(build_trainer(config, load_parts(config), CUDA).step) is kind
+        assert type(build_trainer(config, load_splits(config), CUDA).step) is kind
 
 
 @pytest.mark.parametrize("options", EAGER, ids=" ".join)
@@ -195,10 +200,10 @@ def test_a_replay_draws_the_dropout_of_eager_steps(
     make_trainer: Callable[..., Trainer], timeless: Callable[[Any], dict[str, Any]]
 ) -> None:
     found = []
-    for record in (None, cuda_graph):
+    for capture in (None, cuda_graph):
         with Isolation(CUDA):
             trainer = make_trainer(schedulers.cosine, device="cuda")
-            trainer = make_static(trainer, record) if record else trainer
+            trainer = make_static(trainer, capture) if capture else trainer
             metrics = [timeless(metrics) for metrics in trainer.epochs()]
             found.append((metrics, [tensor.clone() for tensor in trainer.model.state_dict().values()]))
     (eager, weights), (replayed, others) = found
@@ -210,8 +215,7 @@ def test_gradients_stay_where_the_graph_writes_them(make_trainer: Callable[..., 
     seen = []
     with Isolation(CUDA):
         trainer = make_static(make_trainer(device="cuda"), cuda_graph)
-        trainer.after_step = lambda: seen.append([p.grad.data_ptr() for p in trainer.model.parameters()])
-        list(trainer.epochs())
+        list(trainer.epochs(lambda: seen.append([p.grad.data_ptr() for p in trainer.model.parameters()])))
     assert len(seen) == 24 and all(places == seen[0] for places in seen)
 
 
@@ -221,11 +225,11 @@ def test_a_compiled_model_can_be_replayed(settings: Callable[..., Config], tmp_p
     assert (result["status"], result["epochs_done"], result["device"]["cuda_graph"]) == ("finished", 2, True)
 
 
-def test_each_run_has_a_generator_of_its_own() -> None:
+def test_each_run_has_a_private_generator() -> None:
     assert_apart(CUDA)
 
 
-def test_each_run_has_a_stream_of_its_own() -> None:
+def test_each_run_has_a_private_stream() -> None:
     streams = [torch.cuda.current_stream()]
     with Isolation(CUDA) as one:
         streams.append(torch.cuda.current_stream())
@@ -244,18 +248,15 @@ RUNS = {
 
 
 @pytest.mark.parametrize("graph", ["false", "true"])
-@pytest.mark.parametrize("dropout", [False, True], ids=["resnet", "dropout"])
+@pytest.mark.parametrize("model", [[], DROPOUT], ids=["resnet", "dropout"])
 def test_eight_runs_in_turns_equal_their_solo_runs_bit_for_bit(
     graph: str,
-    dropout: bool,
+    model: list[str],
     settings: Callable[..., Config],
     tmp_path: Path,
     timeless: Callable[[Any], dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if dropout:
-        monkeypatch.setattr(experiment, "_model", small_model)
-    configs = {name: settings(*overrides, f"cuda_graph={graph}") for name, overrides in RUNS.items()}
+    configs = {name: settings(*model, *overrides, f"cuda_graph={graph}") for name, overrides in RUNS.items()}
     Together(1, tmp_path / "solo", configs)
     together = Together(8, tmp_path / "turns", configs)
     assert together.ended == dict.fromkeys(configs, "finished")
@@ -294,14 +295,14 @@ def test_a_run_out_of_memory_ends_alone(
     assert read_result(tmp_path / "turns" / "greedy")["status"] == "failed"
 
 
-def test_room_is_what_fits_into_the_memory() -> None:
-    taken = torch.empty(2**28, dtype=torch.uint8, device=CUDA)
-    assert 1 < experiment._max_concurrent_runs(CUDA) < 1000
-    assert taken.is_cuda
+def test_as_many_runs_are_allowed_as_fit_into_the_memory() -> None:
+    occupied = torch.empty(2**28, dtype=torch.uint8, device=CUDA)
+    assert 1 < max_concurrent_runs(CUDA) < 1000
+    assert occupied.is_cuda
 
 
 def test_images_are_on_the_device_once(settings: Callable[..., Config]) -> None:
-    one, other = (build_trainer(settings(), load_parts(settings()), CUDA) for _ in range(2))
+    one, other = (build_trainer(settings(), load_splits(settings()), CUDA) for _ in range(2))
     assert one.train.windows.data_ptr() == other.train.windows.data_ptr()
     assert one.train.windows.is_cuda
 
@@ -309,24 +310,12 @@ def test_images_are_on_the_device_once(settings: Callable[..., Config]) -> None:
 # --- last: torch 2.11 keeps the memory that is free once a capture has failed
 
 
-class Waiting(nn.Module):
-    """Its forward pass reads a number from the device, which a graph cannot."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(3 * 32 * 32, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x.flatten(1)) * (float(x.abs().max() > 0) if x.is_cuda else 1.0)
-
-
-def test_a_model_that_cannot_be_captured_is_one_error_and_harms_nobody(
-    settings: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_cannot_be_captured_is_one_error_and_later_runs_are_not_affected(
+    settings: Callable[..., Config], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(experiment, "_model", lambda settings, classes: Waiting())
     for name, graph in (("captured", "true"), ("eager", "false")):
         (tmp_path / name).mkdir()
-        config = settings(f"cuda_graph={graph}")
+        config = settings(*WAITING, f"cuda_graph={graph}")
         if graph == "true":
             with pytest.raises(CaptureError, match="cuda_graph=false"):
                 run(config, str(tmp_path / name), NO_REPORTER)

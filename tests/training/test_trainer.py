@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix
-from torch import nn
+from torch import Tensor, nn
 
 from cifar.reporting import Diverged, EpochMetrics
 from cifar.training import checkpoint, schedulers
@@ -78,13 +78,13 @@ def test_lr_is_that_of_the_epochs_last_step(make_trainer: MakeTrainer) -> None:
     assert rates == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_the_scheduler_hears_of_the_validation_accuracy(make_trainer: MakeTrainer) -> None:
+def test_the_scheduler_receives_the_validation_accuracy(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(schedulers.plateau, model=linear(), total=3, patience=0, factor=0.5)
     trainer.val.mean.zero_()
     trainer.val.std.fill_(float("inf"))  # black images: the same prediction for all of them
     trainer.val.labels.fill_(0)
     trainer.model[1].bias.requires_grad_(False)
-    trainer.model[1].bias.data[0] = 1.0  # and for ever the right one: no epoch is better than the first
+    trainer.model[1].bias.data[0] = 1.0  # and always the correct one: no epoch is better than the first
     assert [metrics.lr for metrics in trainer.epochs()] == pytest.approx([0.1, 0.1, 0.05])
 
 
@@ -131,15 +131,20 @@ def test_after_step_stops_where_it_raises(make_trainer: MakeTrainer) -> None:
         if len(steps) == 8:
             raise Stop
 
-    trainer.after_step = after_step
     with pytest.raises(Stop):
-        list(trainer.epochs())
+        list(trainer.epochs(after_step))
     assert (len(steps), trainer.done) == (8, 1)
 
 
 def test_progress_sees_every_batch(make_trainer: MakeTrainer) -> None:
-    trainer, seen = make_trainer(total=1), []
-    trainer.progress = lambda batches: (seen.append(len(y)) or (x, y) for x, y in batches)
+    seen = []
+
+    def progress(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in batches:
+            seen.append(len(labels))
+            yield images, labels
+
+    trainer = dataclasses.replace(make_trainer(total=1), progress=progress)
     list(trainer.epochs())
     assert seen == [4, 4, 4, 4, 4, 2]
 
@@ -206,6 +211,5 @@ def test_evaluation_is_in_eval_mode_and_leaves_everything_alone(make_trainer: Ma
 
 def test_training_follows_evaluation_in_training_mode(make_trainer: MakeTrainer) -> None:
     trainer, modes = make_trainer(total=2), []
-    trainer.after_step = lambda: modes.append(trainer.model.training)
-    list(trainer.epochs())
+    list(trainer.epochs(lambda: modes.append(trainer.model.training)))
     assert all(modes) and len(modes) == 12

@@ -1,0 +1,145 @@
+"""What result.json, the log and a tracker say of a run besides its epochs."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cifar.data.split import Splits
+from cifar.options.config import Config
+from cifar.reporting import EpochMetrics
+from cifar.results import best_of, flatten
+from cifar.training.device import dtype_of, uses_cuda_graph
+from cifar.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""What a tracker receives of a run's best epoch at its end."""
+NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
+"""Settings that a tracker does not receive: they say where something is, not what was trained."""
+
+
+def run_facts(config: Config, splits: Splits, trainer: Trainer) -> dict[str, Any]:
+    """What result.json says of a run before its first epoch."""
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "model": {"parameters": parameters, "flops": count_flops(trainer.model, trainer.val.shape)},
+        "data": _data_facts(config, splits),
+        "device": _device_facts(config, trainer.val.labels.device),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision")},
+        "git": git_commit(),
+        "resumed_from": config.resume,
+    }
+
+
+def _data_facts(config: Config, splits: Splits) -> dict[str, Any]:
+    return {
+        "source": config.data.source,
+        "classes": len(splits.train.classes),
+        "train": {"images": len(splits.train), "fingerprint": splits.train.fingerprint},
+        "val": {"images": len(splits.val), "fingerprint": splits.val.fingerprint},
+        "mean": splits.mean,
+        "std": splits.std,
+    }
+
+
+def _device_facts(config: Config, device: torch.device) -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "type": device.type,
+        "name": gpu or platform.processor() or platform.machine(),
+        "precision": str(dtype_of(config.precision, device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cuda_graph": uses_cuda_graph(config.cuda_graph, device),
+    }
+
+
+def count_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of the forward pass of one input of `shape`; a multiply-add counts as 2.
+
+    Counted by PyTorch's FlopCounterMode on a copy of the model without memory (device "meta").
+    """
+    model_without_memory = copy.deepcopy(model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model_without_memory(torch.empty(1, *shape, device="meta"))
+    flops: int = counter.get_total_flops()
+    return flops
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of this program, with "+" appended for uncommitted changes; None outside a repository."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
+    """Log three lines about the run whose run_facts are `facts`: its model, its data, its device and directory."""
+    model, data, device = facts["model"], facts["data"], facts["device"]
+    millions = model["parameters"] / 1e6
+    gflops = model["flops"] / 1e9
+    images = f"{data['train']['images']} training and {data['val']['images']} validation images"
+    log.info("%s · %.2f M parameters · %.3f GFLOPs an image", model_name(config), millions, gflops)
+    log.info("%s · %s in %d classes", data["source"], images, data["classes"])
+    log.info("%s, %s, %d threads · results in %s", device["type"], device["precision"], device["threads"], directory)
+
+
+def model_name(config: Config) -> str:
+    """The model in a few words."""
+    transfer = config.transfer
+    if transfer.mode != "none":
+        return f"transfer={transfer.mode} of {transfer.backbone['_target_']} with weights {transfer.weights}"
+    settings = dataclasses.asdict(config.model)
+    return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+
+
+def epoch_line(metrics: EpochMetrics, total: int, best: bool) -> str:
+    """An epoch as a line of the log; `total` is the number of epochs, `best` whether it is the best so far."""
+    number = f"{metrics.epoch:>{len(str(total))}}/{total}"
+    mark = " (best)" if best else " " * 7
+    train = f"train loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f}"
+    val = f"val loss {metrics.val_loss:.4f} accuracy {metrics.val_accuracy:.4f}{mark}"
+    speed = f"lr {metrics.lr:.3g} · {metrics.seconds:.1f} s, {metrics.images_per_second:.0f} images/s"
+    return f"epoch {number} · {train} · {val} · {speed}"
+
+
+def tracked_settings(config: Config) -> dict[str, bool | float | str]:
+    """The settings that a tracker receives, by full key; lists and null as JSON."""
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_TRACKED}
+    return {key: _plain(value) for key, value in flatten(settings)}
+
+
+def _plain(value: Any) -> bool | float | str:
+    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+
+
+def final_metrics(history: Sequence[EpochMetrics], facts: dict[str, Any]) -> dict[str, float]:
+    """What a tracker receives at the end: "best/..." of the best epoch, "test/..." where the test set was evaluated."""
+    best = best_of(history)
+    figures: dict[str, float] = {}
+    if best is not None:
+        figures |= {f"best/{name}": getattr(best, name) for name in FINAL_METRICS}
+    if "test" in facts:
+        figures |= {f"test/{name}": facts["test"][name] for name in ("loss", "accuracy")}
+    return figures

@@ -1,0 +1,115 @@
+"""What the runs of one process share: images and features, in memory and on the device, and the backbone.
+
+A worker of a search runs many trials in one process, most of them on the same data. Each cache keeps the few values
+that were used last.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from cifar.data import sources
+from cifar.data.images import Images
+from cifar.data.resident import padded, stacked
+from cifar.data.split import Splits, prepare
+from cifar.models import feature_cache
+from cifar.models.feature_cache import FeatureCache, Features
+from cifar.models.pretrained import Backbone, build_backbone
+from cifar.training.step import autocast
+
+T = TypeVar("T")
+
+
+class RecentlyUsed(Generic[T]):
+    """Keeps the `size` values that were used last, by key."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The value of `key`; `make` computes it where it is not kept."""
+        value = self._values.pop(key) if key in self._values else make()
+        self._values[key] = value
+        if len(self._values) > self.size:
+            self._values.popitem(last=False)
+        return value
+
+
+@dataclass(frozen=True)
+class _BackboneKey:
+    """What a backbone depends on. `modified` is the time of a weights file, ns: a file may be replaced in its place."""
+
+    target: Mapping[str, object]
+    weights: str
+    sha256: str | None
+    head: str | None
+    image_size: int | None
+    modified: int | None
+
+
+class Resources:
+    """The data and models that runs share. A Tensor in a key stands for that tensor object, not for its values."""
+
+    def __init__(self) -> None:
+        self._images = RecentlyUsed[Images](4)
+        self._splits = RecentlyUsed[Splits](2)
+        self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
+        self._stacked = RecentlyUsed[Tensor](2)
+        self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
+        self._backbone: tuple[_BackboneKey, Backbone] | None = None
+
+    def images(self, source: str, root: str | None, part: str, cache_dir: str) -> Images:
+        """All images of one part ("train" or "test") of a data source; the other part is not read."""
+        key = (source, root, part, cache_dir)
+        return self._images.get(key, lambda: sources.load(source, root, part, cache_dir))
+
+    def splits(
+        self, source: str, root: str | None, cache_dir: str, limit: int | None, val_size: float, val_seed: int
+    ) -> Splits:
+        """The training part of a data source, limited and split into images to train on and to validate on."""
+
+        def make() -> Splits:
+            return prepare(self.images(source, root, "train", cache_dir), limit, val_size, val_seed)
+
+        return self._splits.get((source, root, cache_dir, limit, val_size, val_seed), make)
+
+    def padded(self, images: Tensor, crop: int, device: torch.device) -> Tensor:
+        """Images on the device, as cifar.data.resident.padded returns them."""
+        return self._padded.get((images, crop, device), lambda: padded(images, crop, device))
+
+    def stacked(self, views: Sequence[Features], device: torch.device) -> Tensor:
+        """The features of each view, float32 (K, N, F) on the device."""
+        keys = [view.key for view in views]
+        return self._stacked.get((device, *keys), lambda: stacked(device, *(view.features for view in views)))
+
+    def feature_cache(self, cache_dir: str, device: torch.device, batch_size: int, dtype: torch.dtype) -> FeatureCache:
+        """The cache of features that are computed in `dtype` on `device`, `batch_size` images at once."""
+
+        folder = feature_cache.folder(cache_dir)
+        return FeatureCache(folder, device, batch_size, str(dtype), autocast(device, dtype), self._features)
+
+    def backbone(
+        self, target: Mapping[str, object], weights: str, sha256: str | None, head: str | None, image_size: int | None
+    ) -> Backbone:
+        """The backbone that build_backbone builds of these arguments, with its count of images at 0.
+
+        Its model is shared: copy it before training it. Raises ConfigError or TransferError.
+        """
+        path = Path(weights).expanduser()
+        modified = path.stat().st_mtime_ns if path.is_file() else None
+        key = _BackboneKey(target, weights, sha256, head, image_size, modified)
+        if self._backbone is None or self._backbone[0] != key:
+            self._backbone = (key, build_backbone(target, weights, sha256, head, image_size))
+        return replace(self._backbone[1], images_seen=0)
+
+
+SHARED = Resources()
+"""The resources of this process: the default of every function that takes some."""

@@ -1,0 +1,81 @@
+"""Saving a run after each epoch, and resuming it: checkpoint.pt, best.pt, confusion.csv and metrics.csv."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cifar.reporting import EpochMetrics
+from cifar.results import RunDirectory, best_of
+from cifar.training import checkpoint
+from cifar.training.checkpoint import CheckpointError
+from cifar.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+BEST_FILES = ("best.pt", "confusion.csv")
+"""What is written when an epoch is the best so far."""
+
+
+class RunSaver:
+    """Writes a run's files after each epoch. `description` is what best.pt holds besides the weights: how to build
+    the model, its classes, and the preprocessing.
+    """
+
+    def __init__(self, directory: RunDirectory, trainer: Trainer, description: dict[str, Any]) -> None:
+        self.directory = directory
+        self.trainer = trainer
+        self.description = description
+
+    def save(self, state: dict[str, Any], history: Sequence[EpochMetrics]) -> None:
+        """Save the last epoch of `history`; `state` is the trainer's after it.
+
+        checkpoint.pt holds the history too, and resuming restores metrics.csv from it, so the run can be killed at any
+        moment.
+        """
+        latest = history[-1]
+        if best_of(history) is latest:
+            self._save_best(state, latest)
+        rows = [asdict(metrics) for metrics in history]
+        checkpoint.save(self.directory.path / "checkpoint.pt", state | {"history": rows})
+        self.directory.append(latest)
+
+    def _save_best(self, state: dict[str, Any], latest: EpochMetrics) -> None:
+        measured = {"epoch": latest.epoch, "val_accuracy": latest.val_accuracy}
+        checkpoint.save(self.directory.path / "best.pt", {"model": state["model"]} | self.description | measured)
+        assert self.trainer.validated is not None
+        self.directory.write_confusion(self.description["classes"], self.trainer.validated.confusion.tolist())
+
+
+def resume(trainer: Trainer, source: Path, directory: RunDirectory) -> list[EpochMetrics]:
+    """Put `trainer` into the state that the run in the directory `source` had after its last finished epoch.
+
+    Copies the files of its best epoch to `directory`. Returns the epochs that are done. Raises CheckpointError where
+    there is no checkpoint or it does not fit the trainer.
+    """
+    path = source / "checkpoint.pt"
+    if not path.exists() and (source / "result.json").exists():
+        log.info("%s has no finished epoch: training starts with the first one", source)
+        return []
+    state = checkpoint.load(path)
+    try:
+        history = [EpochMetrics(**row) for row in state["history"]]
+        checkpoint.load_weights(trainer.model, state["model"], path)
+        trainer.load_state_dict(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: the run had other settings ({error!r}); resume it with the settings that it was started with"
+        ) from error
+    if source.resolve() != directory.path.resolve():
+        _copy_best_files(source, directory.path)
+    log.info("resuming %s after epoch %d", source, trainer.done)
+    return history
+
+
+def _copy_best_files(source: Path, target: Path) -> None:
+    for name in BEST_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

@@ -1,0 +1,305 @@
+"""The three tasks, one for each transfer.mode: what is trained on what, and how a trained model is loaded.
+
+none      a network from random weights, on images
+frozen    a linear layer, on the features that a pretrained backbone computes once
+finetune  a pretrained backbone with a new linear layer, on images
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cifar.data.augment import augmented
+from cifar.data.images import Images
+from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
+from cifar.data.split import Splits
+from cifar.models.build import build_model
+from cifar.models.feature_cache import FeatureCache
+from cifar.models.finetune import Finetuned
+from cifar.models.preprocess import Preprocess
+from cifar.models.pretrained import Backbone
+from cifar.models.weights import RANDOM, TransferError
+from cifar.options import config as options
+from cifar.options.config import Config
+from cifar.options.former import upgrade_settings
+from cifar.resources import SHARED, Resources
+from cifar.training import checkpoint
+from cifar.training.checkpoint import CheckpointError
+from cifar.training.device import dtype_of
+from cifar.training.optim import ParameterGroup, parameter_groups
+
+EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
+"""Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it."""
+CPU = torch.device("cpu")
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Classifier(ABC):
+    """A trained model with its preprocessing. `model` holds the weights that best.pt keeps."""
+
+    classes: tuple[str, ...]
+    model: nn.Module
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """float32 (B, classes) of images uint8 (B, 3, 32, 32)."""
+
+    def predict(self, images: Tensor) -> list[str]:
+        """The most likely class of each image."""
+        return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]
+
+
+@dataclass(frozen=True)
+class ImageClassifier(Classifier):
+    """A network of normalised images; `mean` and `std` are of each channel, of pixels in [0, 1]."""
+
+    classes: tuple[str, ...]
+    model: nn.Module
+    mean: list[float]
+    std: list[float]
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        no_labels = torch.zeros(len(images))
+        batches = ImageLoader(images, no_labels, len(images), CPU, self.mean, self.std)
+        normalised, _ = next(iter(batches.epoch(1)))
+        logits: Tensor = self.model(normalised)
+        return logits
+
+
+@dataclass(frozen=True)
+class FeatureClassifier(Classifier):
+    """A frozen backbone, and a linear layer `model` on its features."""
+
+    classes: tuple[str, ...]
+    model: nn.Module
+    backbone: Backbone
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(self.backbone.features(images))
+        return logits
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What one run trains: a model, its training batches, the optimizer's parameter groups, and the steps' precision.
+
+    `facts` is what result.json says of the task.
+    """
+
+    model: nn.Module
+    train: EpochLoader
+    groups: list[ParameterGroup]
+    dtype: torch.dtype
+    facts: dict[str, Any]
+    resources: Resources
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
+        """The task of a run. Weights are drawn from PyTorch's global generator."""
+
+    @abstractmethod
+    def evaluation(self, images: Images) -> EpochLoader:
+        """Batches to evaluate the model on `images`."""
+
+    @staticmethod
+    @abstractmethod
+    def load(best: dict[str, Any], resources: Resources) -> Classifier:
+        """The classifier that the content of a best.pt describes, with the weights of its `model` still to be loaded.
+
+        Raises KeyError where `best` lacks something, ConfigError or TransferError where a model cannot be built.
+        """
+
+
+@dataclass(frozen=True)
+class ImageTask(Task):
+    """Trains on images, normalised and augmented."""
+
+    splits: Splits
+
+    def evaluation(self, images: Images) -> EpochLoader:
+        device = self.train.labels.device
+        batch_size = EVALUATION_BATCH[device.type]
+        mean, std = self.splits.mean, self.splits.std
+        return ImageLoader(images.images, images.labels, batch_size, device, mean, std, pad=self.resources.padded)
+
+
+class Scratch(ImageTask):
+    """transfer.mode=none: the network that `model` describes, from random weights."""
+
+    @classmethod
+    def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
+        model = build_model(dataclasses.asdict(config.model), len(splits.train.classes))
+        model = _to_device(model, config, device)
+        train = _training_images(config, splits, device, resources)
+        dtype = dtype_of(config.precision, device)
+        return cls(model, train, _groups(config, model), dtype, {}, resources, splits)
+
+    @staticmethod
+    def load(best: dict[str, Any], resources: Resources) -> Classifier:
+        classes = tuple(best["classes"])
+        return ImageClassifier(classes, build_model(best["settings"], len(classes)), best["mean"], best["std"])
+
+
+class Finetune(ImageTask):
+    """transfer.mode=finetune: a pretrained backbone and a new linear layer, trained as one network."""
+
+    @classmethod
+    def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
+        settings: options.Finetune = config.transfer
+        backbone = configured_backbone(config, resources)
+        model = Finetuned(_private_copy(backbone), len(splits.train.classes), settings.frozen_stages)
+        model = _to_device(model, config, device)
+        # The head comes first: the learning rate of the first group is the one that metrics.csv shows.
+        groups = _groups(config, model.head)
+        slower = {"lr": config.optimizer.lr * settings.backbone_lr_scale}
+        groups += [group | slower for group in _groups(config, model.backbone)]
+        train = _training_images(config, splits, device, resources)
+        dtype = dtype_of(config.precision, device)
+        return cls(model, train, groups, dtype, {"transfer": backbone.reference()}, resources, splits)
+
+    @staticmethod
+    def load(best: dict[str, Any], resources: Resources) -> Classifier:
+        classes = tuple(best["classes"])
+        backbone = _saved_backbone(best, RANDOM, resources)  # best.pt holds all weights of the network
+        model = Finetuned(_private_copy(backbone), len(classes), frozen_stages=0)
+        return ImageClassifier(classes, model, best["mean"], best["std"])
+
+
+@dataclass(frozen=True)
+class Frozen(Task):
+    """transfer.mode=frozen: a linear layer on the features of a pretrained backbone."""
+
+    backbone: Backbone
+    cache: FeatureCache
+
+    @classmethod
+    def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
+        settings: options.Frozen = config.transfer
+        backbone = configured_backbone(config, resources)
+        dtype = dtype_of(config.precision, device)
+        cache = resources.feature_cache(config.cache.dir, device, settings.batch_size, dtype)
+        views = [cache.get(backbone, view) for view in _views(config, splits.train)]
+        rows = resources.stacked(views, device)
+        val = cache.get(backbone, splits.val)
+        model = nn.Linear(backbone.width, len(splits.train.classes)).to(device)
+        train = FeatureLoader(rows, splits.train.labels, config.batch_size, device, config.seed)
+        facts = backbone.reference() | {
+            "cache_keys": {"train": [view.key for view in views], "val": val.key},
+            "extraction_seconds": sum(features.seconds for features in (*views, val)),
+            "images_extracted": backbone.images_seen,
+        }
+        groups = _groups(config, model)
+        return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
+
+    def evaluation(self, images: Images) -> EpochLoader:
+        device = self.train.labels.device
+        features = self.resources.stacked([self.cache.get(self.backbone, images)], device)
+        return FeatureLoader(features, images.labels, EVALUATION_BATCH[device.type], device)
+
+    @staticmethod
+    def load(best: dict[str, Any], resources: Resources) -> Classifier:
+        saved = best["transfer"]
+        classes = tuple(best["classes"])
+        backbone = _saved_backbone(best, saved["weights"], resources)
+        if backbone.sha256 != saved["weights_sha256"]:
+            raise TransferError(
+                f"{saved['weights']}: holds other weights than those that the linear layer was trained on; put the"
+                " former file there"
+            )
+        return FeatureClassifier(classes, nn.Linear(backbone.width, len(classes)), backbone)
+
+
+TASKS: dict[str, type[Task]] = {"none": Scratch, "frozen": Frozen, "finetune": Finetune}
+"""By transfer.mode."""
+
+
+def build_task(config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
+    """The task of config.transfer.mode, with weights drawn from config.seed."""
+    torch.manual_seed(config.seed)
+    return TASKS[config.transfer.mode].build(config, splits, device, resources)
+
+
+def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifier:
+    """The model in a run's best.pt, on the CPU. The weights of a frozen backbone are read from where the run read them.
+
+    Raises CheckpointError, and TransferError where those weights are missing or are other ones.
+    """
+    path = Path(path)
+    best = checkpoint.load(path)
+    try:
+        best["settings"] = upgrade_settings(best["settings"])
+        best["transfer"] = upgrade_settings(best["transfer"])
+        classifier = TASKS[best["transfer"]["mode"]].load(best, resources)
+    except KeyError as error:
+        raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
+    checkpoint.load_weights(classifier.model, best["model"], path)
+    classifier.model.eval()
+    return classifier
+
+
+def configured_backbone(config: Config, resources: Resources) -> Backbone:
+    """The backbone that config.transfer names; data.mean and data.std replace those of its weights."""
+    transfer, data = config.transfer, config.data
+    backbone = resources.backbone(
+        transfer.backbone, transfer.weights, transfer.sha256, transfer.head, transfer.image_size
+    )
+    mean = tuple(data.mean or backbone.preprocess.mean)
+    std = tuple(data.std or backbone.preprocess.std)
+    return dataclasses.replace(backbone, preprocess=dataclasses.replace(backbone.preprocess, mean=mean, std=std))
+
+
+def _saved_backbone(best: dict[str, Any], weights: str, resources: Resources) -> Backbone:
+    saved = best["transfer"]
+    backbone = resources.backbone(saved["backbone"], weights, None, saved["head"], saved["image_size"])
+    return dataclasses.replace(backbone, preprocess=Preprocess(**saved["preprocess"]))
+
+
+def _training_images(config: Config, splits: Splits, device: torch.device, resources: Resources) -> ImageLoader:
+    data = config.data
+    return ImageLoader(
+        splits.train.images,
+        splits.train.labels,
+        config.batch_size,
+        device,
+        splits.mean,
+        splits.std,
+        crop=data.crop,
+        flip=data.flip,
+        seed=config.seed,
+        pad=resources.padded,
+    )
+
+
+def _private_copy(backbone: Backbone) -> Backbone:
+    """One whose model can be trained: that of `backbone` is shared by all runs of the process."""
+    return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
+
+
+def _views(config: Config, images: Images) -> list[Images]:
+    """The images as they are, or transfer.views augmented versions of them."""
+    views = config.transfer.views
+    if views == 1:
+        return [images]
+    return [augmented(images, config.data.crop, config.data.flip, view) for view in range(views)]
+
+
+def _to_device(model: Module, config: Config, device: torch.device) -> Module:
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    on_device: Module = model.to(device).to(memory_format=layout)
+    return on_device
+
+
+def _groups(config: Config, model: nn.Module) -> list[ParameterGroup]:
+    optimizer = config.optimizer
+    return parameter_groups(model, optimizer.weight_decay, optimizer.decay_norms_and_biases)

@@ -1,0 +1,33 @@
+"""Networks for tests, by names that model=timm finds: `model=timm model.model_name=NAME`."""
+
+from __future__ import annotations
+
+from timm.models import register_model
+from torch import Tensor, nn
+
+DROPOUT = ["model=timm", "model.model_name=small_with_dropout"]
+WAITING = ["model=timm", "model.model_name=waits_for_the_device"]
+
+
+@register_model
+def small_with_dropout(num_classes: int, **options: object) -> nn.Module:
+    """With batch norm and dropout, so that buffers and the global random generator matter."""
+    pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, num_classes)]
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), *pooled)
+
+
+class Waiting(nn.Module):
+    """Its forward pass reads a number from the device, which cannot be captured as a CUDA graph."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3 * 32 * 32, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(x.flatten(1))
+        return logits * (float(x.abs().max() > 0) if x.is_cuda else 1.0)
+
+
+@register_model
+def waits_for_the_device(num_classes: int, **options: object) -> nn.Module:
+    return Waiting(num_classes)
