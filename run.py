@@ -13,12 +13,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cifar import search
 from cifar.options import config
 from cifar.reporting import NO_REPORTER, Interrupted, Reporter
 from cifar.sweep import best, plugin
 
 OmegaConf.register_resolver("cifar_help", config.help_text)
-plugin.register()
+plugin.register(search.APP)
 
 
 @hydra.main(config_path="conf", config_name="config", execution_whitelist=())

@@ -17,12 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import DictConfig
 
+from cifar import search
 from cifar.options import config
 from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
 from cifar.sweep import plugin
 
-plugin.register()
+plugin.register(search.APP)
 ConfigStore.instance().store(group="hydra/sweeper", name="stock", node=OptunaSweeperConf, provider="benchmarks")
 EPOCHS = 5
 

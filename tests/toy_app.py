@@ -19,12 +19,13 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from cifar import search
 from cifar.options import config
 from cifar.reporting import NO_REPORTER, Diverged, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
 from cifar.sweep import plugin
 
-plugin.register()
+plugin.register(search.APP)
 SECONDS = float(os.environ.get("TOY_SECONDS", "0"))
 FAULT = os.environ.get("TOY_FAULT", "")
 LUCK = float(os.environ.get("TOY_LUCK", "0"))

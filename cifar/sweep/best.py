@@ -1,4 +1,4 @@
-"""best.yaml and confirmed.yaml: the best trial of a study, and from_study=DIR, which trains with its settings.
+"""from_study=DIR: train with the settings of the best trial of a study, which best.yaml or confirmed.yaml holds.
 
 Imports no Optuna.
 """
@@ -6,12 +6,10 @@ Imports no Optuna.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
 from cifar.errors import UserError
-from cifar.files import write_atomically
 
 NAME, CONFIRMED = "best.yaml", "confirmed.yaml"
 KEY = "from_study="
@@ -21,14 +19,8 @@ class BestError(UserError):
     """A study without a best trial."""
 
 
-def save(path: Path, values: dict[str, Any]) -> None:
-    """Write a YAML file, whole or not at all."""
-    text = OmegaConf.to_yaml(OmegaConf.create(values))
-    write_atomically(path, text.encode())
-
-
 def expand(arguments: list[str]) -> list[str]:
-    """A command line with the overrides of the best trial of the study it names; those given explicitly win."""
+    """A command line with the overrides of the best trial of the study that it names; what it gives itself wins."""
     named = [argument.removeprefix(KEY) for argument in arguments if argument.startswith(KEY)]
     if not named or named[-1] in ("", "null"):
         return arguments
