@@ -74,7 +74,8 @@ def get(address: str) -> Any:
 
 
 def test_optuna_dashboard_opens_the_study_while_it_runs(tmp_path: Path) -> None:
-    running = Sweep(tmp_path, "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none", TOY_SECONDS="3")
+    long = ("epochs=30", "hydra/sweeper/pruner=none")
+    running = Sweep(tmp_path, "hydra.sweeper.n_trials=3", *long, TOY_SECONDS="1")
     metrics = tmp_path / "study" / "0" / "metrics.csv"
     while running.process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 2):
         time.sleep(0.1)
