@@ -74,7 +74,9 @@ class PlainLoop:
         }
         self.train = DataLoader(PIL(train, augmented), batch_size, shuffle=True, **options)
         self.val = DataLoader(PIL(val, plain), 256, **options)
-        self.net, self.device, self.amp = net.to(device), device, amp
+        self.net = net.to(device)
+        self.device = device
+        self.amp = amp
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr, momentum=0.9, weight_decay=5e-4)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, mode="max", patience=2)
         self.loss = nn.CrossEntropyLoss()
@@ -90,11 +92,11 @@ class PlainLoop:
     def _train(self) -> float:
         self.net.train()
         total = 0.0
-        for x, y in self.train:
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        for batch in self.train:
+            images, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
             self.optimizer.zero_grad()
             with torch.autocast(self.device, torch.bfloat16, enabled=self.amp):
-                loss = self.loss(self.net(x), y)
+                loss = self.loss(self.net(images), labels)
             loss.backward()
             self.optimizer.step()
             total += loss.item()
@@ -104,6 +106,7 @@ class PlainLoop:
     def _validate(self) -> float:
         self.net.eval()
         right = 0
-        for x, y in self.val:
-            right += (self.net(x.to(self.device)).argmax(1) == y.to(self.device)).sum().item()
+        for images, labels in self.val:
+            predicted = self.net(images.to(self.device)).argmax(1)
+            right += (predicted == labels.to(self.device)).sum().item()
         return right / len(self.val.dataset)  # type: ignore[arg-type]

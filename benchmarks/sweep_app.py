@@ -17,18 +17,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import DictConfig
 
-from cifar import search
-from cifar.options import config
+from cifar.options.config import CONF
+from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
+from cifar.search import APP
 from cifar.sweep import plugin
 
-plugin.register(search.APP)
+plugin.register(APP)
 ConfigStore.instance().store(group="hydra/sweeper", name="stock", node=OptunaSweeperConf, provider="benchmarks")
 EPOCHS = 5
 
 
-@hydra.main(config_path=str(config.CONF), config_name="config", execution_whitelist=config.WHITELIST)
+@hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=whitelist())
 def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     begun = time.time()
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)

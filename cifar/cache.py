@@ -1,8 +1,8 @@
 """List or clear what runs have cached: decoded images and features.
 
-python -m cifar.cache                  # every entry, its size and what it is of
-python -m cifar.cache clear            # remove all
-python -m cifar.cache clear KEY ...    # remove those whose names begin so
+python -m cifar.cache                  # every entry: its size, its time and its content
+python -m cifar.cache clear            # remove all entries
+python -m cifar.cache clear KEY ...    # remove the entries whose names begin with a KEY
 """
 
 from __future__ import annotations
@@ -15,86 +15,100 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A cache file, and the folder of an extraction that is under way or was interrupted."""
+    """A cache file, and the folder of an extraction that is running or was interrupted."""
 
     path: Path
 
     @property
-    def parts(self) -> Path:
+    def blocks(self) -> Path:
         return self.path.with_suffix(".parts")
 
     def size(self) -> int:
         """Bytes on disk."""
-        files = [self.path, *(self.parts.iterdir() if self.parts.exists() else ())]
-        return sum(file.stat().st_size for file in files if file.exists())
+        blocks = self.blocks.iterdir() if self.blocks.exists() else ()
+        return sum(file.stat().st_size for file in (self.path, *blocks) if file.exists())
 
-    def what(self) -> str:
+    def modified(self) -> datetime:
+        newest = self.path if self.path.exists() else self.blocks
+        return datetime.fromtimestamp(newest.stat().st_mtime)
+
+    def description(self) -> str:
         """What it holds, in words."""
         if not self.path.exists():
-            return "unfinished: goes on with the next run that needs it"
+            return "unfinished: the next run that needs it resumes it"
         metadata = _metadata(self.path)
         if metadata is None:
-            return "damaged: made again by the next run that needs it"
+            return "damaged: the next run that needs it makes it again"
         if "parts" not in metadata:
             return f"images in {len(json.loads(metadata['classes']))} classes"
-        of = json.loads(metadata["parts"])
+        parts = json.loads(metadata["parts"])
+        crop = parts["preprocess"]["crop"]
         seconds = float(metadata["seconds"])
-        crop = of["preprocess"]["crop"]
-        return f"features of {of['images']} images, {of['backbone']}, {crop} pixels, {of['precision']}, {seconds:.0f} s"
+        return (
+            f"features of {parts['images']} images, {parts['backbone']}, {crop} pixels, {parts['precision']},"
+            f" {seconds:.0f} s"
+        )
+
+    def line(self) -> str:
+        name = f"{self.path.parent.name}/{self.path.stem}"
+        megabytes = self.size() / 1e6
+        return f"{name}  {megabytes:8.1f} MB  {self.modified():%Y-%m-%d %H:%M}  {self.description()}"
 
     def remove(self) -> None:
-        """Under the lock of those who make it."""
+        """Remove it under the lock of the processes that make it."""
         lock = Path(f"{self.path}.lock")
         with FileLock(lock):
             self.path.unlink(missing_ok=True)
-            shutil.rmtree(self.parts, ignore_errors=True)
+            shutil.rmtree(self.blocks, ignore_errors=True)
         lock.unlink(missing_ok=True)
 
 
-def _metadata(path: Path) -> dict[str, Any] | None:
+def _metadata(path: Path) -> dict[str, str] | None:
     """The metadata of a safetensors file: a length of 8 bytes, then a JSON header. None where it is damaged."""
     try:
         with path.open("rb") as file:
-            header = file.read(min(int.from_bytes(file.read(8), "little"), 10**6))
-        metadata = json.loads(header)["__metadata__"]
-        return metadata if {"classes", "parts"} & metadata.keys() else None
+            length = int.from_bytes(file.read(8), "little")
+            header = file.read(min(length, 10**6))
+        metadata: dict[str, str] = json.loads(header)["__metadata__"]
     except (ValueError, KeyError, OSError):
         return None
+    return metadata if {"classes", "parts"} & metadata.keys() else None
 
 
 def entries(folder: Path) -> list[Entry]:
-    """All entries below a cache folder."""
-    found = {
-        path.with_suffix(".safetensors") for suffix in ("safetensors", "parts") for path in folder.glob(f"*/*.{suffix}")
-    }
-    return [Entry(path) for path in sorted(found)]
+    """All entries below a cache folder, finished or not."""
+    files = [*folder.glob("*/*.safetensors"), *folder.glob("*/*.parts")]
+    return [Entry(path) for path in sorted({file.with_suffix(".safetensors") for file in files})]
 
 
 def main(argv: list[str]) -> None:
+    options = _parser().parse_args(argv)
+    folder = options.dir.expanduser()
+    chosen = entries(folder)
+    if options.keys:
+        chosen = [entry for entry in chosen if entry.path.name.startswith(tuple(options.keys))]
+    for entry in chosen:
+        print(entry.line())
+        if options.action == "clear":
+            entry.remove()
+    change = "removed from" if options.action == "clear" else "in"
+    print(f"{len(chosen)} entries {change} {folder}")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cifar.cache", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", nargs="?", choices=("list", "clear"), default="list")
-    parser.add_argument("keys", nargs="*", help="beginnings of names; none: all")
+    parser.add_argument("keys", nargs="*", help="beginnings of names; none: all entries")
     parser.add_argument("--dir", type=Path, default=Path(os.environ.get("CIFAR_CACHE", "~/.cache/cifar")))
-    options = parser.parse_args(argv)
-    folder = options.dir.expanduser()
-    found = [e for e in entries(folder) if not options.keys or e.path.name.startswith(tuple(options.keys))]
-    for entry in found:
-        newest = entry.path if entry.path.exists() else entry.parts
-        when = datetime.fromtimestamp(newest.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
-        print(f"{entry.path.parent.name}/{entry.path.stem}  {entry.size() / 1e6:8.1f} MB  {when}  {entry.what()}")
-        if options.action == "clear":
-            entry.remove()
-    done = "removed from" if options.action == "clear" else "in"
-    print(f"{len(found)} entries {done} {folder}")
+    return parser
 
 
 if __name__ == "__main__":

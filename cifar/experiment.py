@@ -23,20 +23,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from cifar.data import sources, split
+from cifar.data import sources
 from cifar.data.augment import augmented
-from cifar.data.images import DataError, Images, channel_statistics
-from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader, padded, stacked
-from cifar.models import feature_cache, pretrained
-from cifar.models.feature_cache import FeatureCache
+from cifar.data.images import DataError, Images
+from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
+from cifar.data.resident import padded, stacked
+from cifar.data.split import Splits, prepare
+from cifar.models import feature_cache
+from cifar.models.build import build_model
+from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.finetune import Finetuned
-from cifar.models.pretrained import Backbone, TransferError
+from cifar.models.preprocess import Preprocess
+from cifar.models.pretrained import Backbone, build_backbone
+from cifar.models.weights import RANDOM, TransferError
 from cifar.options.config import WHITELIST, Config, ConfigError, Finetune, Frozen
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.results import RunDirectory, best_of, summary
@@ -52,22 +56,12 @@ from cifar.training.trainer import Evaluation, Trainer, evaluate
 log = logging.getLogger(__name__)
 PROGRESS_INTERVAL = 60.0
 """Seconds between two lines about an epoch that is not at its end."""
-MODELS = ("torchvision.models.*", "timm.models.*")
-"""What a model may be an instance of; the config names no more than a model of theirs."""
-BACKBONES = (
-    "torchvision.models.*",
-    "timm.create_model",
-    "timm.models.*",
-    "cifar.models.resnet.BottleneckResNet",
-    "efficientnet_lite_pytorch.model.EfficientNet",
-    "efficientnet_lite_pytorch.EfficientNet.from_name",
-)
-"""What transfer.backbone may name."""
 _instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
 _resident_images, _resident_features = lru_cache(maxsize=2)(padded), lru_cache(maxsize=2)(stacked)
 """What is trained and validated on, on the device, one copy for all runs of this process; those last used are kept."""
+_checked_features: dict[Path, Features] = {}
 
 
 def run(config: Config, output_dir: str, reporter: Reporter, study: str | None = None) -> float:
@@ -166,24 +160,12 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The images to train on and to validate on; mean and std are of the channels of `train`."""
-
-    train: Images
-    val: Images
-    mean: list[float]
-    std: list[float]
-
-
 @lru_cache(maxsize=2)
 def _prepare(
     source: str, root: str | None, limit: int | None, val_size: float, val_seed: int, cache_dir: str
 ) -> Splits:
     """The parts of a source; those last used are kept for the next run of this process."""
-    images = split.limit(sources.load(source, root, "train", cache_dir), limit, val_seed)
-    train, val = split.split(images, val_size, val_seed)
-    return Splits(train, val, *channel_statistics(train.images))
+    return prepare(sources.load(source, root, "train", cache_dir), limit, val_size, val_seed)
 
 
 def load_parts(config: Config) -> Splits:
@@ -230,7 +212,7 @@ def _from_images(
 
 
 def _from_scratch(config: Config, parts: Splits, device: torch.device) -> Task:
-    model = _placed(config, _model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
+    model = _placed(config, build_model(dataclasses.asdict(config.model), len(parts.train.classes)), device)
     return _from_images(config, parts, device, model, _groups(config, model))
 
 
@@ -250,9 +232,8 @@ def _frozen(config: Config, parts: Splits, device: torch.device) -> Task:
     backbone, settings = _backbone(config), config.transfer
     assert isinstance(settings, Frozen)
     dtype = _dtype(config.precision, device)
-    cache = FeatureCache(
-        feature_cache.folder(config.cache.dir), device, settings.batch_size, str(dtype), autocast(device, dtype)
-    )
+    folder, cast = feature_cache.folder(config.cache.dir), autocast(device, dtype)
+    cache = FeatureCache(folder, device, settings.batch_size, str(dtype), cast, _checked_features)
     views = [parts.train]
     if settings.views > 1:
         views = [augmented(parts.train, config.data.crop, config.data.flip, view) for view in range(settings.views)]
@@ -269,22 +250,13 @@ def _frozen(config: Config, parts: Splits, device: torch.device) -> Task:
     facts = backbone.reference() | {
         "cache_keys": {"train": [each.key for each in found], "val": val.key},
         "extraction_seconds": sum(each.seconds for each in (*found, val)),
-        "images_extracted": backbone.seen,
+        "images_extracted": backbone.images_seen,
     }
     return Task(model, train, evaluation, _groups(config, model), torch.float32, {"transfer": facts})
 
 
 TASKS = {"none": _from_scratch, "frozen": _frozen, "finetune": _finetuned}
 """What each transfer.mode trains."""
-
-
-def _model(settings: dict[str, Any], classes: int) -> nn.Module:
-    """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
-    try:
-        model: nn.Module = instantiate(settings, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
-    except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"model: {settings} cannot be built: {error}") from error
-    return model
 
 
 def _placed(config: Config, model: Any, device: torch.device) -> Any:
@@ -300,26 +272,13 @@ def _backbone(config: Config) -> Backbone:
     found = _load_backbone(json.dumps(t.backbone, sort_keys=True), json.dumps(settings), changed)
     usual, own = found.preprocess, config.data
     preprocess = dataclasses.replace(usual, mean=tuple(own.mean or usual.mean), std=tuple(own.std or usual.std))
-    return dataclasses.replace(found, preprocess=preprocess, seen=0)
+    return dataclasses.replace(found, preprocess=preprocess, images_seen=0)
 
 
 @lru_cache(maxsize=1)
 def _load_backbone(built_by: str, settings: str, changed: int | None) -> Backbone:
     """From JSON. Raises ConfigError or TransferError."""
-    target = json.loads(built_by)
-
-    def make() -> nn.Module:
-        try:
-            model: nn.Module = instantiate(target, _execution_whitelist_=BACKBONES)
-        except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-            allowed = ", ".join(BACKBONES)
-            raise ConfigError(f"transfer.backbone={target} cannot be built: {error}; allowed: {allowed}") from error
-        return model
-
-    name = target.pop("_target_")
-    options = dict(target)
-    target["_target_"] = name
-    return pretrained.load_backbone(make, name, options, **json.loads(settings))
+    return build_backbone(json.loads(built_by), **json.loads(settings))
 
 
 def build_trainer(config: Config, parts: Splits, device: torch.device, bar: bool = False) -> Trainer:
@@ -492,7 +451,7 @@ def _saved_backbone(best: dict[str, Any], weights: str) -> Backbone:
     saved = best["transfer"]
     settings = {"weights": weights, "sha256": None, "head": saved["head"], "image_size": saved["image_size"]}
     found = _load_backbone(json.dumps(saved["backbone"], sort_keys=True), json.dumps(settings), None)
-    return dataclasses.replace(found, preprocess=pretrained.Preprocess(**saved["preprocess"]))
+    return dataclasses.replace(found, preprocess=Preprocess(**saved["preprocess"]))
 
 
 def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
@@ -505,13 +464,13 @@ def _load_frozen(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callabl
 
 
 def _load_finetuned(best: dict[str, Any], classes: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    backbone = _saved_backbone(best, pretrained.RANDOM)  # best.pt holds all of its weights
+    backbone = _saved_backbone(best, RANDOM)  # best.pt holds all of its weights
     own = dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
     return _load_images_model(best, Finetuned(own, classes, 0))
 
 
 CLASSIFIERS = {
-    "none": lambda best, classes: _load_images_model(best, _model(best["settings"], classes)),
+    "none": lambda best, classes: _load_images_model(best, build_model(best["settings"], classes)),
     "frozen": _load_frozen,
     "finetune": _load_finetuned,
 }

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cifar.options import config
+from cifar.options.check import check
+from cifar.options.former import upgrade_settings
 from cifar.results import read_metrics
 from cifar.sweep.app import SearchedApp, quoted
 
@@ -37,7 +38,7 @@ def answer(study: Study, folder: Path) -> str:
 APP = SearchedApp(
     command=("python", "run.py"),
     metrics={"val_accuracy": "maximize"},
-    check=config.check,
+    check=check,
     forbidden={
         "test": "it sees no test images; allowed: test=false (then: python run.py -m hydra/sweeper=confirm"
         " hydra.sweeper.study=DIR)",
@@ -53,5 +54,6 @@ APP = SearchedApp(
     name_groups=("data", "model", "optimizer", "scheduler", "transfer", "search"),
     resume=resume,
     history=history,
+    upgrade_settings=upgrade_settings,
     at_end=answer,
 )

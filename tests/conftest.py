@@ -30,9 +30,9 @@ import toy_app
 from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
-from cifar.data import sources
 from cifar.data.loader import ImageLoader
-from cifar.options.config import Config, check
+from cifar.options.check import check
+from cifar.options.config import Config
 from cifar.training import optim, schedulers
 from cifar.training.step import EagerScore, EagerStep, autocast
 from cifar.training.trainer import Trainer
@@ -58,12 +58,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("no_proxy", "127.0.0.1")
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
         yield place
-
-
-@pytest.fixture(autouse=True)
-def empty_memory() -> None:
-    """Nothing that an earlier test loaded is remembered."""
-    sources.load.cache_clear()
 
 
 @pytest.fixture(scope="session")

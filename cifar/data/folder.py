@@ -1,4 +1,8 @@
-"""Images in folders: data.root/<part>/<class>/*, decoded once and cached."""
+"""Images in folders: <data.root>/<part>/<class>/*, decoded once and cached.
+
+A cache entry is one safetensors file, <cache>/images/<key>.safetensors: images uint8 (N, 3, 32, 32) and labels int64
+(N,), and as metadata the class names (JSON) and the fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -11,113 +15,114 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
+from cifar.data import checked_file
 from cifar.data.images import SIZE, DataError, Images, fingerprint_of, from_arrays
-from cifar.files import write_atomically
 
 log = logging.getLogger(__name__)
+LabelledFile = tuple[Path, int]
+CONVERTED = "converted to RGB (they were grey, transparent or in another mode)"
+RESIZED = f"cropped to a square and resized to {SIZE}x{SIZE}"
 
 
-def image_folder(root: str | None, part: str, cache: Path) -> Images:
-    """root/part/<class>/*: decoded once into `cache`, keyed by the files' names, sizes and times, then mapped."""
+def image_folder(root: str | None, part: str, cache_dir: Path) -> Images:
+    """The images in root/part/<class>/*, mapped from the cache, which is keyed by the files' names, sizes and times.
+
+    Raises DataError for folders without at least two classes, empty classes and files that are no images.
+    """
     directory = Path(root or "").expanduser()
     files, classes = _list_files(directory / part)
-    state = [(str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns) for path, _ in files]
-    key = hashlib.sha256(json.dumps([SIZE, str(directory.resolve()), state]).encode()).hexdigest()[:32]
-    entry = cache / "images" / f"{key}.safetensors"
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{entry}.lock"):
-        cached = read_cache(entry)
-        if cached is None:
-            write_cache(entry, _decode(files, classes))
-            cached = read_cache(entry)
-    if cached is None:
-        raise DataError(f"{entry}: cannot be read back; name another cache.dir")
-    return cached
+    entry = cache_dir / "images" / f"{_cache_key(directory, files)}.safetensors"
+
+    def make() -> None:
+        images = _decode(files, classes)
+        metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint}
+        checked_file.write(entry, {"images": images.images, "labels": images.labels}, metadata)
+
+    return checked_file.read_or_make(entry, _parse, make, "decoding the images again")
 
 
-def _list_files(directory: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
-    """All files below the class directories, with their labels, and the class names; hidden files do not count."""
+def _cache_key(directory: Path, files: list[LabelledFile]) -> str:
+    state = []
+    for path, _ in files:
+        status = path.stat()
+        state.append((str(path.relative_to(directory)), status.st_size, status.st_mtime_ns))
+    content = json.dumps([SIZE, str(directory.resolve()), state])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
+    """The images in a cache file. Raises KeyError or ValueError where it is damaged."""
+    images = tensors["images"]
+    labels = tensors["labels"]
+    classes = tuple(json.loads(metadata["classes"]))
+    fingerprint = fingerprint_of(images, labels, classes)
+    checked_file.check_digest(fingerprint, metadata["fingerprint"])
+    return Images(images, labels, classes, fingerprint)
+
+
+def _list_files(directory: Path) -> tuple[list[LabelledFile], tuple[str, ...]]:
+    """All files below the class directories, with their labels, and the class names. Hidden files do not count."""
+    classes = _class_names(directory)
+    files = []
+    for label, name in enumerate(classes):
+        paths = sorted(path for path in (directory / name).rglob("[!.]*") if path.is_file())
+        if not paths:
+            raise DataError(f"{directory / name}: no images in this class; add some or remove the directory")
+        files += [(path, label) for path in paths]
+    return files, classes
+
+
+def _class_names(directory: Path) -> tuple[str, ...]:
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory; data.root must be a directory that holds train/<class>/*")
     classes = tuple(sorted(path.name for path in directory.iterdir() if path.is_dir() and path.name[0] != "."))
     if len(classes) < 2:
-        found = f"one class ({classes[0]})" if classes else "no class directories"
-        raise DataError(f"{directory}: {found}; allowed: at least two directories, one a class, with images in them")
-    files = []
-    for label, name in enumerate(classes):
-        found_files = sorted(path for path in (directory / name).rglob("[!.]*") if path.is_file())
-        if not found_files:
-            raise DataError(f"{directory / name}: no images in this class; add some or remove the directory")
-        files += [(path, label) for path in found_files]
-    return files, classes
+        content = f"one class ({classes[0]})" if classes else "no class directories"
+        raise DataError(f"{directory}: {content}; allowed: at least two directories, one a class, with images in them")
+    return classes
 
 
-def _decode(files: list[tuple[Path, int]], classes: tuple[str, ...]) -> Images:
-    """Decode in threads, with a progress bar; say once what was converted."""
+def _decode(files: list[LabelledFile], classes: tuple[str, ...]) -> Images:
+    """Decode in threads, with a progress bar; log once how many images were converted and resized."""
     pixels = np.empty((len(files), SIZE, SIZE, 3), np.uint8)
-    changes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
     def decode(index: int) -> list[str]:
-        pixels[index], changed = _decode_file(files[index][0])
-        return changed
+        path, _ = files[index]
+        pixels[index], changes = _decode_file(path)
+        return changes
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(decode, range(len(files)), chunksize=256)
+        results = pool.map(decode, range(len(files)), chunksize=256)
         try:
-            for changed in tqdm(done, total=len(files), desc="decoding images", unit="image", disable=None):
-                changes.update(changed)
+            for changes in tqdm(results, total=len(files), desc="decoding images", unit="image", disable=None):
+                counts.update(changes)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for change, count in changes.items():
+    for change, count in counts.items():
         log.info("%d of %d images %s", count, len(files), change)
     return from_arrays(pixels, np.array([label for _, label in files]), classes)
 
 
-def _decode_file(path: Path) -> tuple[np.ndarray, list[str]]:
-    """An image (32, 32, 3) uint8 and what had to be changed for it."""
+def _decode_file(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """An image (32, 32, 3) uint8, and what had to be changed for it."""
     from PIL import Image, ImageOps
 
-    changed = []
+    changes = []
     try:
         with Image.open(path) as file:
             image: Image.Image = file
             if image.mode != "RGB":
-                changed.append("converted to RGB (they were grey, transparent or in another mode)")
+                changes.append(CONVERTED)
                 image = image.convert("RGB")
             if image.size != (SIZE, SIZE):
-                changed.append(f"cropped to a square and resized to {SIZE}x{SIZE}")
+                changes.append(RESIZED)
                 image = ImageOps.fit(ImageOps.exif_transpose(image), (SIZE, SIZE), Image.Resampling.BILINEAR)
-            return np.asarray(image), changed
+            return np.asarray(image), changes
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be decoded ({error}); repair or remove the file") from None
-
-
-def read_cache(entry: Path) -> Images | None:
-    """The mapped images of a cache file, or None where it is missing or damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(entry, framework="pt") as file:
-            images, labels = file.get_tensor("images"), file.get_tensor("labels")
-            classes, fingerprint = tuple(json.loads(file.metadata()["classes"])), file.metadata()["fingerprint"]
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        log.warning("%s is damaged (%s): decoding the images again", entry, error)
-        return None
-    if fingerprint != fingerprint_of(images, labels, classes):
-        log.warning("%s is damaged (its content is not what was written): decoding the images again", entry)
-        return None
-    return Images(images, labels, classes, fingerprint)
-
-
-def write_cache(entry: Path, images: Images) -> None:
-    from safetensors.torch import save
-
-    metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint}
-    content = save({"images": images.images, "labels": images.labels}, metadata)
-    write_atomically(entry, content)

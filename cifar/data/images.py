@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.errors import UserError
 
-log = logging.getLogger(__name__)
 SIZE = 32
 """Height and width of all images, in pixels."""
 
 
 class DataError(UserError):
-    """Data that cannot be trained on: the message names the place and what to do."""
+    """Data that cannot be trained on. The message names the place, what is allowed and what to do."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """images: uint8 (N, 3, 32, 32) RGB · labels: int64 (N,), indices into classes · fingerprint: SHA-256 of it all."""
+    """images: uint8 (N, 3, 32, 32) RGB; labels: int64 (N,), indices into classes; fingerprint: SHA-256 of all three."""
 
     images: Tensor
     labels: Tensor
@@ -34,21 +33,22 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> Images:
+    def take(self, indices: NDArray[np.int64]) -> Images:
         """The images at `indices` (K,), in that order."""
         chosen = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
-        digest = hashlib.sha256(self.fingerprint.encode() + chosen.numpy().tobytes()).hexdigest()
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], fingerprint=digest)
+        fingerprint = hashlib.sha256(self.fingerprint.encode() + chosen.numpy().tobytes()).hexdigest()
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], fingerprint=fingerprint)
 
 
-def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Images:
+def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Images:
     """From images (N, 32, 32, 3) uint8 and labels (N,)."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    numbers = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    return Images(pixels, numbers, classes, fingerprint_of(pixels, numbers, classes))
+    indices = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    return Images(pixels, indices, classes, fingerprint_of(pixels, indices, classes))
 
 
 def fingerprint_of(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
+    """SHA-256 of the shape, the class names, the labels and the pixels."""
     digest = hashlib.sha256(json.dumps([list(images.shape), classes]).encode())
     digest.update(labels.numpy().data)
     digest.update(images.numpy().data)
@@ -58,7 +58,7 @@ def fingerprint_of(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> 
 def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, of pixels in [0, 1], from images uint8 (N, 3, H, W)."""
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([torch.bincount(images[:, k].flatten(), minlength=256) for k in range(images.shape[1])])
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
     shares = counts.double() / counts.sum(1, keepdim=True)
     mean = shares @ values
     std = (shares @ values.square() - mean.square()).clamp_min(0).sqrt()

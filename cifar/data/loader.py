@@ -1,4 +1,4 @@
-"""Batches, made where the data lie: of images (index, crop, flip, normalise), or of features."""
+"""Batches, made on the device that holds the data: of images (index, crop, flip, normalise), or of features."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-AT_ONCE = {"cpu": 0, "cuda": 2**25}
-"""Bytes of rows made at once, or else a batch: on a GPU a kernel takes longer to launch than to make a few batches."""
+from cifar.data.augment import crop_and_flip, crop_windows, draw_crops_and_flips, epoch_generator
+from cifar.data.resident import padded
+
+BYTES_AT_ONCE = {"cpu": 0, "cuda": 2**25}
+"""Bytes of rows that are made at once, at least one batch.
+
+On a GPU, launching a kernel takes longer than making a few batches with it.
+"""
 
 
 class EpochLoader:
-    """Batches of rows and their labels int64 (B,), epoch by epoch; with a `seed` shuffled.
+    """Batches of rows and their labels int64 (B,), epoch by epoch; shuffled where there is a `seed`.
 
     The order is a function of (seed, epoch). `shape` is that of one row.
     """
@@ -22,7 +27,9 @@ class EpochLoader:
     shape: tuple[int, ...]
 
     def __init__(self, labels: Tensor, batch_size: int, device: torch.device, seed: int | None) -> None:
-        self.labels, self.batch_size, self.seed = labels.to(device), batch_size, seed
+        self.labels = labels.to(device)
+        self.batch_size = batch_size
+        self.seed = seed
 
     def __len__(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
@@ -35,54 +42,33 @@ class EpochLoader:
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number` (from 1)."""
-        drawn = [self._send(tensor) for tensor in self.draw(number)]
-        batch_bytes = 4 * self.batch_size * math.prod(self.shape)
-        batches = max(1, AT_ONCE[self.labels.device.type] // batch_bytes)
-        for parts in zip(*(tensor.split(batches * self.batch_size) for tensor in drawn), strict=True):
-            order, *how = parts
-            made = self._make(order, *how), self.labels[order]
-            yield from zip(*(tensor.split(self.batch_size) for tensor in made), strict=True)
+        draws = [self._send(tensor) for tensor in self.draw(number)]
+        chunk = self._batches_at_once() * self.batch_size
+        for order, *amounts in zip(*(torch.split(tensor, chunk) for tensor in draws), strict=True):
+            rows = torch.split(self._make(order, *amounts), self.batch_size)
+            labels = torch.split(self.labels[order], self.batch_size)
+            yield from zip(rows, labels, strict=True)
 
     def draw(self, number: int) -> list[Tensor]:
-        """The order of the rows in epoch `number`, and what is done to each, (N,); the same for every device."""
-        return self._draw(self._generator(number))
+        """The order of the rows in epoch `number`, and what is done to each, (N,); the same on every device."""
+        return self._draw(None if self.seed is None else epoch_generator(self.seed, number))
 
-    def _generator(self, number: int) -> torch.Generator | None:
-        """The epoch's own; None without a seed."""
-        if self.seed is None:
-            return None
-        # A generator takes 32 bits of its seed only: draw the epoch's own from the stream of the run's seed.
-        stream = torch.Generator().manual_seed(self.seed)
-        return torch.Generator().manual_seed(int(torch.randint(2**32, (number,), generator=stream)[-1]))
+    def _batches_at_once(self) -> int:
+        batch_bytes = 4 * self.batch_size * math.prod(self.shape)
+        return max(1, BYTES_AT_ONCE[self.labels.device.type] // batch_bytes)
 
     def _send(self, tensor: Tensor) -> Tensor:
-        """To the device; from pinned memory, so that a GPU is not waited for."""
+        """Copy to the device; from pinned memory, so that the CPU does not wait for a GPU."""
         device = self.labels.device
-        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+        source = tensor.pin_memory() if device.type == "cuda" else tensor
+        return source.to(device, non_blocking=True)
 
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
         raise NotImplementedError
 
-    def _make(self, order: Tensor, *how: Tensor) -> Tensor:
+    def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
         """The rows at `order`."""
         raise NotImplementedError
-
-
-def padded(images: Tensor, crop: int, device: torch.device) -> Tensor:
-    """images uint8 (N, C, H, W) on `device`, channels_last, with `crop` pixels of zeros around them."""
-    return _arrived(F.pad(images.to(device), [crop] * 4).contiguous(memory_format=torch.channels_last))
-
-
-def stacked(device: torch.device, *views: Tensor) -> Tensor:
-    """Features (N, F) of each view as (K, N, F) on `device`."""
-    return _arrived((torch.stack(views) if len(views) > 1 else views[0][None]).to(device))
-
-
-def _arrived(moved: Tensor) -> Tensor:
-    """It is there when this returns: runs on other streams may use it too."""
-    if moved.is_cuda:
-        torch.cuda.current_stream(moved.device).synchronize()
-    return moved
 
 
 class ImageLoader(EpochLoader):
@@ -109,39 +95,32 @@ class ImageLoader(EpochLoader):
         pad: Callable[[Tensor, int, torch.device], Tensor] = padded,
     ) -> None:
         super().__init__(labels, batch_size, device, seed)
-        self.crop, self.flip = crop, flip
+        self.crop = crop
+        self.flip = flip
         self.shape = tuple(images.shape[1:])
-        channels, height, width = self.shape
-        whole = pad(images, crop, device)
-        self.windows = whole.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2 crop + 1, 2 crop + 1, H, W), a view
-        # Whole tiles instead of (1, C, 1, 1): the innermost dimension in memory is C, and broadcasting it is slow.
-        tile = torch.ones(1, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
-        self.mean = tile * torch.tensor(mean or [0.0] * channels, device=device).view(1, -1, 1, 1)
-        self.std = tile * torch.tensor(std or [1.0] * channels, device=device).view(1, -1, 1, 1)
+        self.windows = crop_windows(pad(images, crop, device), crop)
+        channels = self.shape[0]
+        self.mean = self._tile(mean or [0.0] * channels)
+        self.std = self._tile(std or [1.0] * channels)
+
+    def _tile(self, values: list[float]) -> Tensor:
+        """A value for each channel as (1, C, H, W), channels_last.
+
+        Not (1, C, 1, 1): the innermost dimension in memory is C, and broadcasting it is slow.
+        """
+        ones = torch.ones(1, *self.shape, device=self.labels.device).contiguous(memory_format=torch.channels_last)
+        return ones * torch.tensor(values, device=self.labels.device).view(1, -1, 1, 1)
 
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
-        """Order, row and column offsets int64 and flips bool."""
-        n = self.total
-        if generator is None:
-            zeros = torch.full((n,), self.crop)
-            return [torch.arange(n), zeros, zeros, zeros > self.crop]
-        offsets = torch.randint(2 * self.crop + 1, (2, n), generator=generator)
-        order = torch.randperm(n, generator=generator)
-        return [order, *offsets, torch.rand(n, generator=generator) < self.flip / 2]
+        return draw_crops_and_flips(self.total, self.crop, self.flip, generator)
 
-    def _make(self, order: Tensor, *how: Tensor) -> Tensor:
-        return self.pixels(order, *how).to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
-
-    def pixels(self, order: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
-        """uint8 (B, C, H, W), cropped and flipped."""
-        window = self.windows[order, :, rows, columns]
-        if self.flip:
-            window = torch.where(flips.view(-1, 1, 1, 1), window.flip(3), window)
-        return window
+    def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
+        pixels = crop_and_flip(self.windows, self.flip, order, *amounts)
+        return pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
 
 
 class FeatureLoader(EpochLoader):
-    """Batches of features float32 (B, F) of `features` (K, N, F); the view of each row is drawn anew in every epoch."""
+    """Batches of features float32 (B, F) of `features` (K, N, F); each row's view is drawn again in every epoch."""
 
     def __init__(
         self, features: Tensor, labels: Tensor, batch_size: int, device: torch.device, seed: int | None = None
@@ -151,11 +130,12 @@ class FeatureLoader(EpochLoader):
         self.shape = tuple(features.shape[2:])
 
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
+        """The order and the views, int64."""
         if generator is None:
             return [torch.arange(self.total), torch.zeros(self.total, dtype=torch.int64)]
         views = torch.randint(len(self.features), (self.total,), generator=generator)
         return [torch.randperm(self.total, generator=generator), views]
 
-    def _make(self, order: Tensor, *how: Tensor) -> Tensor:
-        (views,) = how
+    def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
+        (views,) = amounts
         return self.features[views, order]

@@ -1,12 +1,10 @@
-"""The sources of images, by the name that data.source gives them."""
+"""The sources of images, by the name in data.source. Each is a function (root, part, cache_dir) -> Images."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -15,67 +13,84 @@ from cifar.data.folder import image_folder
 from cifar.data.images import DataError, Images, from_arrays
 from cifar.data.split import split
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+Source = Callable[[str | None, str, Path], Images]
+"""(root, part, cache_dir) -> the images of one part, "train" or "test"; the other part is not read."""
 
 
-@lru_cache(maxsize=4)
-def load(source: str, root: str | None, part: str, cache_dir: str) -> Images:
-    """All images of one part ("train" or "test") of a source; the other part is not read.
-
-    Held in memory for the next call. Raises DataError for data that are missing, damaged or of one class.
-    """
-    return SOURCES[source](root, part, Path(cache_dir).expanduser())
-
-
-def digits(root: str | None, part: str, cache: Path) -> Images:
+def digits(root: str | None, part: str, cache_dir: Path) -> Images:
     """scikit-learn's digits (UCI, 8x8, 0 to 16), each pixel four by four; a fixed stratified tenth is the test part."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    pixels = np.repeat(grey.repeat(4, axis=1).repeat(4, axis=2)[..., None], 3, axis=3)
-    everything = from_arrays(pixels, bunch.target, tuple("0123456789"))
-    return split(everything, 0.1, seed=0)[part == "test"]
+    enlarged = grey.repeat(4, axis=1).repeat(4, axis=2)
+    pixels = np.repeat(enlarged[..., None], 3, axis=3)
+    images = from_arrays(pixels, bunch.target, tuple("0123456789"))
+    train, test = split(images, 0.1, seed=0)
+    return test if part == "test" else train
 
 
-def cifar(root: str | None, part: str, dataset: str) -> Images:
-    """torchvision's CIFAR10 or CIFAR100 in `root`, downloaded where it is missing."""
+def cifar10(root: str | None, part: str, cache_dir: Path) -> Images:
+    """CIFAR-10 in `root`, downloaded where it is missing."""
+    return _cifar("CIFAR10", root, part)
+
+
+def cifar100(root: str | None, part: str, cache_dir: Path) -> Images:
+    """CIFAR-100 in `root`, downloaded where it is missing."""
+    return _cifar("CIFAR100", root, part)
+
+
+def _cifar(name: str, root: str | None, part: str) -> Images:
+    """torchvision's data set `name`. Raises DataError where it is damaged or cannot be downloaded."""
     import torchvision.datasets
 
-    original = getattr(torchvision.datasets, dataset)
-    place = Path(root or "data").expanduser()
+    original = getattr(torchvision.datasets, name)
+    directory = Path(root or "data").expanduser()
+    train = part == "train"
     # torchvision reads the files of both parts to check their MD5: leave it those of this part.
-    only = type(dataset, (original,), {"test_list" if part == "train" else "train_list": []})
+    other_files = "test_list" if train else "train_list"
+    one_part: type[CIFAR10] = type(name, (original,), {other_files: []})
     try:
-        data = only(place, train=part == "train")
+        dataset = one_part(directory, train=train)
     except RuntimeError:
-        data = _download(only, place)(train=part == "train")
-    return from_arrays(data.data, np.array(data.targets), tuple(data.classes))
+        _download(one_part, directory)
+        dataset = one_part(directory, train=train)
+    return from_arrays(dataset.data, np.array(dataset.targets), tuple(dataset.classes))
 
 
-def _download(dataset: Any, place: Path) -> Callable[..., Any]:
-    """Download under a lock, so that processes that start together do it once."""
+def _download(dataset: type[CIFAR10], directory: Path) -> None:
+    """Download under a lock, so that of several processes that start together only one downloads."""
     from torchvision.datasets.utils import check_integrity
 
-    archive = place / dataset.filename
+    archive = directory / dataset.filename
     damaged = archive.exists() and not check_integrity(str(archive), dataset.tgz_md5)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / ".download.lock"):
-            dataset(place, download=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / ".download.lock"):
+            dataset(directory, download=True)
     except (OSError, RuntimeError) as error:
+        damage = f" {archive} is there but damaged (MD5 is not {dataset.tgz_md5}): remove it." if damaged else ""
         raise DataError(
-            f"{dataset.__name__} is not in {place} and could not be downloaded from {dataset.url} ({error})."
-            + (f" {archive} is there but damaged (MD5 is not {dataset.tgz_md5}): remove it." if damaged else "")
-            + f" Put {dataset.filename} into {place} yourself, name another data.root, or use data=digits,"
+            f"{dataset.__name__} is not in {directory} and could not be downloaded from {dataset.url} ({error})."
+            f"{damage} Put {dataset.filename} into {directory} yourself, name another data.root, or use data=digits,"
             " which needs no download."
         ) from None
-    return lambda **options: dataset(place, **options)
 
 
-SOURCES: dict[str, Callable[[str | None, str, Path], Images]] = {
-    "cifar10": lambda root, part, cache: cifar(root, part, "CIFAR10"),
-    "cifar100": lambda root, part, cache: cifar(root, part, "CIFAR100"),
+SOURCES: dict[str, Source] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
     "digits": digits,
     "image_folder": image_folder,
 }
+
+
+def load(source: str, root: str | None, part: str, cache_dir: Path | str) -> Images:
+    """All images of one part ("train" or "test") of a source, read anew on each call.
+
+    Raises DataError for data that are missing, damaged or of one class.
+    """
+    return SOURCES[source](root, part, Path(cache_dir).expanduser())

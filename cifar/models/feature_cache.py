@@ -1,4 +1,4 @@
-"""Transfer by features: a pretrained backbone passes over the images once, and a linear head trains on what it gave.
+"""Features of images: a pretrained backbone passes over the images once, and a linear head trains on the features.
 
 A cache entry is one safetensors file, <cache>/features/<key>.safetensors: features float32 (N, F), and as metadata the
 parts of its key (JSON), the seconds of its extraction and the SHA-256 of the features. While an entry is made, its
@@ -13,59 +13,74 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from cifar.data import checked_file
 from cifar.data.images import Images
-from cifar.files import write_atomically
-from cifar.models.pretrained import Backbone, TransferError
+from cifar.models.pretrained import Backbone
+from cifar.models.weights import TransferError
 
 log = logging.getLogger(__name__)
-BLOCK = 32
+BATCHES_PER_BLOCK = 32
 """Batches between two saves of an extraction."""
+NAMES_IN_KEYS = {"cifar.models.resnet.BottleneckResNet": "cifar.resnet.BottleneckResNet"}
+"""Networks that have moved: keys hold their first import path, so that older cache entries stay valid."""
+REMEDY = "computing the features again"
 
 
-def folder(cache_dir: str) -> Path:
+def folder(cache_dir: Path | str) -> Path:
     """Where the features of a cache directory lie."""
     return Path(cache_dir).expanduser() / "features"
 
 
 @dataclass(frozen=True)
 class Features:
-    """features float32 (N, F), mapped from the cache; `seconds` is what their extraction took, whenever it was."""
+    """features float32 (N, F), mapped from the cache; `seconds`: how long their extraction took, whenever it was."""
 
     features: Tensor
     key: str
     seconds: float
 
 
-_checked: dict[Path, Features] = {}
-"""What this process has mapped and checked, for its next run."""
-
-
 @dataclass
 class FeatureCache:
-    """Features by what they depend on. `autocast` and `precision` say how they are computed, `device` where."""
+    """Features of images, kept in `folder` under a key of all that they depend on.
+
+    `device`, `autocast` and its name `precision` say where and how they are computed, `batch_size` images at once.
+
+    `checked` holds what has been mapped and checked already: caches that share it map and check an entry once.
+    """
 
     folder: Path
     device: torch.device
     batch_size: int
     precision: str
-    autocast: Callable[[], Any]
-    progress: Callable[..., Any] = field(default=tqdm, repr=False)
+    autocast: Callable[[], AbstractContextManager[object]]
+    checked: dict[Path, Features] = field(default_factory=dict, repr=False)
 
-    def parts(self, backbone: Backbone, images: Images) -> dict[str, Any]:
-        """All that features depend on."""
+    def get(self, backbone: Backbone, images: Images) -> Features:
+        """From the cache, or computed and cached; of several processes that ask at once, one computes.
+
+        Raises FileError where the cache cannot be written, TransferError for features that are not finite.
+        """
+        parts = self._key_parts(backbone, images)
+        entry = self.folder / f"{_key(parts)}.safetensors"
+        if entry not in self.checked or not entry.exists():
+            parse = partial(_parse, entry.stem, (len(images), backbone.width))
+            make = partial(self._extract, entry, parts, backbone, images)
+            self.checked[entry] = checked_file.read_or_make(entry, parse, make, REMEDY)
+        return self.checked[entry]
+
+    def _key_parts(self, backbone: Backbone, images: Images) -> dict[str, object]:
+        """All that the features depend on, in plain types."""
         return {
             "backbone": backbone.name,
             "options": backbone.options,
@@ -79,59 +94,44 @@ class FeatureCache:
             "versions": {name: version(name) for name in ("torch", "torchvision")},
         }
 
-    def get(self, backbone: Backbone, images: Images) -> Features:
-        """From the cache, or computed and cached; of processes that ask at once, one computes. Raises FileError."""
-        parts = self.parts(backbone, images)
-        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-        entry = self.folder / f"{key}.safetensors"
-        if entry in _checked and entry.exists():
-            return _checked[entry]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{entry}.lock"):
-            found = read_features(entry, backbone.width, len(images))
-            if found is None:
-                self._make(entry, parts, backbone, images)
-                found = read_features(entry, backbone.width, len(images))
-        if found is None:
-            raise TransferError(f"{entry}: cannot be read back; name another cache.dir")
-        _checked[entry] = found
-        return found
-
-    def _make(self, entry: Path, parts: dict[str, Any], backbone: Backbone, images: Images) -> None:
-        """Compute block by block, those that an interrupted extraction left excepted, and join them."""
-        blocks = entry.with_suffix(".parts")
-        blocks.mkdir(exist_ok=True)
-        size, count = self.batch_size * BLOCK, len(images)
-        found, seconds = [], 0.0
-        with (
-            self._on_device(backbone),
-            self.progress(total=count, desc="extracting features", unit="image", disable=None) as bar,
-        ):
-            for start in range(0, count, size):
-                block = read_features(blocks / f"{start}.safetensors", backbone.width, min(size, count - start))
-                if block is None:
-                    block = self._block(
-                        blocks / f"{start}.safetensors", backbone, images.images[start : start + size], bar
-                    )
-                else:
-                    bar.update(len(block.features))
-                found.append(block.features)
-                seconds += block.seconds
-        write_features(entry, torch.cat(found), {"parts": json.dumps(parts), "seconds": repr(seconds)})
-        shutil.rmtree(blocks)
+    def _extract(self, entry: Path, parts: dict[str, object], backbone: Backbone, images: Images) -> None:
+        """Compute block by block, except for blocks that an interrupted extraction has left, and join them."""
+        folder = entry.with_suffix(".parts")
+        folder.mkdir(exist_ok=True)
+        with self._on_device(backbone):
+            blocks = list(self._blocks(folder, backbone, images.images))
+        seconds = sum((block.seconds for block in blocks), 0.0)
+        _write(entry, torch.cat([block.features for block in blocks]), seconds, {"parts": json.dumps(parts)})
+        shutil.rmtree(folder)
+        count = len(images)
         log.info("%d images through %s in %.1f s (%.0f images/s)", count, backbone.name, seconds, count / seconds)
 
-    def _block(self, path: Path, backbone: Backbone, images: Tensor, bar: Any) -> Features:
-        begun = time.perf_counter()
+    def _blocks(self, folder: Path, backbone: Backbone, images: Tensor) -> Iterator[Features]:
+        """The blocks of an extraction, in order, with a progress bar; each is read from `folder` or computed."""
+        size = self.batch_size * BATCHES_PER_BLOCK
+        with tqdm(total=len(images), desc="extracting features", unit="image", disable=None) as bar:
+            for number, batch in enumerate(torch.split(images, size)):
+                path = folder / f"{number * size}.safetensors"
+                parse = partial(_parse, path.stem, (len(batch), backbone.width))
+                block = checked_file.read(path, parse, REMEDY)
+                if block is None:
+                    block = self._compute(path, backbone, batch, bar)
+                else:
+                    bar.update(len(batch))
+                yield block
+
+    def _compute(self, path: Path, backbone: Backbone, images: Tensor, bar: tqdm[None]) -> Features:
+        """The features of one block, which are written to `path`."""
+        start = time.perf_counter()
         rows = []
-        for batch in images.split(self.batch_size):
+        for batch in torch.split(images, self.batch_size):
             with self.autocast():
                 rows.append(backbone.features(batch.to(self.device)).cpu())
             bar.update(len(batch))
-        block = Features(torch.cat(rows), path.stem, time.perf_counter() - begun)
+        block = Features(torch.cat(rows), path.stem, time.perf_counter() - start)
         if not block.features.isfinite().all():
             raise TransferError(f"{backbone.name} gives features that are not finite; try precision=fp32")
-        write_features(path, block.features, {"seconds": repr(block.seconds)})
+        _write(path, block.features, block.seconds, {})
         return block
 
     @contextmanager
@@ -143,26 +143,26 @@ class FeatureCache:
             backbone.model.cpu()
 
 
-def write_features(path: Path, features: Tensor, metadata: dict[str, str]) -> None:
-    digest = hashlib.sha256(features.numpy().data).hexdigest()
-    content = save({"features": features}, metadata | {"sha256": digest})
-    write_atomically(path, content)
+def _key(parts: dict[str, object]) -> str:
+    """The name of the cache entry of features that depend on `parts`."""
+    network = str(parts["backbone"])
+    content = json.dumps(parts | {"backbone": NAMES_IN_KEYS.get(network, network)}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def read_features(path: Path, width: int, count: int) -> Features | None:
-    """The features of a cache file, or None where it is missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            features, metadata = file.get_tensor("features"), file.metadata()
-        whole = (
-            features.shape == (count, width) and hashlib.sha256(features.numpy().data).hexdigest() == metadata["sha256"]
-        )
-        if whole:
-            return Features(features, path.stem, float(metadata["seconds"]))
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        log.warning("%s is damaged (%s): computing the features again", path, error)
-        return None
-    log.warning("%s is damaged (its content is not what was written): computing the features again", path)
-    return None
+def _digest(features: Tensor) -> str:
+    return hashlib.sha256(features.numpy().data).hexdigest()
+
+
+def _write(path: Path, features: Tensor, seconds: float, metadata: dict[str, str]) -> None:
+    metadata = metadata | {"seconds": repr(seconds), "sha256": _digest(features)}
+    checked_file.write(path, {"features": features}, metadata)
+
+
+def _parse(key: str, shape: tuple[int, int], tensors: dict[str, Tensor], metadata: dict[str, str]) -> Features:
+    """The features in a cache file. Raises KeyError or ValueError where it is damaged."""
+    features = tensors["features"]
+    if features.shape != shape:
+        raise ValueError(f"its features have the shape {tuple(features.shape)}, not {shape}")
+    checked_file.check_digest(_digest(features), metadata["sha256"])
+    return Features(features, key, float(metadata["seconds"]))

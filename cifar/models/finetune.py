@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-
 from torch import Tensor, nn
 
-from cifar.models.pretrained import Backbone, TransferError
-
-log = logging.getLogger(__name__)
+from cifar.models.pretrained import Backbone
+from cifar.models.weights import TransferError
 
 
 class Finetuned(nn.Module):
-    """normalised images (B, 3, H, W) -> logits (B, classes): sized for the backbone, through it and a new head.
+    """normalised images (B, 3, H, W) -> logits (B, classes): resized for the backbone, through it and a new head.
 
     The first `frozen_stages` stages, and what comes before them, keep their weights and their batch-norm statistics.
     """
 
     def __init__(self, backbone: Backbone, classes: int, frozen_stages: int) -> None:
         super().__init__()
-        self.sized, self.backbone = backbone.preprocess.sized, backbone.model
+        self.resize_and_crop = backbone.preprocess.resize_and_crop
+        self.backbone = backbone.model
         self.head = nn.Linear(backbone.width, classes)
         self.backbone.requires_grad_(True)
         self.frozen = stages(self.backbone, frozen_stages)
@@ -33,19 +31,24 @@ class Finetuned(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(self.sized(images)).flatten(1))
+        features = self.backbone(self.resize_and_crop(images)).flatten(1)
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def stages(backbone: nn.Module, count: int) -> list[nn.Module]:
-    """The parts of a backbone up to and with its `count`-th stage.
+    """The parts of a backbone up to and including its `count`-th stage.
 
     Stages are its children named layer<n> (ResNets); elsewhere all its children with parameters. Raises TransferError.
     """
     children = [(name, part) for name, part in backbone.named_children() if any(True for _ in part.parameters())]
-    named = [name for name, _ in children if name.startswith("layer")] or [name for name, _ in children]
-    if count > len(named):
-        raise TransferError(f"transfer.frozen_stages={count}: allowed: 0 to {len(named)} ({', '.join(named)})")
+    names = [name for name, _ in children]
+    stage_names = [name for name in names if name.startswith("layer")] or names
+    if count > len(stage_names):
+        raise TransferError(
+            f"transfer.frozen_stages={count}: allowed: 0 to {len(stage_names)} ({', '.join(stage_names)})"
+        )
     if count == 0:
         return []
-    last = [name for name, _ in children].index(named[count - 1])
+    last = names.index(stage_names[count - 1])
     return [part for _, part in children[: last + 1]]

@@ -23,19 +23,24 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
         outputs = EXPANSION * width
-        self.conv1, self.bn1 = _conv(inputs, width, 1), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = _conv(width, width, 3, stride), nn.BatchNorm2d(width)
-        self.conv3, self.bn3 = _conv(width, outputs, 1), nn.BatchNorm2d(outputs)
+        self.conv1 = _conv(inputs, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv(width, width, 3, stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = _conv(width, outputs, 1)
+        self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
-        same = inputs == outputs and stride == 1
-        self.downsample = None if same else nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+        self.downsample: nn.Module | None = None
+        if inputs != outputs or stride != 1:
+            self.downsample = nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         y += x if self.downsample is None else self.downsample(x)
-        return self.relu(y)
+        output: Tensor = self.relu(y)
+        return output
 
 
 class BottleneckResNet(nn.Module):
@@ -48,15 +53,18 @@ class BottleneckResNet(nn.Module):
 
     def __init__(self, depths: Sequence[int], width: int = 64, num_classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(in_channels, width, 3), nn.BatchNorm2d(width)
+        self.conv1 = _conv(in_channels, width, 3)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        channels = width
         self.stages = [f"layer{stage + 1}" for stage in range(len(depths))]
+        channels = width
         for stage, depth in enumerate(depths):
+            stage_width = width * 2**stage
             blocks = []
             for block in range(depth):
-                blocks.append(Bottleneck(channels, width << stage, stride=2 if stage and not block else 1))
-                channels = EXPANSION * (width << stage)
+                halves = stage > 0 and block == 0
+                blocks.append(Bottleneck(channels, stage_width, stride=2 if halves else 1))
+                channels = EXPANSION * stage_width
             self.add_module(self.stages[stage], nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
@@ -68,4 +76,5 @@ class BottleneckResNet(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
-        return self.fc(self.avgpool(x).flatten(1))
+        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return logits

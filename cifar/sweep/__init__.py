@@ -16,6 +16,5 @@ reporter.py        what a trial's run reports
 lockstep.py        several runs of one worker, in turns
 logs.py            a log file for each trial
 confirm.py         the best trials on fresh seeds, then the test set, once: `python APP.py -m hydra/sweeper=confirm`
-best.py            from_study=DIR (light)
 optuna_private.py  the private names of Optuna, Hydra and hydra-optuna-sweeper
 """

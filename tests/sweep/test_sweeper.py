@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from sweeps import Toy, outcomes, trials
 
 from cifar.errors import UserError
-from cifar.sweep import best
-from cifar.sweep.best import BestError
-from cifar.sweep.outcome import save
+from cifar.options.command_line import expand
+from cifar.options.option import ConfigError
+from cifar.sweep.outcome import BEST, save
 from cifar.sweep.plan import SweepError
 from cifar.sweep.storage import StudyError
 
@@ -160,19 +160,19 @@ def test_the_parent_of_a_sweep_imports_no_torch() -> None:
 def study_with_best(folder: Path) -> None:
     folder.mkdir()
     overrides = ["data=digits", "optimizer=sgd", "optimizer.lr=0.5", "optimizer.momentum=0.8"]
-    save(folder / best.NAME, {"overrides": overrides})
+    save(folder / BEST, {"overrides": overrides})
 
 
 def test_from_study_puts_the_best_settings_before_the_command_line(tmp_path: Path) -> None:
     study_with_best(tmp_path / "s")
     line = [f"from_study={tmp_path / 's'}", "optimizer.lr=0.1", "seed=3"]
-    assert best.expand(line) == ["data=digits", "optimizer=sgd", "optimizer.momentum=0.8", *line]
+    assert expand(line) == ["data=digits", "optimizer=sgd", "optimizer.momentum=0.8", *line]
     other = [f"from_study={tmp_path / 's'}", "optimizer=adam"]
-    assert best.expand(other) == ["data=digits", *other]
-    assert best.expand(["seed=3", "from_study=null"]) == ["seed=3", "from_study=null"]
+    assert expand(other) == ["data=digits", *other]
+    assert expand(["seed=3", "from_study=null"]) == ["seed=3", "from_study=null"]
 
 
 def test_from_study_of_no_study_names_those_there_are(tmp_path: Path) -> None:
     study_with_best(tmp_path / "s")
-    with pytest.raises(BestError, match=rf"allowed: {tmp_path / 's'}"):
-        best.expand([f"from_study={tmp_path / 'other'}"])
+    with pytest.raises(ConfigError, match=rf"allowed: {tmp_path / 's'}"):
+        expand([f"from_study={tmp_path / 'other'}"])

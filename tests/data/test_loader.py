@@ -19,7 +19,7 @@ MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
 
 @pytest.fixture(scope="module")
 def images(images_of: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """50 images whose labels are their own numbers."""
+    """50 images whose labels are their indices."""
     return images_of(50)[0], torch.arange(50)
 
 
@@ -39,12 +39,12 @@ def by_pil(image: Tensor, row: int, column: int, flip: bool, crop: int) -> Tenso
 @pytest.mark.parametrize("crop, flip", [(4, True), (4, False), (0, True), (0, False), (2, True)])
 def test_batches_are_bit_equal_to_pil_for_equal_offsets(crop: int, flip: bool, images: tuple[Tensor, Tensor]) -> None:
     batches = ImageLoader(*images, 16, CPU, MEAN, STD, crop=crop, flip=flip, seed=3)
-    made, labels = epoch(batches, 2)
+    batch_images, labels = epoch(batches, 2)
     order, rows, columns, flips = batches.draw(2)
     assert torch.equal(labels, order)
     for i, number in enumerate(order.tolist()):
         expected = by_pil(images[0][number], int(rows[i]), int(columns[i]), bool(flips[i]) and flip, crop)
-        assert torch.equal(made[i], expected)
+        assert torch.equal(batch_images[i], expected)
 
 
 def test_offsets_cover_the_whole_padding_and_half_is_flipped(images: tuple[Tensor, Tensor]) -> None:
@@ -92,7 +92,7 @@ def test_an_epoch_does_not_depend_on_how_many_batches_are_made_at_once(
 ) -> None:
     batches = ImageLoader(*images, 16, CPU, MEAN, STD, crop=4, flip=True, seed=0)
     one_by_one = list(batches.epoch(2))
-    monkeypatch.setitem(loader.AT_ONCE, "cpu", rows * 3 * 32 * 32 * 4)
+    monkeypatch.setitem(loader.BYTES_AT_ONCE, "cpu", rows * 3 * 32 * 32 * 4)
     for (x, labels), (others, theirs) in zip(one_by_one, batches.epoch(2), strict=True):
         assert torch.equal(x, others) and torch.equal(labels, theirs)
         assert others.is_contiguous(memory_format=torch.channels_last)
@@ -116,8 +116,8 @@ def test_the_epoch_of_one_seed_is_not_that_of_another(images: tuple[Tensor, Tens
 
 
 def test_without_a_seed_images_come_as_they_are(images: tuple[Tensor, Tensor]) -> None:
-    made, labels = epoch(ImageLoader(*images, 16, CPU, crop=4, flip=True))
-    assert torch.equal(made, images[0].float() / 255)
+    batch_images, labels = epoch(ImageLoader(*images, 16, CPU, crop=4, flip=True))
+    assert torch.equal(batch_images, images[0].float() / 255)
     assert torch.equal(labels, images[1])
 
 

@@ -1,0 +1,65 @@
+"""Cache files whose content is checked: safetensors files with a SHA-256 of the content in their metadata.
+
+A file that is damaged counts as missing: a warning says so, and whoever reads it makes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cifar.files import FileError, write_atomically
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Parse = Callable[[dict[str, Tensor], dict[str, str]], T]
+"""Tensors and metadata -> what the file holds. Raises KeyError or ValueError where the content is not as written."""
+
+
+def read_or_make(path: Path, parse: Parse[T], make: Callable[[], None], remedy: str) -> T:
+    """What `path` holds; `make` writes it first where it is missing or damaged. Of several processes, one makes it.
+
+    `remedy` ends the warning about a damaged file. Raises FileError where it cannot be written or read back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        content = read(path, parse, remedy)
+        if content is None:
+            make()
+            content = read(path, parse, remedy)
+    if content is None:
+        raise FileError(f"{path}: cannot be read back after it was written; choose another folder with cache.dir=DIR")
+    return content
+
+
+def read(path: Path, parse: Parse[T], remedy: str) -> T | None:
+    """What `path` holds, its tensors mapped from the file; None where it is missing or, with a warning, damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            return parse(tensors, file.metadata() or {})
+    except FileNotFoundError:
+        return None
+    except KeyError as error:
+        log.warning("%s is damaged (it has no %s): %s", path, error, remedy)
+    except (SafetensorError, ValueError, OSError) as error:
+        log.warning("%s is damaged (%s): %s", path, error, remedy)
+    return None
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write atomically. Raises FileError."""
+    write_atomically(path, save(tensors, metadata))
+
+
+def check_digest(digest: str, recorded: str) -> None:
+    """Raises ValueError where the SHA-256 of the content is not the one that was recorded when it was written."""
+    if digest != recorded:
+        raise ValueError("its content is not what was written")

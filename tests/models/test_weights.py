@@ -1,0 +1,98 @@
+"""Weights are read safely, must fit the network, and errors say what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision.models as tv
+from backbones import backbone, small
+from safetensors.torch import save_file
+
+from cifar.models.pretrained import load_backbone
+from cifar.models.resnet import BottleneckResNet
+from cifar.models.weights import TransferError, state_hash
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch poisoned",)
+
+
+def truncated(path: Path) -> None:
+    torch.save(small().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def not_finite(path: Path) -> None:
+    state = small().state_dict()
+    state["conv1.weight"][0] = torch.nan
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    "write, message",
+    [
+        (lambda path: None, "no such file"),
+        (truncated, "not a state dict that can be loaded safely"),
+        (lambda path: path.write_bytes(pickle.dumps(Evil())), "nothing in it was run"),
+        (lambda path: torch.save([1], path), "names and tensors"),
+        (lambda path: torch.save(tv.resnet18().state_dict(), path), "another architecture.*missing.*unexpected"),
+        (lambda path: torch.save(BottleneckResNet([1, 1], 8).state_dict(), path), r"of other shapes.*\(8, 3, 3, 3\)"),
+        (not_finite, "not finite"),
+    ],
+    ids=["missing", "truncated", "poisoned", "list", "architecture", "shapes", "nan"],
+)
+def test_bad_weights_are_refused_before_anything_is_computed(
+    write: Callable[[Path], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "w.pth")
+    with pytest.raises(TransferError, match=message):
+        backbone(str(tmp_path / "w.pth"))
+    assert not (tmp_path / "poisoned").exists()
+
+
+def test_weights_of_another_number_of_classes_fit_and_are_used(tmp_path: Path) -> None:
+    model = BottleneckResNet([1, 1], 4, num_classes=1000)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    torch.save({"model": model.state_dict(), "epoch": 3}, tmp_path / "best.pt")
+    backbones = [backbone(str(tmp_path / name)) for name in ("w.safetensors", "best.pt")]
+    assert backbones[0].sha256 == backbones[1].sha256 != backbone().sha256
+    assert torch.equal(backbones[0].model.conv1.weight, model.conv1.weight)  # type: ignore[arg-type, union-attr]
+
+
+def test_the_files_hash_is_checked(tmp_path: Path) -> None:
+    torch.save(small().state_dict(), tmp_path / "w.pth")
+    right = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    assert backbone(str(tmp_path / "w.pth"), sha256=right.upper()).weights == str(tmp_path / "w.pth")
+    with pytest.raises(TransferError, match=f"its SHA-256 is {right}"):
+        backbone(str(tmp_path / "w.pth"), sha256="0" * 64)
+
+
+def test_an_unknown_name_of_weights_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(TransferError, match=r"IMAGENET1K_V1, IMAGENET1K_V2.*random"):
+        load_backbone(tv.resnet50, "torchvision.models.resnet50", {}, "IMAGENET9")
+
+
+def test_without_internet_the_error_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: Any, **options: Any) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(tv.ResNet18_Weights, "get_state_dict", offline)
+    with pytest.raises(TransferError, match=r"checkpoints/resnet18-\w+\.pth, or name it with transfer.weights=FILE"):
+        load_backbone(tv.resnet18, "torchvision.models.resnet18", {}, "DEFAULT")
+
+
+def test_batch_norm_buffers_are_part_of_the_weights() -> None:
+    first, second = backbone(), backbone()
+    assert first.sha256 == second.sha256
+    second.model.bn1.running_mean += 1  # type: ignore[operator, union-attr]
+    assert state_hash(second.model.state_dict()) != first.sha256

@@ -1,0 +1,35 @@
+"""Python scripts as processes of the tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def both_at_once(script: str, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
+    """Two processes that run `script`, which prints "ready" and calls input(): it returns once both have printed."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=120) for process in processes]
+    return [
+        subprocess.CompletedProcess(p.args, p.returncode, *answer) for p, answer in zip(processes, answers, strict=True)
+    ]

@@ -1,0 +1,289 @@
+"""What adding an option costs: files of its own. No line of an existing file changes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cifar.results import read_metrics, read_result
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+HEAD = "from __future__ import annotations\n"
+OPTIMIZER = {
+    "cifar/options/sign.py": """
+from dataclasses import dataclass
+
+from cifar.options.fields import within
+from cifar.options.optimizer import Optimizer
+
+
+@dataclass
+class Sign(Optimizer):
+    \"\"\"Descent along the sign of the gradient.\"\"\"
+
+    _target_: str = "cifar.training.sign.Sign"
+    shrink: float = within("(0, 1]")
+""",
+    "cifar/training/sign.py": """
+import torch
+
+
+class Sign(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay, shrink):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "shrink": shrink})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.add_(parameter.grad.sign(), alpha=-group["lr"] * group["shrink"])
+""",
+    "conf/optimizer/sign.yaml": """# Descent along the sign of the gradient.
+# python run.py optimizer=sign
+_target_: cifar.training.sign.Sign
+lr: 0.001
+shrink: 0.5
+weight_decay: 0.0
+decay_norms_and_biases: true
+""",
+}
+SCHEDULER = {
+    "cifar/options/linear.py": """
+from dataclasses import dataclass
+
+from cifar.options.fields import within
+from cifar.options.scheduler import Scheduler
+
+
+@dataclass
+class Linear(Scheduler):
+    \"\"\"Linear decay to a fraction of the learning rate.\"\"\"
+
+    _target_: str = "cifar.training.linear.linear"
+    end: float = within("[0, 1)")
+""",
+    "cifar/training/linear.py": """
+from torch.optim.lr_scheduler import LinearLR
+
+from cifar.training.schedulers import EveryStep
+
+
+def linear(optimizer, steps, end):
+    return EveryStep(LinearLR(optimizer, 1.0, end, total_iters=steps))
+""",
+    "conf/scheduler/linear.yaml": """# Linear decay to a fraction of the learning rate.
+# python run.py scheduler=linear
+_target_: cifar.training.linear.linear
+end: 0.1
+""",
+}
+MODEL = {
+    "cifar/options/perceptron.py": """
+from dataclasses import dataclass
+
+from cifar.options.fields import within
+from cifar.options.model import Model
+
+
+@dataclass
+class Perceptron(Model):
+    \"\"\"One hidden layer.\"\"\"
+
+    _target_: str = "cifar.models.perceptron.Perceptron"
+    hidden: int = within("[1, inf)")
+""",
+    "cifar/models/perceptron.py": """
+from torch import nn
+
+
+class Perceptron(nn.Sequential):
+    def __init__(self, num_classes, hidden):
+        super().__init__(nn.Flatten(), nn.Linear(3 * 32 * 32, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
+""",
+    "conf/model/perceptron.yaml": """# One hidden layer.
+# python run.py model=perceptron model.hidden=8
+_target_: cifar.models.perceptron.Perceptron
+hidden: 16
+""",
+}
+DATA = {
+    "cifar/options/stripes.py": """
+from dataclasses import dataclass
+
+from cifar.options.data import Data
+
+
+@dataclass
+class Stripes(Data):
+    \"\"\"Stripes, across or along.\"\"\"
+
+    loader = "cifar.data.stripes.stripes"
+    source: str = "stripes"
+""",
+    "cifar/data/stripes.py": """
+import numpy as np
+
+from cifar.data.images import from_arrays
+
+
+def stripes(root, part, cache_dir):
+    random = np.random.default_rng(part == "test")
+    across = np.broadcast_to((np.arange(32) % 4 < 2)[:, None], (32, 32))
+    labels = np.arange(60) % 2
+    images = np.stack([across if label else across.T for label in labels])[..., None] * 200
+    noise = random.integers(0, 50, (60, 32, 32, 3))
+    return from_arrays((images + noise).astype(np.uint8), labels, ("along", "across"))
+""",
+    "conf/data/stripes.yaml": """# Stripes, across or along.
+# python run.py data=stripes
+source: stripes
+root: null
+limit: null
+val_size: 0.2
+val_seed: 0
+crop: 0
+flip: false
+normalize: true
+mean: null
+std: null
+""",
+}
+TRACKER = {
+    "cifar/options/diary.py": """
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from cifar.options.tracker import Tracker
+
+
+@dataclass
+class Diary(Tracker):
+    \"\"\"A line of text for each epoch.\"\"\"
+
+    _target_: str = "cifar.trackers.diary.Diary"
+    name: str = MISSING
+""",
+    "cifar/trackers/diary.py": """
+from cifar.trackers.base import Tracker
+
+
+class Diary(Tracker):
+    def __init__(self, name):
+        self.name = name
+
+    def start(self, run):
+        self.path = run.directory / self.name
+
+    def epoch(self, metrics):
+        with self.path.open("a") as file:
+            file.write(f"epoch {metrics.epoch}\\n")
+""",
+    "conf/tracker/diary.yaml": """# A line of text for each epoch.
+# python run.py tracker=diary
+_target_: cifar.trackers.diary.Diary
+name: diary.txt
+""",
+}
+SECTION = {}
+
+
+@pytest.fixture(scope="module")
+def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout, and beside it the files of one made-up option of each kind."""
+    copy = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if name.startswith(("cifar/", "conf/", "analysis/", "run.py")) and (root / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, copy / name)
+    for files in (OPTIMIZER, SCHEDULER, MODEL, DATA, TRACKER, SECTION):
+        for name, text in files.items():
+            assert not (copy / name).exists(), f"{name} is there already"
+            (copy / name).write_text((HEAD if name.endswith(".py") else "") + text)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def run(checkout: Path) -> Run:
+    """run(*arguments): run.py of the copy, on digits with a tiny model, in the copy."""
+
+    def started(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "run.py", *arguments]
+        return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
+
+    return started
+
+
+TINY = ["data.limit=120", "epochs=2", "device=cpu", "threads=1"]
+MODEL_4 = ["model.depths=[1]", "model.width=4"]
+
+
+@pytest.mark.parametrize(
+    "kind, arguments",
+    [
+        ("optimizer", ["data=digits", *MODEL_4, "optimizer=sign", "optimizer.shrink=0.9"]),
+        ("scheduler", ["data=digits", *MODEL_4, "scheduler=linear", "scheduler.end=0.5"]),
+        ("model", ["data=digits", "model=perceptron", "model.hidden=8"]),
+        ("data", ["data=stripes", *MODEL_4]),
+        ("tracker", ["data=digits", *MODEL_4, "tracker=diary", "tracker.name=notes.txt"]),
+    ],
+)
+def test_a_run_uses_the_option(kind: str, arguments: list[str], run: Run, checkout: Path) -> None:
+    answer = run(*TINY, *arguments, f"hydra.run.dir={kind}")
+    assert answer.returncode == 0, answer.stderr
+    assert len(read_metrics(checkout / kind / "metrics.csv")) == 2
+    if kind == "scheduler":
+        assert 0.005 <= read_metrics(checkout / kind / "metrics.csv")[-1].lr < 0.01
+    if kind == "model":
+        assert read_result(checkout / kind)["model"]["parameters"] == 3 * 32 * 32 * 8 + 8 + 8 * 10 + 10
+    if kind == "data":
+        assert read_result(checkout / kind)["data"]["classes"] == 2
+    if kind == "tracker":
+        assert (checkout / kind / "notes.txt").read_text() == "epoch 1\nepoch 2\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, allowed",
+    [
+        (["optimizer=sign", "optimizer.shrink=2"], "a number in (0, 1]"),
+        (["scheduler=linear", "scheduler.end=1"], "a number in [0, 1)"),
+        (["model=perceptron", "model.hidden=0"], "a whole number in [1, inf)"),
+        (["data=stripes", "data.crop=-1"], "a whole number in [0, 16]"),
+        (["tracker=diary", "+tracker.colour=red"], "name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_its_ranges_are_checked(arguments: list[str], allowed: str, run: Run) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 1 and answer.stderr.startswith("error: ") and allowed in answer.stderr
+
+
+def test_help_lists_it_with_its_keys(run: Run) -> None:
+    text = run("--help").stdout
+    for line in (
+        *(
+            "Descent along the sign of the gradient.",
+            "Linear decay to a fraction",
+            "One hidden layer.",
+            "Stripes, across",
+        ),
+        *("A line of text for each epoch.", "optimizer.shrink: a number in (0, 1]", "model.hidden: a whole number"),
+    ):
+        assert line in text
+
+
+def test_a_search_uses_it(run: Run, checkout: Path) -> None:
+    space = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "optimizer.shrink=interval(0.1,1)"]
+    options = ["data=stripes", "model=perceptron", "scheduler=linear", "optimizer=sign"]
+    sweep = ["hydra.sweeper.n_trials=2", "hydra.sweep.dir=search"]
+    answer = run("-m", "hydra/sweeper=optuna", *options, *TINY, *space, *sweep)
+    assert answer.returncode == 0, answer.stderr
+    assert "optimizer.shrink" in (checkout / "search" / "best.yaml").read_text()
