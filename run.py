@@ -17,10 +17,11 @@ from cifar.options.check import check, explain
 from cifar.options.command_line import expand
 from cifar.options.help import help_text
 from cifar.reporting import NO_REPORTER, Interrupted, Reporter
+from cifar.search import APP
 from cifar.sweep import plugin
 
 OmegaConf.register_resolver("cifar_help", help_text)
-plugin.register()
+plugin.register(APP)
 
 
 @hydra.main(config_path="conf", config_name="config", execution_whitelist=())

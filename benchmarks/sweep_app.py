@@ -21,9 +21,10 @@ from cifar.options.config import CONF
 from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
+from cifar.search import APP
 from cifar.sweep import plugin
 
-plugin.register()
+plugin.register(APP)
 ConfigStore.instance().store(group="hydra/sweeper", name="stock", node=OptunaSweeperConf, provider="benchmarks")
 EPOCHS = 5
 

@@ -22,6 +22,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 
 from benchmarks.common import save
 from benchmarks.sweep_record import POOL
+from cifar.sweep.optuna_private import suggest
 
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "none": lambda epochs: optuna.pruners.NopPruner(),
@@ -74,7 +75,7 @@ def replay(pool: Pool, sampler: str, pruner: str, seed: int, trials: int) -> tup
 
     def objective(trial: optuna.Trial) -> float:
         nonlocal trained
-        params = {key: trial._suggest(key, distribution) for key, distribution in pool.distributions.items()}
+        params = {key: suggest(trial, key, distribution) for key, distribution in pool.distributions.items()}
         curve = pool.curve(params)
         for epoch, accuracy in enumerate(curve, start=1):
             trained += 1

@@ -1,4 +1,4 @@
-"""Real sweeps of tests/toy_app.py, for the tests of the sweeper."""
+"""Studies, and real sweeps of tests/toy_app.py, for the tests of the sweeper."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
+from cifar.sweep.study import SharedStudy, create
+
 APP = Path(__file__).parent / "toy_app.py"
 Toy = Callable[..., str]
-"""Sweeps the toy in this process; what it printed. The fixtures sweep and search make it."""
+"""Sweeps the toy in this process and returns what it printed; the fixtures sweep and search are such."""
 QUICK = ("hydra.sweeper.sampler.seed=1", "hydra.sweeper.heartbeat=0.2", "hydra.sweep.dir=study", "epochs=4")
 
 
 class Sweep:
-    """A sweep in `folder`/study, as a process of its own; its output goes to a file, which outlives its readers."""
+    """A sweep in `folder`/study, in a separate process; its output goes to a file, which outlives its readers."""
 
     def __init__(
         self, folder: Path, *overrides: str, sweeper: tuple[str, ...] = ("optuna", *QUICK), **environment: str
@@ -54,7 +56,7 @@ def trials(folder: Path, study: str = "study") -> list[FrozenTrial]:
 
 
 def outcomes(folder: Path) -> list[str]:
-    """The state of each trial, of a failed one its outcome."""
+    """The state of each trial, or the outcome of a failed one."""
     return [t.user_attrs.get("outcome", t.state.name) for t in trials(folder)]
 
 
@@ -62,3 +64,18 @@ def fingerprint(folder: Path) -> str:
     """Of all files below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def make_study(
+    folder: Path, pruner: optuna.pruners.BasePruner | None = None, kind: type[SharedStudy] = SharedStudy
+) -> SharedStudy:
+    """An empty study of ten trials."""
+    url = f"sqlite:///{folder}/study.db"
+    create(url, "s", folder, "maximize", {})
+    return kind(url, "s", folder, 10, pruner or optuna.pruners.NopPruner(), 3)
+
+
+def ask(study: SharedStudy) -> optuna.Trial:
+    trial = study.ask(lambda number: optuna.samplers.RandomSampler(seed=number), 0)
+    assert trial is not None
+    return trial

@@ -49,7 +49,7 @@ class EndOfEpoch(Reporter):
 
 
 class Together:
-    """Runs configs, `size` at a time, in folders by their names; `ended` says how and in which order they ended."""
+    """Runs configs, `size` at a time, in folders by their names; `ended`: how each ended, in order."""
 
     def __init__(self, size: int, folder: Path, configs: dict[str, Config]) -> None:
         self.lockstep = Lockstep(size, self.serve)
@@ -96,7 +96,7 @@ def small_model(settings: dict[str, Any], classes: int) -> nn.Module:
 
 
 def assert_apart(device: torch.device) -> None:
-    """A run draws what it would draw alone, whatever another draws meanwhile, and leaves no trace."""
+    """A run draws what it would draw alone, whatever another draws meanwhile, and restores the generators."""
 
     def drawn(meanwhile: Callable[[], object]) -> list[float]:
         with Isolation(device) as run:

@@ -24,9 +24,10 @@ from cifar.options.config import CONF
 from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, Diverged, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
+from cifar.search import APP
 from cifar.sweep import plugin
 
-plugin.register()
+plugin.register(APP)
 SECONDS = float(os.environ.get("TOY_SECONDS", "0"))
 FAULT = os.environ.get("TOY_FAULT", "")
 LUCK = float(os.environ.get("TOY_LUCK", "0"))

@@ -1,11 +1,20 @@
-"""The Optuna sweeper: `python run.py -m hydra/sweeper=optuna`. Imports no torch.
+"""A sweeper for any Hydra app: `python APP.py -m hydra/sweeper=optuna`. Knows nothing of images, imports no torch.
 
-plugin.py    what Hydra sees: the typed settings and the Sweeper class (light: run.py imports it at every start)
-space.py     what is searched: files of conf/search, the command line, and what a trial draws from them
-study.py     the study that all workers share: who runs which trial, what became of it
-worker.py    ask, run, tell, until the study has its total
-lockstep.py  several runs of one worker, in turns
-best.py      best.yaml, confirmed.yaml, from_study=DIR (light)
-confirm.py   the best trials on fresh seeds, then the test set, once: `python run.py -m hydra/sweeper=confirm`
-sweeper.py   the parent: check, launch the workers, show, sum up
+plugin.py          what Hydra sees: the settings and the Sweeper classes (light: apps import it at every start)
+app.py             what an app may tell the sweeper of itself (light)
+space.py           what is searched: files of conf/search, the command line, and what a trial draws from them
+plan.py            settings, space, fixed settings and name, checked before the study is opened
+launch.py          the parent process: launches the workers
+progress.py        what it shows meanwhile
+outcome.py         best.yaml, and whether the search is complete
+storage.py         Optuna storages, opened from a URL or a folder
+study.py           the study that all workers share: who runs which trial, and how it ended
+trials.py          how trials are counted
+worker.py          ask, run, tell, until the study has its total
+heartbeat.py       shows that a worker is alive
+reporter.py        what a trial's run reports
+lockstep.py        several runs of one worker, in turns
+logs.py            a log file for each trial
+confirm.py         the best trials on fresh seeds, then the test set, once: `python APP.py -m hydra/sweeper=confirm`
+optuna_private.py  the private names of Optuna, Hydra and hydra-optuna-sweeper
 """

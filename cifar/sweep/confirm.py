@@ -1,11 +1,11 @@
 """The confirmation of a search: its best trials on fresh seeds, then the test set for the chosen one, once.
 
-    sweeps/NAME/confirmation/study.db   a study of its own: a trial for each of the best trials and each fresh seed
+    sweeps/NAME/confirmation/study.db   a separate study: a trial for each of the best trials and each fresh seed
     sweeps/NAME/confirmation/test-1/    the first look at the test set: the runs of the chosen trial, evaluated
-    sweeps/NAME/confirmed.yaml          the chosen trial, from which from_study= reads
+    sweeps/NAME/confirmed.yaml          the chosen trial, which from_study= reads
 
-Both are run by the workers of a search, as trials that were enqueued, so both survive what a search survives. A look's
-folder is its marker: it is made exclusively before any test image is read, and never removed.
+Both are run by the workers of a search, as trials that were enqueued, so both survive what a search survives. The
+folder of a look marks it: it is created exclusively before any test image is read, and never removed.
 """
 
 from __future__ import annotations
@@ -14,39 +14,63 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from cifar.options.option import ConfigError
-from cifar.sweep import best as best_file
+from cifar.sweep import outcome
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
+from cifar.sweep import trials as trial_kinds
+from cifar.sweep.app import Invocation, SearchedApp
+from cifar.sweep.launch import run_trials
+from cifar.sweep.outcome import ranked
+from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, without
 from cifar.sweep.space import Space
+from cifar.sweep.storage import folder_lock, open_storage, open_study, resolve_location
 from cifar.sweep.study import SharedStudy
-from cifar.sweep.sweeper import (
-    Plan,
-    SweepError,
-    answer,
-    check_settings,
-    complete,
-    demand_enough,
-    fixed_settings,
-    ranked,
-    run_trials,
-    settings_of,
-)
 
 FOLDER, LOOK = "confirmation", "test-"
 SEEDS = IntDistribution(0, 2**32 - 1)
+
+
+def confirm(call: Invocation) -> None:
+    """Rerun the best trials, choose by the mean over fresh seeds, evaluate the test set for the chosen one.
+
+    Raises SweepError where there is nothing to confirm, where every candidate failed, and where the test set was
+    looked at before; Interrupted where it was stopped.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    settings = call.config.hydra.sweeper
+    check_settings(call.config.hydra, call.app)
+    check_app(call)
+    confirmation = Confirmation(call, open_search(settings, call.arguments, call.app))
+    runs = confirmation.rerun(settings.top, settings.seeds)
+    refused = None
+    if settings.test:
+        refused = confirmation.look_at_test(runs, settings.force)
+    search = confirmation.search
+    print(outcome.closing_text(call.app, search.study, search.folder), flush=True)
+    if refused:
+        raise SweepError(refused)
+
+
+def check_app(call: Invocation) -> None:
+    """Raises SweepError where the app has no seed, or the command line gives a folder."""
+    app = call.app
+    if app.seed_key is None or (call.config.hydra.sweeper.test and app.test_key is None):
+        raise SweepError(
+            "hydra/sweeper=confirm: this app says neither what its seed is nor how it evaluates a test set; allowed:"
+            " SearchedApp(seed_key=..., test_key=...), or hydra.sweeper.test=false without a test set"
+        )
+    if any(line.startswith("hydra.sweep.dir=") for line in call.config.hydra.overrides.hydra):
+        raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
 
 
 @dataclass(frozen=True)
@@ -57,111 +81,181 @@ class Search:
     url: str
     folder: Path
     space: Space
+    seed_key: str
 
     def within(self, folder: Path) -> tuple[str, str]:
-        """The storage and the name of the study of a folder below its own."""
-        own = self.url.startswith("sqlite:///")
+        """The storage and the name of the study of a folder below the search's."""
         name = "-".join([self.study.study_name, *folder.relative_to(self.folder).parts])
-        return f"sqlite:///{folder / 'study.db'}" if own else self.url, name
+        if self.url.startswith("sqlite:///"):
+            return f"sqlite:///{folder / 'study.db'}", name
+        return self.url, name
 
     @property
     def seeds(self) -> set[int]:
-        """Those that it trained with."""
-        drawn = {t.params["seed"] for t in self.study.get_trials(deepcopy=False) if "seed" in t.params}
-        return drawn | {self.study.user_attrs["fixed"].get("seed", 0)}
+        """The seeds that its trials trained with."""
+        key = self.seed_key
+        drawn = {t.params[key] for t in self.study.get_trials(deepcopy=False) if key in t.params}
+        fixed = self.study.user_attrs["fixed"]
+        for name in key.split("."):
+            fixed = fixed.get(name, {}) if isinstance(fixed, Mapping) else {}
+        return drawn | {fixed or 0}
 
 
-def confirm(context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: list[str]) -> None:
-    """Rerun the best trials, choose by the mean over fresh seeds, evaluate the test set for the chosen one.
-
-    Raises SweepError where there is nothing to confirm, where every candidate failed, and where the test set was looked
-    at before; Interrupted where it was stopped.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    settings = config.hydra.sweeper
-    check_settings(config.hydra)
-    if any(line.startswith("hydra.sweep.dir=") for line in config.hydra.overrides.hydra):
-        raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
-    search = find(settings, arguments)
-    run = partial(run_again, context, task_function, config, arguments, search)
-    folder = search.folder / FOLDER
-    candidates = ranked(search.study)[: settings.top]
-    study = run(folder, reruns(candidates, fresh_seeds(settings.seeds, search.seeds)))
-    chosen, runs = choose(study)
-    best_file.save(search.folder / best_file.CONFIRMED, confirmed(search, chosen, runs))
-    refused = None
-    if settings.test:
-        numbers = [t.number for t in runs]
-        look, refused = next_look(search, numbers, settings.force)
-        if look is not None:
-            run(look, evaluations(runs), {"test": "test=true"}, {"runs": numbers})
-    print(answer(search.study, search.folder), flush=True)
-    if refused:
-        raise SweepError(refused)
-
-
-def run_again(
-    context: HydraContext,
-    task_function: TaskFunction,
-    config: DictConfig,
-    arguments: list[str],
-    search: Search,
-    folder: Path,
-    trials: list[dict[str, Any]],
-    extra: Mapping[str, str] | None = None,
-    settings: Mapping[str, Any] | None = None,
-) -> SharedStudy:
-    """Run those of these trials that the study in `folder` lacks, with `extra` overrides, to the end of all.
-
-    `settings` are the study's, beside the fixed ones.
-    """
-    space = replace(search.space, distributions=search.space.distributions | {"seed": SEEDS})
-    fixed = same_settings(context, config, search, space)
-    url, name = search.within(folder)
-    studies.create(url, name, folder, search.study.direction.name, {"fixed": fixed, **(settings or {})})
-    total = enqueue(url, name, folder, trials)
-    whole = complete(context, config, arguments, name, str(folder), total, url)
-    plan = Plan(whole, replace(space, fixed=space.fixed | dict(extra or {})), fixed, url, folder)
-    study = run_trials(context, task_function, plan, lambda best: None)
-    demand_enough(plan, study)
-    return study
-
-
-def find(settings: DictConfig, arguments: list[str]) -> Search:
+def open_search(settings: DictConfig, arguments: list[str], app: SearchedApp) -> Search:
     """The search that settings.study names. Raises SweepError where it cannot be confirmed."""
-    from analysis import frames
-
-    url, folder, name = frames.located(settings.study)
-    study = frames.open_study(url, settings.study_name or name) if url else None
-    if study is None or folder is None or "space" not in study.user_attrs:
+    url, folder, name = resolve_location(settings.study)
+    study = open_study(url, settings.study_name or name) if url else None
+    if url is None or study is None or folder is None or "space" not in study.user_attrs:
         raise SweepError(
             f"hydra.sweeper.study={settings.study}: not the folder of a search of this program; allowed: the"
-            " sweeps/NAME that python run.py -m hydra/sweeper=optuna wrote"
+            " sweeps/NAME that a search with hydra/sweeper=optuna wrote"
         )
     if not ranked(study):
         raise SweepError(
             f"hydra.sweeper.study={settings.study}: none of its trials is complete; nothing to confirm yet"
         )
-    space = spaces.from_json(study.user_attrs["space"])
-    given = spaces.parse(arguments)
-    if given.distributions:
+    command_line = spaces.parse(arguments)
+    if command_line.distributions:
         raise SweepError(
-            f"{', '.join(given.distributions)}: nothing is searched in a confirmation; allowed: fixed values"
+            f"{', '.join(command_line.distributions)}: nothing is searched in a confirmation; allowed: fixed values"
         )
-    space.fixed = spaces.parse(study.user_attrs["overrides"]).fixed | given.fixed
-    return Search(study, str(url), folder.resolve(), space)
+    space = spaces.from_json(study.user_attrs["space"])
+    space.fixed = spaces.parse(study.user_attrs["overrides"]).fixed | command_line.fixed
+    assert app.seed_key is not None
+    return Search(study, url, folder.resolve(), space, app.seed_key)
 
 
-def same_settings(context: HydraContext, config: DictConfig, search: Search, space: Space) -> dict[str, Any]:
-    """The fixed settings, which must be those of the search. Raises ConfigError where they are not."""
-    fixed = fixed_settings(context, config, space)
-    before = {key: value for key, value in search.study.user_attrs["fixed"].items() if key != "seed"}
-    changes = studies.differences(before, fixed)
-    if changes:
-        raise ConfigError(
-            f"not the settings of the search: {'; '.join(changes[:5])}; a confirmation cannot change them"
-        )
-    return fixed
+@dataclass(frozen=True)
+class Confirmation:
+    """Runs trials of a search again."""
+
+    call: Invocation
+    search: Search
+
+    @property
+    def folder(self) -> Path:
+        return self.search.folder / FOLDER
+
+    @property
+    def seed_key(self) -> str:
+        return self.search.seed_key
+
+    def rerun(self, top: int, seeds: int) -> list[FrozenTrial]:
+        """Run the `top` best trials on fresh seeds, and write confirmed.yaml. Returns the runs of the chosen one."""
+        candidates = ranked(self.search.study)[:top]
+        study = self.run(self.folder, self.reruns(candidates, fresh_seeds(seeds, self.search.seeds)))
+        chosen, runs = self.choose(study)
+        outcome.save(self.search.folder / outcome.CONFIRMED, self.confirmed(chosen, runs))
+        return runs
+
+    def look_at_test(self, runs: list[FrozenTrial], force: bool) -> str | None:
+        """Evaluate these runs on the test set. Returns why it was refused, None where it was not."""
+        numbers = [t.number for t in runs]
+        look, refused = next_look(self.search, numbers, force)
+        if look is not None:
+            test_key = str(self.call.app.test_key)
+            self.run(look, self.evaluations(runs), {test_key: f"{test_key}=true"}, {"runs": numbers})
+        return refused
+
+    def run(
+        self,
+        folder: Path,
+        trials: list[dict[str, Any]],
+        extra: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> SharedStudy:
+        """Run those of these trials that the study in `folder` lacks, to the end of all.
+
+        `extra` are overrides by key; `settings` are stored in the study, beside the fixed ones.
+        """
+        call, search = self.call, self.search
+        space = replace(search.space, distributions=search.space.distributions | {self.seed_key: SEEDS})
+        fixed = self.same_settings(space)
+        url, name = search.within(folder)
+        stored = {"fixed": fixed, **(settings or {})}
+        direction = search.study.direction.name
+        studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings)
+        total = self.enqueue(url, name, folder, trials)
+        config = complete(call, name, str(folder), total, url)
+        plan = Plan(config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, url, folder)
+        study = run_trials(call, plan, lambda best: None)
+        outcome.check_complete(plan, study)
+        return study
+
+    def same_settings(self, space: Space) -> dict[str, Any]:
+        """The fixed settings, which must be those of the search. Raises SweepError where they are not."""
+        fixed = fixed_settings(self.call, self.call.config, space)
+        stored = self.call.app.upgrade_settings(self.search.study.user_attrs["fixed"])
+        changes = studies.differences(without(stored, [self.seed_key]), fixed)
+        if changes:
+            raise SweepError(
+                f"not the settings of the search: {'; '.join(changes[:5])}; a confirmation cannot change them"
+            )
+        return fixed
+
+    def seed(self, trial: FrozenTrial) -> int:
+        return int(trial.params[self.seed_key])
+
+    def pair(self, trial: FrozenTrial) -> tuple[int, int]:
+        """The trial of the search that this one runs again, and its seed."""
+        return trial.user_attrs["confirms"], self.seed(trial)
+
+    def reruns(self, candidates: list[FrozenTrial], seeds: list[int]) -> list[dict[str, Any]]:
+        """What to enqueue: each candidate on a seed before any on the next, so that a part of it compares them all."""
+        return [
+            self.again(t, t.params | {self.seed_key: seed}, confirms=t.number) for seed in seeds for t in candidates
+        ]
+
+    def evaluations(self, runs: list[FrozenTrial]) -> list[dict[str, Any]]:
+        """What to enqueue to evaluate the test set with runs of the confirmation, which have ended."""
+        return [self.again(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
+
+    def again(self, trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+        """The arguments of studies.enqueue, beside the study."""
+        return {"params": params, "distributions": trial.distributions | {self.seed_key: SEEDS}, **attributes}
+
+    def enqueue(self, url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> int:
+        """Enqueue the trials that the study does not have yet, or that failed.
+
+        Returns how many it has then, without retries.
+        """
+        with folder_lock(folder):
+            study = optuna.load_study(study_name=name, storage=open_storage(url))
+            latest = {self.pair(t): t for t in study.get_trials(deepcopy=False)}
+            for trial in trials:
+                before = latest.get((trial["confirms"], trial["params"][self.seed_key]))
+                if before is None:
+                    studies.enqueue(study, **trial)
+                elif trial_kinds.failed(before) and before.user_attrs["outcome"] == "failed":
+                    studies.enqueue(study, replaces=before.number, **trial)
+            return sum("retry_of" not in t.user_attrs for t in study.get_trials(deepcopy=False))
+
+    def choose(self, study: SharedStudy) -> tuple[int, list[FrozenTrial]]:
+        """The candidate with the best mean, and its runs. Raises SweepError where all of them failed.
+
+        One that failed on a seed is not chosen, nor one that ran on fewer seeds than others.
+        """
+        runs = defaultdict(list)
+        latest = {self.pair(t): t for t in study.trials() if trial_kinds.counts(t)}
+        for trial in latest.values():
+            runs[trial.user_attrs["confirms"]].append(trial)
+        seeds = max(map(len, runs.values()), default=0)
+        sound = {number: of_one for number, of_one in runs.items() if len(of_one) == seeds and all_complete(of_one)}
+        if not sound:
+            raise SweepError(
+                "every candidate failed on a fresh seed, so none is confirmed; see the logs in their folders, or try"
+                " more candidates (hydra.sweeper.top)"
+            )
+        sign = 1 if study.study.direction == StudyDirection.MAXIMIZE else -1
+        chosen = max(sound, key=lambda number: sign * mean(sound[number]))
+        return chosen, sorted(sound[chosen], key=lambda t: t.number)
+
+    def confirmed(self, chosen: int, runs: list[FrozenTrial]) -> dict[str, Any]:
+        """The content of confirmed.yaml."""
+        search = self.search
+        winner = next(t for t in ranked(search.study) if t.number == chosen)
+        settings = outcome.settings_of(winner, self.call.app, search.study.study_name, search.folder, search.space)
+        return settings | {"mean": mean(runs), "seeds": [self.seed(t) for t in runs]}
 
 
 def fresh_seeds(number: int, used: set[int]) -> list[int]:
@@ -169,82 +263,18 @@ def fresh_seeds(number: int, used: set[int]) -> list[int]:
     return list(islice((seed for seed in count(1) if seed not in used), number))
 
 
-def seed(trial: FrozenTrial) -> int:
-    return int(trial.params["seed"])
-
-
-def pair(trial: FrozenTrial) -> tuple[int, int]:
-    """The trial of the search that this one runs again, and its seed."""
-    return trial.user_attrs["confirms"], seed(trial)
-
-
-def reruns(candidates: list[FrozenTrial], seeds: list[int]) -> list[dict[str, Any]]:
-    """What to enqueue: every candidate on a seed before any on the next, so that a part of it compares them all."""
-    return [again(t, t.params | {"seed": seed}, confirms=t.number) for seed in seeds for t in candidates]
-
-
-def evaluations(runs: list[FrozenTrial]) -> list[dict[str, Any]]:
-    """What to enqueue to evaluate the test set with runs of the confirmation, which are over."""
-    return [again(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
-
-
-def again(trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
-    """What studies.enqueue takes, beside the study."""
-    return {"params": params, "distributions": trial.distributions | {"seed": SEEDS}, **attributes}
-
-
-def enqueue(url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> int:
-    """Enqueue those that the study does not have yet, or that failed; how many it has then, without retries."""
-    with studies.lock(folder):
-        study = optuna.load_study(study_name=name, storage=studies.open_storage(url))
-        latest = {pair(t): t for t in study.get_trials(deepcopy=False)}
-        failed = {p: t.number for p, t in latest.items() if studies.failed(t) and t.user_attrs["outcome"] == "failed"}
-        for trial in trials:
-            p = (trial["confirms"], trial["params"]["seed"])
-            if p in failed:
-                studies.enqueue(study, replaces=failed[p], **trial)
-            elif p not in latest:
-                studies.enqueue(study, **trial)
-        return sum("retry_of" not in t.user_attrs for t in study.get_trials(deepcopy=False))
-
-
-def choose(study: SharedStudy) -> tuple[int, list[FrozenTrial]]:
-    """The candidate with the best mean, and its runs. Raises SweepError where all of them failed.
-
-    One that failed on a seed is not chosen, nor one that ran on fewer seeds than others.
-    """
-    runs = defaultdict(list)
-    for trial in {pair(t): t for t in study.trials() if studies.counts(t)}.values():  # of a pair the latest
-        runs[trial.user_attrs["confirms"]].append(trial)
-    seeds = max(map(len, runs.values()), default=0)
-    sound = {
-        n: own for n, own in runs.items() if len(own) == seeds and all(t.state == TrialState.COMPLETE for t in own)
-    }
-    if not sound:
-        raise SweepError(
-            "every candidate failed on a fresh seed, so none is confirmed; see the logs in their folders, or try more"
-            " candidates (hydra.sweeper.top)"
-        )
-    sign = 1 if study.study.direction == StudyDirection.MAXIMIZE else -1
-    chosen = max(sound, key=lambda n: sign * mean(sound[n]))
-    return chosen, sorted(sound[chosen], key=lambda t: t.number)
+def all_complete(runs: list[FrozenTrial]) -> bool:
+    return all(t.state == TrialState.COMPLETE for t in runs)
 
 
 def mean(runs: list[FrozenTrial]) -> float:
-    return statistics.mean(t.values[0] for t in runs)
-
-
-def confirmed(search: Search, chosen: int, runs: list[FrozenTrial]) -> dict[str, Any]:
-    """What confirmed.yaml holds."""
-    winner = next(t for t in ranked(search.study) if t.number == chosen)
-    found = settings_of(winner, search.study.study_name, search.folder, search.space)
-    return found | {"mean": mean(runs), "seeds": [seed(t) for t in runs]}
+    return float(statistics.mean(t.values[0] for t in runs))
 
 
 def next_look(search: Search, runs: list[int], force: bool) -> tuple[Path | None, str | None]:
-    """The folder of the look at the test set to make or to go on with; or None, and why there is to be no other.
+    """The folder of the look at the test set to begin or to resume; or None, and why there must not be another.
 
-    A look at these runs that is not over goes on; one that is over has said all, and running it again does nothing.
+    A look at these runs that is not over is resumed; of one that is over nothing is left to run.
     """
     folder = search.folder / FOLDER
     looks = sorted(folder.glob(f"{LOOK}*"), key=lambda path: int(path.name.removeprefix(LOOK)))
@@ -270,8 +300,8 @@ def looked_at(search: Search, look: Path) -> tuple[list[int] | None, bool]:
     """The runs that a look is at, None where it was stopped before it had any; and whether it is over."""
     url, name = search.within(look)
     try:
-        with studies.lock(look):  # others may be making its tables
-            study = optuna.load_study(study_name=name, storage=studies.open_storage(url))
+        with folder_lock(look):  # another process may be creating its tables
+            study = optuna.load_study(study_name=name, storage=open_storage(url))
     except KeyError:
         return None, False
     trials = study.get_trials(deepcopy=False)

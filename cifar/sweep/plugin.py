@@ -1,20 +1,18 @@
-"""What Hydra sees of the sweeper: its typed settings and its class. Light, for run.py imports it at every start."""
+"""What Hydra sees of the sweeper: settings and classes. Apps import this at every start: it imports no Optuna."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_optuna_sweeper.config import (
-    Direction,
-    OptunaSweeperConf,
-    TPESamplerConfig,
-)
+from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf, TPESamplerConfig
 from omegaconf import MISSING, DictConfig
+
+from cifar.sweep.app import Invocation, SearchedApp
 
 
 @dataclass
@@ -22,7 +20,7 @@ class TPE(TPESamplerConfig):
     """TPE with Optuna 5's own defaults, which the stock plugin switches off."""
 
     multivariate: bool = True
-    constant_liar: bool = True  # a running trial counts as a bad one: workers do not try the same place at once
+    constant_liar: bool = True  # a running trial counts as a bad one, so that workers do not try the same place at once
 
 
 @dataclass
@@ -56,7 +54,7 @@ class Percentile(Median):
 
 @dataclass
 class SuccessiveHalving(Pruner):
-    """Asynchronous successive halving: only the best 1/reduction_factor go on from each rung."""
+    """Asynchronous successive halving: only the best 1/reduction_factor pass each rung."""
 
     _target_: str = "optuna.pruners.SuccessiveHalvingPruner"
     min_resource: Any = 1
@@ -67,18 +65,18 @@ class SuccessiveHalving(Pruner):
 
 @dataclass
 class Hyperband(Pruner):
-    """Successive halving in several brackets, from eager to patient."""
+    """Successive halving in several brackets, which prune early or late."""
 
     _target_: str = "optuna.pruners.HyperbandPruner"
     min_resource: int = 1
-    max_resource: Any = "${epochs}"
+    max_resource: Any = "auto"  # a number of steps; auto: that of the first trial that completes
     reduction_factor: int = 3
     bootstrap_count: int = 0
 
 
 @dataclass
 class Patient(Pruner):
-    """Median, but only for a trial that has not got better for `patience` epochs."""
+    """Median, but only for a trial that has not improved for `patience` epochs."""
 
     _target_: str = "optuna.pruners.PatientPruner"
     wrapped_pruner: Median = field(default_factory=Median)
@@ -88,15 +86,17 @@ class Patient(Pruner):
 
 @dataclass
 class PullSweeperConf(OptunaSweeperConf):
-    """The stock sweeper's settings, and: heartbeat in seconds, max_failure_rate a share of n_trials.
+    """The settings of the stock sweeper, and these.
 
-    A worker, of which there are n_jobs, runs trials_per_worker trials in turns, a step each.
+    direction: null is that of the app's metric · max_failure_rate: of n_trials · heartbeat: an interval in seconds ·
+    n_jobs: workers, each of which runs trials_per_worker trials in turns, a step each · max_deaths: of workers, at one
+    step of a trial, before the trial fails.
     """
 
     _target_: str = "cifar.sweep.plugin.PullSweeper"
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "percentile"}])
     pruner: Pruner = MISSING
-    direction: Any = Direction.maximize
+    direction: Any = None
     n_jobs: int = 1
     trials_per_worker: int = 1
     max_failure_rate: float = 0.5
@@ -106,8 +106,11 @@ class PullSweeperConf(OptunaSweeperConf):
 
 @dataclass
 class ConfirmSweeperConf(PullSweeperConf):
-    """`study`: the folder of a search · `top`: trials that run again, each on `seeds` fresh seeds · `test`: evaluate
-    the test set for the chosen one · `force`: also where it was evaluated before."""
+    """The settings of a search, and these.
+
+    study: the folder of a search · top: how many of its trials run again, each on `seeds` fresh seeds · test: evaluate
+    the test set for the chosen one · force: even if it was evaluated before.
+    """
 
     _target_: str = "cifar.sweep.plugin.ConfirmSweeper"
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "random"}, {"pruner": "none"}])
@@ -119,7 +122,12 @@ class ConfirmSweeperConf(PullSweeperConf):
 
 
 class PullSweeper(Sweeper):
-    """Pulls trials from a study that outlives every process: cifar.sweep.sweeper does the work."""
+    """A sweeper whose workers pull trials from a study that outlives every process; cifar.sweep.launch does the work.
+
+    `app` is the one that was registered last.
+    """
+
+    app: ClassVar[SearchedApp] = SearchedApp()
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -127,38 +135,51 @@ class PullSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
-    def sweep(self, arguments: list[str]) -> None:
-        assert self.hydra_context is not None and self.config is not None
-        from cifar.sweep.sweeper import sweep  # not before it is needed: Optuna takes a third of a second
+    def invocation(self, arguments: list[str]) -> Invocation:
+        assert self.hydra_context is not None and self.task_function is not None and self.config is not None
+        return Invocation(self.hydra_context, self.task_function, self.config, arguments, PullSweeper.app)
 
-        sweep(self.hydra_context, self.task_function, self.config, arguments)
+    def sweep(self, arguments: list[str]) -> None:
+        from cifar.sweep.launch import sweep  # not before it is needed: Optuna takes a third of a second
+
+        sweep(self.invocation(arguments))
 
 
 class ConfirmSweeper(PullSweeper):
-    """Runs the best trials of a search again: cifar.sweep.confirm does the work."""
+    """Runs the best trials of a search again; cifar.sweep.confirm does the work."""
 
     def sweep(self, arguments: list[str]) -> None:
-        assert self.hydra_context is not None and self.config is not None
         from cifar.sweep.confirm import confirm
 
-        confirm(self.hydra_context, self.task_function, self.config, arguments)
+        confirm(self.invocation(arguments))
 
 
-def register() -> None:
-    """Make `hydra/sweeper=optuna` and `=confirm` these sweepers, and their pruners known. Before hydra.main runs."""
+def register(app: SearchedApp | None = None) -> None:
+    """Make `hydra/sweeper=optuna` and `=confirm` these sweepers, for this app. Call it before hydra.main runs.
+
+    A config of the app, such as conf/hydra/sweeper/optuna.yaml, extends them with `defaults: [pull, _self_]` and
+    `[confirmation, _self_]`.
+    """
+    PullSweeper.app = app or SearchedApp()
     Plugins.instance().register(PullSweeper)
     Plugins.instance().register(ConfirmSweeper)
-    store = ConfigStore.instance()
-    for name, conf in {"pull": PullSweeperConf, "confirmation": ConfirmSweeperConf}.items():
-        store.store(group="hydra/sweeper", name=name, node=conf, provider="cifar", replace=True)
-    store.store(group="hydra/sweeper/sampler", name="tpe", node=TPE, provider="cifar", replace=True)
-    pruners = {
+    for name in ("pull", "optuna"):
+        _store("hydra/sweeper", name, PullSweeperConf)
+    for name in ("confirmation", "confirm"):
+        _store("hydra/sweeper", name, ConfirmSweeperConf)
+    _store("hydra/sweeper/sampler", "tpe", TPE)
+    epochs_key = PullSweeper.app.epochs_key
+    pruners: dict[str, Any] = {
         "none": NoPruner,
         "median": Median,
         "percentile": Percentile,
         "successive_halving": SuccessiveHalving,
-        "hyperband": Hyperband,
+        "hyperband": Hyperband(max_resource=f"${{{epochs_key}}}") if epochs_key else Hyperband,
         "patient": Patient,
     }
     for name, node in pruners.items():
-        store.store(group="hydra/sweeper/pruner", name=name, node=node, provider="cifar", replace=True)
+        _store("hydra/sweeper/pruner", name, node)
+
+
+def _store(group: str, name: str, node: Any) -> None:
+    ConfigStore.instance().store(group=group, name=name, node=node, provider="cifar", replace=True)

@@ -1,4 +1,4 @@
-"""What is searched: distributions by Hydra key, and those that only an option of a group brings along."""
+"""What is searched: distributions by Hydra key, and those that only an option of a config group adds."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json, json_to_distribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 
 from cifar.errors import UserError
+from cifar.sweep.optuna_private import distribution_of
 
 
 class SpaceError(UserError):
-    """A search space that cannot be searched, found before any worker starts."""
+    """A space that cannot be searched; raised before any worker starts."""
 
 
 @dataclass
@@ -29,10 +36,10 @@ class Space:
     options: dict[str, dict[str, Space]] = field(default_factory=dict)
 
 
-Load = Callable[[str], Mapping[str, Any]]
-"""The entries of conf/search/<option>.yaml, empty where there is none."""
-Groups = Callable[[str], list[str]]
-"""The options of a config group, none where the key is not one."""
+LoadEntries = Callable[[str], Mapping[str, Any]]
+"""Returns the entries of conf/search/<option>.yaml, none where there is no such file."""
+GroupOptions = Callable[[str], list[str]]
+"""Returns the options of a config group, none where the key is not a group."""
 
 
 def parse(overrides: list[str]) -> Space:
@@ -45,7 +52,7 @@ def parse(overrides: list[str]) -> Space:
             continue
         key = override.get_key_element()
         try:
-            value = create_optuna_distribution_from_override(override)
+            value = distribution_of(override)
         except (ValueError, AssertionError, NotImplementedError) as error:
             raise SpaceError(f"{override.input_line}: cannot be searched ({error})") from error
         if isinstance(value, BaseDistribution):
@@ -58,11 +65,15 @@ def parse(overrides: list[str]) -> Space:
 
 
 def build(
-    explicit: Space, choices: Mapping[str, str], groups: Groups, load: Load, taken: frozenset[str] = frozenset()
+    explicit: Space,
+    choices: Mapping[str, str],
+    group_options: GroupOptions,
+    load: LoadEntries,
+    taken: frozenset[str] = frozenset(),
 ) -> Space:
     """The whole space: `explicit` wins over the files of the options in `choices` and of those that may be drawn.
 
-    Keys in `taken` are decided elsewhere.
+    Keys in `taken` are already decided. Raises SpaceError for a sweep that is not allowed.
     """
     space = Space(dict(explicit.distributions), dict(explicit.fixed))
     taken |= {key.lstrip("+~") for key in (*explicit.distributions, *explicit.fixed)}
@@ -72,15 +83,15 @@ def build(
             space.distributions |= {key: d for key, d in added.distributions.items() if key not in taken}
             space.fixed |= {key: line for key, line in added.fixed.items() if key not in taken}
             taken |= {*added.distributions, *added.fixed}
-    for key in filter(groups, space.distributions):
-        drawn = _options(key, space.distributions[key], groups(key))
-        below = {option: build(Space(), {"": option}, groups, load, taken) for option in drawn}
+    for key in filter(group_options, space.distributions):
+        drawn = _options(key, space.distributions[key], group_options(key))
+        below = {option: build(Space(), {"": option}, group_options, load, taken) for option in drawn}
         if any(option.distributions or option.fixed for option in below.values()):
             space.options[key] = below
     return space
 
 
-def _from_file(option: str, load: Load) -> Space:
+def _from_file(option: str, load: LoadEntries) -> Space:
     try:
         return parse([f"{key}={value}" for key, value in load(option).items()])
     except SpaceError as error:
@@ -99,7 +110,7 @@ def _options(group: str, distribution: BaseDistribution, allowed: list[str]) -> 
 
 
 def active(space: Space, draw: Callable[[str, BaseDistribution], Any]) -> Space:
-    """The space that is left once `draw` has decided on the options, those of options drawn first included."""
+    """The space that is left once `draw` has chosen the options, and in turn those of the options that it chose."""
     distributions = {key: d for key, d in space.distributions.items() if key not in space.options}
     fixed = dict(space.fixed)
     for group, options in space.options.items():
@@ -111,7 +122,7 @@ def active(space: Space, draw: Callable[[str, BaseDistribution], Any]) -> Space:
 
 
 def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tuple[dict[str, str], Space]]:
-    """Every option that can be drawn, with the options that lead to it and the distributions it brings."""
+    """Every option that can be drawn: the options that lead to it, and the space that it adds."""
     drawn = drawn or {}
     yield drawn, space
     for group, options in space.options.items():
@@ -121,33 +132,46 @@ def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tupl
 
 def ends(space: Space) -> list[str]:
     """The overrides to check a space by: both ends of each range, each choice; options have branches of their own."""
-    found = []
-    for key, d in space.distributions.items():
+    overrides = []
+    for key, distribution in space.distributions.items():
         if key not in space.options:
-            values = d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high)  # type: ignore[attr-defined]
-            found += [f"{key}={value}" for value in values]
-    return found
+            overrides += [f"{key}={value}" for value in _end_values(distribution)]
+    return overrides
 
 
-def from_json(found: Mapping[str, Any]) -> Space:
-    """The space of which to_json made this."""
-    return Space(
-        {key: json_to_distribution(text) for key, text in found["distributions"].items()},
-        dict(found["fixed"]),
-        {
-            group: {option: from_json(below) for option, below in options.items()}
-            for group, options in found["options"].items()
-        },
-    )
+def _end_values(distribution: BaseDistribution) -> tuple[Any, ...]:
+    if isinstance(distribution, CategoricalDistribution):
+        return tuple(distribution.choices)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return distribution.low, distribution.high
+
+
+def overrides_of(space: Space, params: Mapping[str, Any]) -> list[str]:
+    """The command line of a trial that drew these parameters."""
+    fixed = active(space, lambda key, distribution: params[key]).fixed
+    return [*fixed.values(), *(f"{key}={value}" for key, value in params.items())]
 
 
 def to_json(space: Space) -> dict[str, Any]:
     """The space in plain types, equal for equal spaces."""
+    options = {group: _options_to_json(branches) for group, branches in sorted(space.options.items())}
     return {
         "distributions": {key: distribution_to_json(d) for key, d in sorted(space.distributions.items())},
         "fixed": dict(sorted(space.fixed.items())),
-        "options": {
-            group: {option: to_json(below) for option, below in sorted(options.items())}
-            for group, options in sorted(space.options.items())
-        },
+        "options": options,
     }
+
+
+def _options_to_json(branches: Mapping[str, Space]) -> dict[str, Any]:
+    return {option: to_json(below) for option, below in sorted(branches.items())}
+
+
+def from_json(plain: Mapping[str, Any]) -> Space:
+    """The space that to_json turned into `plain`."""
+    distributions = {key: json_to_distribution(text) for key, text in plain["distributions"].items()}
+    options = {group: _options_from_json(branches) for group, branches in plain["options"].items()}
+    return Space(distributions, dict(plain["fixed"]), options)
+
+
+def _options_from_json(branches: Mapping[str, Any]) -> dict[str, Space]:
+    return {option: from_json(below) for option, below in branches.items()}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from cifar.sweep.space import Space, SpaceError, active, branches, build, ends, parse, to_json
+from cifar.sweep.space import Space, SpaceError, active, branches, build, ends, from_json, overrides_of, parse, to_json
 
 GROUPS = {"optimizer": ["sgd", "adam"], "scheduler": ["cosine", "plateau"], "model": ["small", "large"]}
 FILES: dict[str, dict[str, Any]] = {
@@ -37,7 +37,7 @@ def space_of(*overrides: str, **choices: str) -> Space:
         ("key=tag(log, int(interval(1, 5)))", IntDistribution(1, 5, log=True)),
     ],
 )
-def test_an_override_becomes_the_stock_plugins_distribution(override: str, expected: BaseDistribution) -> None:
+def test_an_override_becomes_the_distribution_of_the_stock_plugin(override: str, expected: BaseDistribution) -> None:
     space = parse([override])
     assert space.distributions == {"key": expected}
     assert space.fixed == {}
@@ -114,15 +114,24 @@ def test_a_group_cannot_be_an_interval() -> None:
 
 
 def test_every_branch_is_checked_at_its_ends() -> None:
-    found = {
-        tuple(drawn.items()): ends(branch)
-        for drawn, branch in branches(space_of("optimizer=choice(sgd,adam)", "k=choice(a,b)"))
-    }
-    assert found[()] == ["k=a", "k=b"]
-    assert found[(("optimizer", "adam"),)] == ["optimizer.lr=0.0001", "optimizer.lr=0.01"]
-    assert found[(("optimizer", "sgd"), ("scheduler", "plateau"))] == ["scheduler.patience=1", "scheduler.patience=5"]
+    space = space_of("optimizer=choice(sgd,adam)", "k=choice(a,b)")
+    checked = {tuple(drawn.items()): ends(branch) for drawn, branch in branches(space)}
+    assert checked[()] == ["k=a", "k=b"]
+    assert checked[(("optimizer", "adam"),)] == ["optimizer.lr=0.0001", "optimizer.lr=0.01"]
+    assert checked[(("optimizer", "sgd"), ("scheduler", "plateau"))] == ["scheduler.patience=1", "scheduler.patience=5"]
 
 
 def test_equal_spaces_have_equal_json_whatever_the_order() -> None:
     assert to_json(parse(["a=range(1,3)", "b=choice(1,2)"])) == to_json(parse(["b=choice(1,2)", "a=range(1,3)"]))
     assert to_json(parse(["a=range(1,3)"])) != to_json(parse(["a=range(1,4)"]))
+
+
+def test_a_space_is_read_back_from_its_json() -> None:
+    space = space_of("optimizer=choice(sgd,adam)", "seed=3")
+    assert from_json(to_json(space)) == space
+
+
+def test_the_command_line_of_a_trial_has_the_fixed_overrides_of_what_it_drew() -> None:
+    space = space_of("optimizer=choice(sgd,adam)", "seed=3")
+    drawn = overrides_of(space, {"optimizer": "adam", "optimizer.lr": 0.01})
+    assert sorted(drawn) == ["optimizer.eps=0.1", "optimizer.lr=0.01", "optimizer=adam", "seed=3"]

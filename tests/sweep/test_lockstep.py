@@ -1,4 +1,4 @@
-"""Several runs in one process, in turns: each is what it would have been alone."""
+"""Several runs in one process that take turns: each is what it would have been alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from together import Together, assert_apart, assert_equal_runs, small_model
+from together import Together, assert_apart, assert_equal_runs
 
 from cifar import experiment
 from cifar.options.check import check
@@ -20,8 +20,9 @@ from cifar.options.config import Config
 from cifar.reporting import NO_REPORTER
 from cifar.sweep.lockstep import Lockstep
 
-Settings = Callable[..., Config]
-X = ["seed=7", "epochs=4", "optimizer.lr=0.05"]
+MODEL = ["model=torchvision", "model.name=mobilenet_v3_small", "optimizer.lr=0.001"]
+"""With batch norm and dropout, so that buffers and the global generator matter."""
+X = ["seed=7", "epochs=4", "optimizer.lr=0.002"]
 """The run that its neighbours must not change."""
 NEIGHBOURS = {
     "sgd": ["seed=1", "epochs=2"],
@@ -34,13 +35,10 @@ NEIGHBOURS = {
 
 
 @pytest.fixture
-def with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "_model", small_model)
-
-
-@pytest.fixture
-def configs(settings: Settings, with_dropout: None) -> dict[str, Config]:
-    return {"x": settings(*X)} | {name: settings(*overrides) for name, overrides in NEIGHBOURS.items()}
+def configs(compose: Callable[..., Any], tiny: list[str]) -> dict[str, Config]:
+    common = [line for line in tiny if not line.startswith("model.")] + MODEL
+    runs = {"x": X, **NEIGHBOURS}
+    return {name: check(compose(*common, *overrides)) for name, overrides in runs.items()}
 
 
 def test_runs_in_turns_equal_their_solo_runs_bit_for_bit(
@@ -83,7 +81,7 @@ def test_a_run_that_ends_is_replaced_at_once(configs: dict[str, Config], tmp_pat
     assert all(name in together.steps[:last_of_x] for name in order), "x was alone before it ended"
 
 
-def test_trials_of_a_search_equal_their_solo_runs_and_keep_logs_of_their_own(
+def test_trials_of_a_search_equal_their_solo_runs_and_have_separate_logs(
     run_py: Callable[..., Any],
     compose: Callable[..., Any],
     tiny: list[str],
@@ -113,7 +111,7 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(30)
 
 
-def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockstep, list[int]]:
+def counting(size: int, capacity: float = math.inf, steps: int = 3) -> tuple[Lockstep, list[int]]:
     """A lockstep whose runs each write their number, in order of arrival, a few times."""
     written: list[int] = []
     arrived: list[int] = []
@@ -121,7 +119,7 @@ def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockst
     def serve() -> None:
         number = len(arrived)
         arrived.append(number)
-        lockstep.set_capacity(rooms)
+        lockstep.set_capacity(capacity)
         for _ in range(steps):
             written.append(number)
             lockstep.yield_control()
@@ -130,27 +128,27 @@ def counting(size: int, rooms: float = math.inf, steps: int = 3) -> tuple[Lockst
     return lockstep, written
 
 
-def test_turns_go_round() -> None:
+def test_each_takes_a_step_in_turn() -> None:
     lockstep, written = counting(3, steps=50)
     lockstep.run()
     assert written == [0, 1, 2] * 50
 
 
-def test_no_more_run_than_there_is_room_for_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    lockstep, written = counting(8, rooms=2.9)
+def test_no_more_run_than_there_is_memory_for_and_a_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    lockstep, written = counting(8, capacity=2.9)
     lockstep.run()
     assert set(written) == {0, 1}
-    (said,) = capsys.readouterr().out.splitlines()
-    assert said == "hydra.sweeper.trials_per_worker=8: the device has memory for 2 at once"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "hydra.sweeper.trials_per_worker=8: the device has memory for 2 at once"
 
 
-def test_room_for_all_is_not_worth_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    lockstep, written = counting(3, rooms=3)
+def test_memory_for_all_is_not_worth_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lockstep, written = counting(3, capacity=3)
     lockstep.run()
     assert set(written) == {0, 1, 2} and capsys.readouterr().out == ""
 
 
-def pair(mine: Callable[[Lockstep], None], others: Callable[[Lockstep], None]) -> Lockstep:
+def pair(one: Callable[[Lockstep], None], other: Callable[[Lockstep], None]) -> Lockstep:
     """A lockstep of two runs that do different things."""
 
     def serve() -> None:
@@ -158,7 +156,8 @@ def pair(mine: Callable[[Lockstep], None], others: Callable[[Lockstep], None]) -
         lockstep.set_capacity(2)
         role(lockstep)
 
-    roles, lockstep = [mine, others], Lockstep(2, serve)
+    roles = [one, other]
+    lockstep = Lockstep(2, serve)
     return lockstep
 
 
@@ -166,12 +165,12 @@ THREAD = threading.current_thread
 
 
 def test_all_runs_are_in_one_thread() -> None:
-    found = []
-    pair(*[lambda lockstep: (lockstep.yield_control(), found.append(THREAD()))] * 2).run()
-    assert found == [THREAD()] * 2
+    threads = []
+    pair(*[lambda lockstep: (lockstep.yield_control(), threads.append(THREAD()))] * 2).run()
+    assert threads == [THREAD()] * 2
 
 
-def test_work_aside_lets_the_others_go_on() -> None:
+def test_the_others_run_while_one_works_in_the_background() -> None:
     done, where = threading.Event(), list[threading.Thread]()
 
     def mine(lockstep: Lockstep) -> None:
@@ -182,42 +181,44 @@ def test_work_aside_lets_the_others_go_on() -> None:
     assert done.is_set() and where
 
 
-def test_work_aside_of_one_alone_starts_no_thread() -> None:
+def test_work_in_the_background_of_one_alone_starts_no_thread() -> None:
     where = list[threading.Thread]()
     lockstep = Lockstep(1, lambda: lockstep.run_in_background(lambda: where.append(THREAD())))
     lockstep.run()
     assert where == [THREAD()]
 
 
-def test_work_aside_may_fail() -> None:
-    found = []
+def test_work_in_the_background_may_fail() -> None:
+    errors = []
 
     def mine(lockstep: Lockstep) -> None:
         try:
             lockstep.run_in_background(lambda: 1 / 0)
         except ZeroDivisionError as error:
-            found.append(error)
+            errors.append(error)
 
     pair(mine, lambda lockstep: lockstep.yield_control()).run()
-    assert found
+    assert errors
 
 
-def test_all_may_be_aside_at_once() -> None:
+def test_all_may_work_in_the_background_at_once() -> None:
     both, met = threading.Barrier(2), list[int]()
     pair(*[lambda lockstep: lockstep.run_in_background(lambda: met.append(both.wait(30)))] * 2).run()
     assert sorted(met) == [0, 1]
 
 
-@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("in_background", [False, True])
 @pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("where", ["first", "other"])
-def test_what_one_raises_stops_the_others_at_once_and_is_raised(error: BaseException, where: str, aside: bool) -> None:
+def test_what_one_raises_stops_the_others_at_once_and_is_raised(
+    error: BaseException, where: str, in_background: bool
+) -> None:
     stopped: list[str] = []
 
     def endless(lockstep: Lockstep) -> None:
         try:
             while True:
-                lockstep.run_in_background(lambda: time.sleep(0.2)) if aside else lockstep.yield_control()
+                lockstep.run_in_background(lambda: time.sleep(0.2)) if in_background else lockstep.yield_control()
         except KeyboardInterrupt:
             stopped.append("at once")
             raise

@@ -9,8 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from cifar.sweep import study as studies
-from cifar.sweep.study import MISSED, SharedStudy, StudyError, create, differences, file_system, withdrawal
+from cifar.sweep.optuna_private import id_of
+from cifar.sweep.storage import StudyError
+from cifar.sweep.study import MISSED_HEARTBEATS, SharedStudy, create, differences
+from cifar.sweep.trials import withdrawal
 
 SETTINGS: dict[str, Any] = {"fixed": {"epochs": 10}, "space": {"lr": 1}}
 URLS = ["sqlite:///{}/study.db", "journal:///{}/study.log"]
@@ -36,9 +38,9 @@ def states(study: SharedStudy) -> Counter[str]:
     return Counter(t.user_attrs.get("outcome", t.state.name) for t in study.trials())
 
 
-def die(study: SharedStudy) -> None:
-    for _ in range(MISSED + 1):
-        study.look()
+def let_heartbeats_stop(study: SharedStudy) -> None:
+    for _ in range(MISSED_HEARTBEATS + 1):
+        study.poll_heartbeats()
 
 
 @pytest.fixture(params=[*URLS, "postgresql"])
@@ -57,7 +59,7 @@ def test_asks_no_more_than_the_total(study: SharedStudy) -> None:
     assert [t.number for t in study.trials()] == [0, 1, 2, 3]
 
 
-def test_a_trial_says_where_it_is_and_who_runs_it(study: SharedStudy) -> None:
+def test_a_trial_holds_its_folder_and_its_worker(study: SharedStudy) -> None:
     ask(study)
     attributes = study.trials()[0].user_attrs
     assert attributes["folder"] == "0"
@@ -75,9 +77,9 @@ def test_pruned_and_failed_trials_count_and_keep_their_reason(study: SharedStudy
     assert study.failing(0.4) and not study.failing(0.5)
 
 
-def test_a_trial_handed_back_is_tried_again_once_with_its_parameters(study: SharedStudy) -> None:
+def test_a_released_trial_is_retried_once_with_its_parameters(study: SharedStudy) -> None:
     trial = ask(study)
-    study.hand_back(trial, "Ctrl-C")
+    study.release(trial, "Ctrl-C")
     study.requeue()
     again = ask(study)
     assert again.params == trial.params
@@ -85,57 +87,57 @@ def test_a_trial_handed_back_is_tried_again_once_with_its_parameters(study: Shar
     assert states(study) == {"interrupted": 1, "RUNNING": 1}
 
 
-def test_a_trial_that_shows_no_sign_of_life_is_tried_again(study: SharedStudy) -> None:
+def test_a_trial_without_heartbeats_is_retried(study: SharedStudy) -> None:
     dead = ask(study)
-    die(study)
+    let_heartbeats_stop(study)
     assert ask(study).params == dead.params
     assert study.trials()[0].user_attrs["outcome"] == "lost"
     assert "died" in study.trials()[0].user_attrs["reason"]
 
 
-def test_a_trial_that_beats_is_never_held_for_dead(study: SharedStudy) -> None:
+def test_a_trial_with_heartbeats_is_never_stale(study: SharedStudy) -> None:
     living = ask(study)
-    for count in range(1, 5 * MISSED):
-        study.beat(living, count)
-        study.look()
-    study.bury_the_dead()
+    for count in range(1, 5 * MISSED_HEARTBEATS):
+        study.record_heartbeat(living, count)
+        study.poll_heartbeats()
+    study.fail_stale_trials()
     assert states(study) == {"RUNNING": 1}
 
 
-def test_a_trial_that_beats_again_in_time_starts_afresh(study: SharedStudy) -> None:
+def test_a_heartbeat_in_time_resets_the_count_of_missed_ones(study: SharedStudy) -> None:
     living = ask(study)
     for count in range(1, 4):
-        for _ in range(MISSED):
-            study.look()
-        study.beat(living, count)
-    study.look()
-    study.bury_the_dead()
+        for _ in range(MISSED_HEARTBEATS):
+            study.poll_heartbeats()
+        study.record_heartbeat(living, count)
+    study.poll_heartbeats()
+    study.fail_stale_trials()
     assert states(study) == {"RUNNING": 1}
 
 
-def test_a_kill_between_marking_and_enqueueing_is_made_up_for(study: SharedStudy) -> None:
+def test_a_trial_of_a_worker_killed_before_it_enqueued_the_retry_is_retried(study: SharedStudy) -> None:
     trial = ask(study)
-    study._end(trial._trial_id, "lost", "killed before it could be enqueued again")
+    study.fail(trial, "lost", "killed before it could be enqueued again")
     assert ask(study).params == trial.params
 
 
-def test_a_kill_between_the_reason_and_the_state_is_made_up_for(study: SharedStudy) -> None:
+def test_a_trial_of_a_worker_killed_before_it_ended_the_trial_is_retried(study: SharedStudy) -> None:
     trial = ask(study)
-    study.storage.set_trial_user_attr(trial._trial_id, "outcome", "interrupted")
+    study.storage.set_trial_user_attr(id_of(trial), "outcome", "interrupted")
     study.requeue()
     assert states(study) == {"interrupted": 1}
     assert study.trials()[0].state == TrialState.RUNNING
-    die(study)
+    let_heartbeats_stop(study)
     assert ask(study).params == trial.params
 
 
-def test_a_trial_whose_workers_die_at_the_same_point_again_and_again_is_given_up(tmp_path: Path) -> None:
+def test_a_trial_whose_workers_die_at_the_same_point_again_and_again_fails(tmp_path: Path) -> None:
     study = open_study(tmp_path, max_deaths=3)
     for _ in range(3):
         trial = ask(study)
         trial.report(0.5, 1)
-        die(study)
-    study.bury_the_dead()
+        let_heartbeats_stop(study)
+    study.fail_stale_trials()
     study.requeue()
     assert states(study) == {"lost": 2, "failed": 1}
     assert "out of memory?" in study.trials()[2].user_attrs["reason"]
@@ -146,25 +148,25 @@ def test_deaths_with_progress_in_between_do_not_add_up(tmp_path: Path) -> None:
     for epoch in range(1, 6):
         trial = ask(study)
         trial.report(0.5, epoch)
-        die(study)
-    study.bury_the_dead()
+        let_heartbeats_stop(study)
+    study.fail_stale_trials()
     assert states(study) == {"lost": 5}
 
 
-def test_what_comes_after_a_trial_was_taken_over_is_not_heard(study: SharedStudy) -> None:
+def test_results_of_a_trial_that_was_taken_over_are_ignored(study: SharedStudy) -> None:
     slow = ask(study)
-    die(study)
-    study.bury_the_dead()
+    let_heartbeats_stop(study)
+    study.fail_stale_trials()
     study.complete(slow, 0.9)
     study.fail(slow, "failed", "late")
     assert states(study) == {"lost": 1}
 
 
-def test_two_reapers_retry_a_dead_trial_once(tmp_path: Path) -> None:
+def test_two_processes_that_see_a_stale_trial_retry_it_once(tmp_path: Path) -> None:
     first, second = open_study(tmp_path), open_study(tmp_path)
     dead = ask(first)
-    die(first)
-    die(second)
+    let_heartbeats_stop(first)
+    let_heartbeats_stop(second)
     again = ask(first)
     assert ask(second).params != dead.params
     assert [t.user_attrs.get("retry_of") for t in first.trials()] == [None, 0, None]
@@ -172,7 +174,7 @@ def test_two_reapers_retry_a_dead_trial_once(tmp_path: Path) -> None:
 
 
 def test_without_a_common_lock_one_of_two_retries_is_withdrawn(study: SharedStudy) -> None:
-    study.hand_back(ask(study), "Ctrl-C")
+    study.release(ask(study), "Ctrl-C")
     twin = study.trials()[1]
     study.study.add_trial(twin)
     assert study.ask(sampler, 0) is not None
@@ -180,7 +182,7 @@ def test_without_a_common_lock_one_of_two_retries_is_withdrawn(study: SharedStud
     assert states(study) == {"interrupted": 1, "RUNNING": 1, "withdrawn": 1}
 
 
-def test_without_a_common_lock_the_higher_of_two_numbers_gives_way(study: SharedStudy) -> None:
+def test_without_a_common_lock_the_higher_of_two_numbers_yields(study: SharedStudy) -> None:
     for _ in range(4):
         ask(study)
     study.study.ask()
@@ -209,26 +211,13 @@ def test_differences_name_the_key() -> None:
     ]
 
 
-def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "file_system", lambda path, mounts: "nfs4")
-    with pytest.raises(StudyError, match=r"nfs4.*postgresql"):
-        create(f"sqlite:///{tmp_path}/study.db", "s", tmp_path, "maximize", SETTINGS)
-
-
-def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(
-        "/dev/sda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/sdb /home/me/my\\040disk xfs rw 0 0\n"
-    )
-    assert file_system(Path("/home/me/study.db"), mounts) == "nfs4"
-    assert file_system(Path("/home/me/my disk/study.db"), mounts) == "xfs"
-    assert file_system(Path("/homes/study.db"), mounts) == "ext4"
-    assert file_system(Path("/x"), tmp_path / "none") == ""
-
-
-def test_an_unknown_storage_is_told_with_those_allowed(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"bogus://x.*sqlite:///FILE"):
-        create("bogus://x", "s", tmp_path, "maximize", SETTINGS)
+def test_settings_that_were_renamed_since_are_the_same_once_upgraded(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    url, renamed = URLS[0].format(tmp_path), {"fixed": {"rounds": 10}, "space": {"lr": 1}}
+    with pytest.raises(StudyError, match=r"fixed\.epochs: was 10, now None; fixed\.rounds"):
+        create(url, "s", tmp_path, "maximize", renamed)
+    create(url, "s", tmp_path, "maximize", renamed, upgrade=lambda fixed: {"rounds": fixed["epochs"]})
+    assert optuna.load_study(study_name="s", storage=url).user_attrs == SETTINGS
 
 
 def pull(folder: Path, total: int) -> None:

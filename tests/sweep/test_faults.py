@@ -32,7 +32,7 @@ def epochs(folder: Path, trial: int) -> int:
 
 
 def finished(folder: Path) -> dict[int, str]:
-    """What must never change: the files of every trial that the study holds to be complete."""
+    """What must never change: the files of every trial that the study says are complete."""
     if not (folder / "study" / "study.db").exists():
         return {}
     complete = [t.number for t in trials(folder) if t.state.name == "COMPLETE"]
@@ -40,14 +40,14 @@ def finished(folder: Path) -> dict[int, str]:
 
 
 def check_total(folder: Path, total: int) -> None:
-    """Exactly `total` complete trials, and every other one tried again by exactly one."""
-    found = trials(folder)
-    complete = [t for t in found if t.state.name == "COMPLETE"]
+    """Exactly `total` complete trials, and every other one retried exactly once."""
+    every = trials(folder)
+    complete = [t for t in every if t.state.name == "COMPLETE"]
     assert len(complete) == total
     assert all(len(t.intermediate_values) == 4 for t in complete)
-    unfinished = sorted(t.number for t in found if t.user_attrs.get("outcome") in ("lost", "interrupted"))
-    assert unfinished == sorted(t.user_attrs["retry_of"] for t in found if "retry_of" in t.user_attrs)
-    assert len(found) == total + len(unfinished)
+    unfinished = sorted(t.number for t in every if t.user_attrs.get("outcome") in ("lost", "interrupted"))
+    assert unfinished == sorted(t.user_attrs["retry_of"] for t in every if "retry_of" in t.user_attrs)
+    assert len(every) == total + len(unfinished)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def check_total(folder: Path, total: int) -> None:
     [(ONE, signal.SIGINT), (TWO, signal.SIGTERM), (TURNS, signal.SIGINT), (TURNS, signal.SIGTERM)],
     ids=["basic", "joblib", "in turns, Ctrl-C", "in turns, SIGTERM"],
 )
-def test_a_sweep_asked_to_stop_hands_its_trials_back_and_goes_on(
+def test_a_sweep_asked_to_stop_releases_its_trials_and_resumes(
     tmp_path: Path, overrides: tuple[str, ...], signum: signal.Signals
 ) -> None:
     running = Sweep(tmp_path, *overrides, **SLOW)
@@ -63,7 +63,7 @@ def test_a_sweep_asked_to_stop_hands_its_trials_back_and_goes_on(
     running.process.send_signal(signum)
     code, output = running.wait()
     assert code != 0
-    assert "the same command goes on" in output
+    assert "the same command resumes the search" in output
     assert "RUNNING" not in outcomes(tmp_path)
     assert "WAITING" in outcomes(tmp_path)
     assert not list((tmp_path / "study").glob(".stop-*"))
@@ -74,7 +74,7 @@ def test_a_sweep_asked_to_stop_hands_its_trials_back_and_goes_on(
     assert before.items() <= finished(tmp_path).items()
 
 
-def test_a_second_ctrl_c_stops_at_once_and_the_trial_is_tried_again(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_the_trial_is_retried(tmp_path: Path) -> None:
     running = Sweep(tmp_path, *ONE, TOY_SECONDS="30")
     wait_until((tmp_path / "study" / "0" / "metrics.csv").exists, running)
     begun = time.monotonic()
@@ -100,7 +100,7 @@ def test_a_second_ctrl_c_stops_all_trials_of_a_worker_at_once(tmp_path: Path) ->
     check_total(tmp_path, 6)
 
 
-def test_all_trials_of_a_killed_worker_go_on_from_their_checkpoints(tmp_path: Path) -> None:
+def test_all_trials_of_a_killed_worker_resume_from_their_checkpoints(tmp_path: Path) -> None:
     running = Sweep(tmp_path, *TURNS, **SLOW)
     wait_until(lambda: all(epochs(tmp_path, number) > 0 for number in range(3)), running)
     running.process.kill()
@@ -119,7 +119,7 @@ def test_all_trials_of_a_killed_worker_go_on_from_their_checkpoints(tmp_path: Pa
     assert {t.user_attrs.get("retry_of") for t in trials(tmp_path)} == {None, *lost}
 
 
-def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_trial_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     code, output = Sweep(tmp_path, *TWO, TOY_FAULT="kill", **SLOW).wait()
     assert code == 0, output
     assert "a worker was killed" in output
@@ -131,7 +131,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(t
     assert any('"resumed_after": 1' in text for text in results), "the one that was killed in its second epoch"
 
 
-def test_a_trial_whose_worker_died_before_signing_it_is_tried_again(tmp_path: Path) -> None:
+def test_a_trial_whose_worker_died_before_signing_it_is_retried(tmp_path: Path) -> None:
     assert Sweep(tmp_path, *ONE, "hydra.sweeper.n_trials=1").wait()[0] == 0
     storage = f"sqlite:///{tmp_path}/study/study.db"
     optuna.load_study(study_name=None, storage=storage).ask()
@@ -140,7 +140,7 @@ def test_a_trial_whose_worker_died_before_signing_it_is_tried_again(tmp_path: Pa
     assert outcomes(tmp_path) == ["COMPLETE", "lost", "COMPLETE"]
 
 
-def test_workers_of_a_killed_parent_hand_their_trials_back(tmp_path: Path) -> None:
+def test_workers_of_a_killed_parent_release_their_trials(tmp_path: Path) -> None:
     running = Sweep(tmp_path, *TWO, TOY_SECONDS="0.5")
     wait_until(lambda: epochs(tmp_path, 0) > 0 and epochs(tmp_path, 1) > 0, running)
     running.process.kill()
@@ -157,9 +157,9 @@ def test_two_sweeps_of_one_study_share_the_work_and_the_total(tmp_path: Path) ->
         code, output = running.wait()
         assert code == 0, output
         assert "best:" in output
-    found = trials(tmp_path)
-    assert [t.number for t in found] == list(range(6))
-    assert {t.user_attrs["worker"]["pid"] for t in found} == {running.process.pid for running in both}
+    every = trials(tmp_path)
+    assert [t.number for t in every] == list(range(6))
+    assert {t.user_attrs["worker"]["pid"] for t in every} == {running.process.pid for running in both}
 
 
 def test_machines_that_share_a_server_and_no_folder_share_the_work_and_the_total(

@@ -1,4 +1,4 @@
-"""What is seen of a sweep while it runs: on a terminal, and in optuna-dashboard."""
+"""What is shown of a sweep while it runs: on a terminal, and in optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 from sweeps import APP, QUICK, Sweep
+
+from cifar.sweep.progress import describe, status
 
 
 def on_a_terminal(folder: Path, *overrides: str, **environment: str) -> str:
@@ -33,7 +37,7 @@ def on_a_terminal(folder: Path, *overrides: str, **environment: str) -> str:
     return written.decode()
 
 
-def test_on_a_terminal_one_line_tells_how_far_the_sweep_is(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_progress_in_one_line(tmp_path: Path) -> None:
     written = on_a_terminal(tmp_path, "hydra.sweeper.n_trials=4", "hydra/sweeper/pruner=none", TOY_SECONDS="0.4")
     lines = [line for line in written.split("\r\x1b[K") if " running of 4" in line]
     assert any(line.startswith("0 done, 0 pruned, 0 failed, 1 running of 4") for line in lines)
@@ -70,7 +74,8 @@ def get(address: str) -> Any:
 
 
 def test_optuna_dashboard_opens_the_study_while_it_runs(tmp_path: Path) -> None:
-    running = Sweep(tmp_path, "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none", TOY_SECONDS="3")
+    long = ("epochs=30", "hydra/sweeper/pruner=none")
+    running = Sweep(tmp_path, "hydra.sweeper.n_trials=3", *long, TOY_SECONDS="1")
     metrics = tmp_path / "study" / "0" / "metrics.csv"
     while running.process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 2):
         time.sleep(0.1)
@@ -85,3 +90,15 @@ def test_optuna_dashboard_opens_the_study_while_it_runs(tmp_path: Path) -> None:
     assert trial["state"] == "Running"
     assert [value["step"] for value in trial["intermediate_values"]][:2] == [1, 2]
     assert {p["name"] for p in trial["params"]} == {"optimizer.lr", "optimizer.momentum", "optimizer.weight_decay"}
+
+
+def test_the_live_line_counts_by_state_and_names_the_best() -> None:
+    lr = {"optimizer.lr": FloatDistribution(0, 1)}
+    done = create_trial(value=0.75, params={"optimizer.lr": 0.25}, distributions=lr)
+    lost = create_trial(state=TrialState.FAIL, user_attrs={"outcome": "lost", "reason": "worker 3 died"})
+    trials = [done, create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=0.1), lost]
+    line = status(trials, 10, done, 90)
+    assert line.startswith("1 done, 1 pruned, 0 failed, 1 running of 10 · best 0.7500 (trial -1: optimizer.lr=0.25)")
+    assert line.endswith("2 min left")
+    assert "left" not in status(trials, 10, None, float("inf"))
+    assert "lost" in describe(lost) and "worker 3 died" in describe(lost)

@@ -1,0 +1,133 @@
+"""What the sweeper knows of the app that it searches for. Apps import this at every start: it imports no Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+Metrics = float | Mapping[str, float]
+"""What a run reports after a step: one number, or numbers by name."""
+
+
+def accept(config: DictConfig) -> None:
+    """The default of SearchedApp.check: every config is allowed."""
+
+
+def start_afresh(run: Path) -> list[str]:
+    """The default of SearchedApp.resume: an interrupted trial begins again."""
+    return []
+
+
+def no_history(run: Path) -> Iterable[tuple[int, Metrics]]:
+    """The default of SearchedApp.history: an earlier attempt has no steps that count."""
+    return ()
+
+
+def no_sizes(config: DictConfig) -> Mapping[str, float]:
+    """The default of SearchedApp.sizes: nothing is known before a trial runs."""
+    return {}
+
+
+def unchanged(settings: dict[str, Any]) -> dict[str, Any]:
+    """The default of SearchedApp.upgrade_settings: settings are called today what they were always called."""
+    return settings
+
+
+@dataclass(frozen=True)
+class SearchedApp:
+    """How a Hydra app takes part in a search; every default is a no-op.
+
+    It travels to the workers, other processes among them, so its functions have to be importable: functions of a
+    module, no lambdas. Keys are full Hydra keys, such as "data.root".
+    """
+
+    command: tuple[str, ...] = ()
+    """The program, as ("python", "run.py"), for the command that best.yaml holds; by default the running script."""
+
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """The metrics that are optimised, by name, with their direction: minimize or maximize. The first is the one that a
+    reporter takes from those of a step. Empty: the task function returns a number to minimize."""
+
+    check: Callable[[DictConfig], object] = accept
+    """Called with composed configs before a search starts; raises UserError for one that is not allowed."""
+
+    forbidden: Mapping[str, str] = field(default_factory=dict)
+    """Keys that must be false or null in a search, each with the reason and what is allowed."""
+
+    execution_keys: tuple[str, ...] = ()
+    """Keys that say where and how a trial runs, not what it is: they may change between two starts of a study."""
+
+    process_keys: tuple[str, ...] = ()
+    """Keys that all trials of a process share: not searched where a worker runs several trials at once."""
+
+    threads_key: str | None = None
+    """Key of the number of CPU threads: parallel workers share the cores."""
+
+    device_key: str | None = None
+    """Key of the device: where there are several CUDA devices, each worker gets one (cuda:N)."""
+
+    seed_key: str | None = None
+    """Key of the seed of a run, which a confirmation changes."""
+
+    test_key: str | None = None
+    """Key that has a run evaluate the test set, which a confirmation sets to true at the end."""
+
+    epochs_key: str | None = None
+    """Key of the number of steps that a run reports: the max_resource of Hyperband."""
+
+    name_groups: tuple[str, ...] = ()
+    """Config groups whose options make the default name of a study; without any it is the name of the app."""
+
+    resume: Callable[[Path], list[str]] = start_afresh
+    """The overrides with which a trial resumes the run in that directory, which was interrupted; empty where it
+    cannot, and has to start afresh."""
+
+    history: Callable[[Path], Iterable[tuple[int, Metrics]]] = no_history
+    """The steps that the run in that directory reported before it was interrupted, for the trial that resumes it."""
+
+    upgrade_settings: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
+    """Gives the fixed settings of a stored study their present names; called before they are compared."""
+
+    at_end: Callable[[Study, Path], str] | None = None
+    """The text to print at the end of a search, from the study and its folder; by default one line on the best trial.
+    It may write files, such as a report."""
+
+    sizes: Callable[[DictConfig], Mapping[str, float]] = no_sizes
+    """Metrics that are known from a trial's config before it runs, by name. Not used yet."""
+
+    surrogate: Callable[[Study], object] | None = None
+    """A model of the objective, fitted in the parent process, outside the study's lock. Not used yet."""
+
+    @property
+    def metric(self) -> str | None:
+        """The name of the metric that a reporter takes from those of a step."""
+        return next(iter(self.metrics), None)
+
+    @property
+    def direction(self) -> str:
+        """minimize or maximize."""
+        return next(iter(self.metrics.values()), "minimize")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One start of a sweeper: what Hydra hands over, and the app that it is for. `arguments` are the overrides."""
+
+    context: HydraContext
+    task_function: TaskFunction
+    config: DictConfig
+    arguments: list[str]
+    app: SearchedApp
+
+
+def quoted(text: str) -> str:
+    """A text as the value of a Hydra override."""
+    return "'" + text.replace("'", "\\'") + "'"

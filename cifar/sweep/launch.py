@@ -1,0 +1,143 @@
+"""The parent process of a search: launches the workers, shows the progress, and ends with the outcome."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus, configure_log
+from hydra.plugins.launcher import Launcher
+from optuna.trial import FrozenTrial
+
+from cifar.signals import StopFlag
+from cifar.sweep import space as spaces
+from cifar.sweep import study as studies
+from cifar.sweep.app import Invocation
+from cifar.sweep.optuna_private import job_result
+from cifar.sweep.outcome import conclude, write_best
+from cifar.sweep.plan import Plan, check_settings, direction, make_plan
+from cifar.sweep.progress import View, greeting
+from cifar.sweep.study import SharedStudy
+from cifar.sweep.worker import Worker, stop_file_name
+
+
+def sweep(call: Invocation) -> None:
+    """Search until the study has its total.
+
+    Raises Interrupted where the search was stopped before, SweepError where too many of its trials failed.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check_settings(call.config.hydra, call.app)
+    plan = make_plan(call)
+    studies.create(
+        plan.url,
+        plan.settings.study_name,
+        plan.folder,
+        direction(plan.settings, call.app),
+        {"fixed": plan.fixed, "space": spaces.to_json(replace(plan.space, fixed={}))},
+        list(plan.space.fixed.values()),
+        call.app.upgrade_settings,
+    )
+    study = run_trials(call, plan, lambda best: write_best(plan, call.app, best))
+    conclude(plan, call.app, study)
+
+
+def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], None]) -> SharedStudy:
+    """Have workers run what the study lacks to its total, and show the progress.
+
+    `on_best` is called with each new best trial.
+    """
+    settings = plan.settings
+    study = SharedStudy(
+        plan.url, settings.study_name, plan.folder, settings.n_trials, optuna.pruners.NopPruner(), settings.max_deaths
+    )
+    print(greeting(plan, study), flush=True)
+    if not study.finished():
+        with View(study, on_best):
+            launch(call, plan, study)
+    return study
+
+
+def make_worker(call: Invocation, plan: Plan) -> Worker:
+    keys, app, jobs = plan.space.fixed.keys(), call.app, plan.settings.n_jobs
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    share_threads = jobs > 1 and app.threads_key is not None and app.threads_key not in keys
+    share_devices = app.device_key is not None and app.device_key not in keys
+    return Worker(
+        app=app,
+        task_function=call.task_function,
+        hydra_context=call.context,
+        config=plan.config,
+        space=plan.space,
+        url=plan.url,
+        folder=plan.folder,
+        overrides=[f"{app.threads_key}={threads}"] if share_threads else [],
+        devices=cuda_devices() if share_devices else 0,
+        parent=os.getpid(),
+        dependent=plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib",
+        launch=uuid.uuid4().hex[:8],
+    )
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices this process may use, counted without torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    of_driver = Path("/proc/driver/nvidia/gpus")
+    return len(list(of_driver.iterdir())) if of_driver.exists() else 0
+
+
+def launch(call: Invocation, plan: Plan, study: SharedStudy) -> None:
+    """Run the workers, and run them again where one was killed and took the others along."""
+    worker = make_worker(call, plan)
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=call.context, task_function=worker, config=plan.config
+    )
+    configure_log(plan.config.hydra.hydra_logging, plan.config.hydra.verbose)
+    root = str(Path(__file__).parents[2])  # where workers in new processes (submitit) find this package
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    with stoppable(plan.folder / stop_file_name(worker.launch)) as stop:
+        while run_workers(launcher, plan, study, stop):
+            print("a worker was killed; starting the workers again", flush=True)
+
+
+def run_workers(launcher: Launcher, plan: Plan, study: SharedStudy, stop: StopFlag) -> bool:
+    """Run the workers to their end. Returns whether they have to run again; raises what one of them raised."""
+    jobs = [[f"hydra.sweep.subdir=.workers/{i}", "hydra.output_subdir=null"] for i in range(plan.settings.n_jobs)]
+    trials_before = len(study.trials())
+    try:
+        returns = launcher.launch(jobs, initial_job_idx=0)
+    except Exception as error:
+        if stop.is_set():  # the signal may have reached workers that did not handle it yet
+            return False
+        was_killed = type(error).__name__ == "TerminatedWorkerError"
+        if was_killed and len(study.trials()) > trials_before:
+            return True
+        raise
+    for job in returns:
+        if job.status is JobStatus.FAILED:
+            raise job_result(job)
+    return False
+
+
+@contextmanager
+def stoppable(stop_file: Path) -> Iterator[StopFlag]:
+    """Ctrl-C and SIGTERM ask the workers to stop after their step; a second Ctrl-C stops at once."""
+
+    def announce() -> None:
+        stop_file.touch()
+        print("\nstopping after the current step; Ctrl-C again to stop at once", flush=True)
+
+    flag = StopFlag(announce)
+    try:
+        with flag.handling_signals():
+            yield flag
+    finally:
+        stop_file.unlink(missing_ok=True)

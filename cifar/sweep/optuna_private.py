@@ -1,0 +1,93 @@
+"""Every private name of Optuna, Hydra and hydra-optuna-sweeper that the sweeper needs, behind functions.
+
+Their versions are pinned: look here first when they are raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial
+
+
+def distribution_of(override: Override) -> BaseDistribution | str:
+    """The distribution of a sweep override; the text of the value of any other.
+
+    Raises ValueError, AssertionError or NotImplementedError for a sweep that Optuna cannot sample.
+    """
+    value: BaseDistribution | str = create_optuna_distribution_from_override(override)
+    return value
+
+
+def grid_choices(distribution: BaseDistribution) -> list[Any]:
+    """The values of a discrete distribution, as GridSampler takes them."""
+    return list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+
+
+def load_config_file(loader: ConfigLoader, path: str) -> Mapping[str, Any]:
+    """The content of a config file of the app, such as search/sgd, without its defaults list."""
+    loaded = loader.repository.load_config(path)  # type: ignore[attr-defined]
+    return dict(loaded.config)
+
+
+def job_result(job: JobReturn) -> Any:
+    """What a job returned, or the exception that it raised; its public property prints and raises that."""
+    return job._return_value
+
+
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Sample a parameter from any distribution; the public methods are one for each kind."""
+    return trial._suggest(name, distribution)
+
+
+def id_of(trial: Trial | FrozenTrial) -> int:
+    """The number by which the storage knows a trial."""
+    return trial._trial_id
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage of a study, with Optuna's cache of finished trials."""
+    return study._storage
+
+
+def tell(study: optuna.Study, number: int, value: float | None, state: optuna.trial.TrialState | None) -> None:
+    """Record a trial's result; a no-op where the trial has already ended, which another worker decided.
+
+    GridSampler calls Study.stop once its grid is complete, which raises outside of Study.optimize: that is ignored.
+    """
+    try:
+        study.tell(number, value, state, skip_if_finished=True)
+    except RuntimeError as error:
+        if "`Study.stop` is supposed to be invoked" not in str(error):
+            raise
+
+
+class Branch(optuna.Study):
+    """The study as the sampler of a conditional space sees it: only trials that drew the same options.
+
+    Other branches have parameters of the same name (optimizer.lr) with other ranges and another meaning.
+    """
+
+    def __init__(self, study: optuna.Study, options: Mapping[str, Any]) -> None:
+        super().__init__(study.study_name, study._storage, study.sampler, study.pruner)
+        self.options = options
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        trials = super()._get_trials(*args, **kwargs)
+        return [trial for trial in trials if self._drew_the_options(trial)]
+
+    def _drew_the_options(self, trial: FrozenTrial) -> bool:
+        return all(trial.params.get(key) == option for key, option in self.options.items())
+
+
+def trial_of_branch(study: optuna.Study, options: Mapping[str, Any], trial: Trial) -> Trial:
+    """The same trial, which samples its other parameters from the trials that drew the same options."""
+    return Trial(Branch(study, options), trial._trial_id)

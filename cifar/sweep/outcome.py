@@ -1,0 +1,105 @@
+"""The outcome of a search: its best trial, the files that hold it, and the errors for a search that is not complete."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+from omegaconf import OmegaConf
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.files import write_atomically
+from cifar.reporting import Interrupted
+from cifar.sweep.app import SearchedApp
+from cifar.sweep.plan import Plan, SweepError
+from cifar.sweep.space import Space, overrides_of
+from cifar.sweep.study import SharedStudy
+
+BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """The complete trials, best first; of equals the earlier first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    return sorted(complete, key=lambda t: (sign * t.values[0], t.number))
+
+
+def best_of(study: optuna.Study) -> FrozenTrial | None:
+    return next(iter(ranked(study)), None)
+
+
+def conclude(plan: Plan, app: SearchedApp, study: SharedStudy) -> None:
+    """Write and print the results. Raises SweepError or Interrupted where they are not complete."""
+    best = best_of(study.study)
+    if best is not None:
+        write_best(plan, app, best)
+        print(closing_text(app, study.study, plan.folder), flush=True)
+    check_complete(plan, study)
+
+
+def closing_text(app: SearchedApp, study: optuna.Study, folder: Path) -> str:
+    """What the app says at the end of a search; where it says nothing, the best trial."""
+    if app.at_end is not None:
+        return app.at_end(study, folder)
+    best = best_of(study)
+    return f"best: trial {best.number}, value {best.value:.6g}: {parameters(best)}" if best else ""
+
+
+def parameters(trial: FrozenTrial) -> str:
+    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items())
+
+
+def check_complete(plan: Plan, study: SharedStudy) -> None:
+    """Raises SweepError where too many trials failed or none is complete, Interrupted where some are still to come."""
+    failures = study.failures()
+    none_complete = study.finished() and best_of(study.study) is None
+    if study.failing(plan.settings.max_failure_rate) or none_complete:
+        log = f"; its log: {plan.folder / str(failures[0].number)}" if failures else ""
+        first = failures[0].user_attrs.get("reason", "unknown") if failures else "every other trial was pruned"
+        raise SweepError(
+            f"{len(failures)} of {study.total} trials failed (allowed: hydra.sweeper.max_failure_rate="
+            f"{plan.settings.max_failure_rate}); the first: {first}{log}"
+        )
+    if not study.finished():
+        progress = f"stopped with {study.ended()} of {study.total} trials done"
+        raise Interrupted(f"{progress}; the same command resumes the search", signal.SIGINT)
+
+
+def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
+    """Write best.yaml, which from_study= reads, and optimization_results.yaml, as the stock plugin writes it."""
+    results = {
+        "name": "optuna",
+        "best_params": best.params,
+        "best_value": best.value,
+        "trial": best.number,
+        "folder": str(plan.folder / str(best.number)),
+    }
+    save(plan.folder / "optimization_results.yaml", results)
+    save(plan.folder / BEST, settings_of(best, app, plan.settings.study_name, plan.folder, plan.space))
+
+
+def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
+    """All that it takes to run the app with a trial's settings, as best.yaml holds it."""
+    overrides = overrides_of(space, trial.params)
+    program = app.command or ("python", Path(sys.argv[0]).name)
+    return {
+        "study": study,
+        "value": trial.value,
+        "params": trial.params,
+        "trial": trial.number,
+        "folder": str(folder / str(trial.number)),
+        "overrides": overrides,
+        "command": shlex.join([*program, *overrides]),
+    }
+
+
+def save(path: Path, values: dict[str, Any]) -> None:
+    """Write a YAML file; after a crash it is the old one or the new one."""
+    text = OmegaConf.to_yaml(OmegaConf.create(values))
+    write_atomically(path, text.encode())
