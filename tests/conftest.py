@@ -41,6 +41,33 @@ torch.set_num_threads(1)
 TINY = ["data=digits", "data.limit=120", "model.depths=[1,1]", "model.width=4", "epochs=2", "device=cpu", "threads=1"]
 
 
+SLOW_FIXTURES = {"run_py", "command", "searched", "browser", "postgresql"}
+"""Fixtures that start run.py, a browser or a database server."""
+MAX_PROCESSES = 4
+"""Test processes by default: each may start a database server, a browser and several workers."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite on several cores, unless -n says otherwise; the tests of one GPU run one after another."""
+    is_worker = hasattr(config, "workerinput")
+    whole_suite = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    if is_worker or not whole_suite or config.option.usepdb or torch.cuda.is_available():
+        return
+    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+        config.option.numprocesses = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark as slow what starts run.py, a sweep, a browser or a database server: leave them out with -m "not slow"."""
+    assert isinstance(item, pytest.Function)
+    uses_fixture = not SLOW_FIXTURES.isdisjoint(item.fixturenames)
+    uses_server = hasattr(item, "callspec") and "postgresql" in item.callspec.params.values()
+    starts_sweep = "Sweep" in item.function.__code__.co_names  # the class of tests/sweeps.py
+    if uses_fixture or uses_server or starts_sweep:
+        item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of CUDA are for machines that have it; elsewhere they are deselected, and the summary says how many."""
     if not torch.cuda.is_available():
