@@ -23,7 +23,7 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "files", "signals", "reporting", "results", "options", "trackers", "cache"),
-    *("data", "models", "training", "resources", "tasks", "metadata", "experiment"),
+    *("data", "models", "training", "resources", "tasks", "metadata", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
