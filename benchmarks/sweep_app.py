@@ -17,7 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import DictConfig
 
-from cifar.options import config
+from cifar.options.config import CONF
+from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
 from cifar.sweep import plugin
@@ -27,7 +28,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="stock", node=OptunaSwe
 EPOCHS = 5
 
 
-@hydra.main(config_path=str(config.CONF), config_name="config", execution_whitelist=config.WHITELIST)
+@hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=whitelist())
 def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     begun = time.time()
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)

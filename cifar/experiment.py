@@ -37,7 +37,9 @@ from cifar.models import feature_cache, pretrained
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
 from cifar.models.pretrained import Backbone, TransferError
-from cifar.options.config import WHITELIST, Config, ConfigError, Finetune, Frozen
+from cifar.options.config import Config
+from cifar.options.option import ConfigError, whitelist
+from cifar.options.transfer import Finetune, Frozen
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.results import RunDirectory, best_of, summary
 from cifar.signals import StopFlag
@@ -63,7 +65,7 @@ BACKBONES = (
     "efficientnet_lite_pytorch.EfficientNet.from_name",
 )
 """What transfer.backbone may name."""
-_instantiate = partial(instantiate, _execution_whitelist_=WHITELIST)
+_instantiate = partial(instantiate, _execution_whitelist_=whitelist())
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images a batch in validation: on a CPU as many as its caches like, on a GPU enough to fill it, in several runs."""
 _resident_images, _resident_features = lru_cache(maxsize=2)(padded), lru_cache(maxsize=2)(stacked)
@@ -281,7 +283,7 @@ TASKS = {"none": _from_scratch, "frozen": _frozen, "finetune": _finetuned}
 def _model(settings: dict[str, Any], classes: int) -> nn.Module:
     """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
     try:
-        model: nn.Module = instantiate(settings, num_classes=classes, _execution_whitelist_=(*WHITELIST, *MODELS))
+        model: nn.Module = instantiate(settings, num_classes=classes, _execution_whitelist_=(*whitelist(), *MODELS))
     except (InstantiationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"model: {settings} cannot be built: {error}") from error
     return model

@@ -32,7 +32,8 @@ from sweeps import QUICK, Toy
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
 from cifar.data import sources
 from cifar.data.loader import ImageLoader
-from cifar.options.config import Config, check
+from cifar.options.check import check
+from cifar.options.config import Config
 from cifar.training import optim, schedulers
 from cifar.training.step import EagerScore, EagerStep, autocast
 from cifar.training.trainer import Trainer

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from together import Together, assert_apart, assert_equal_runs, small_model
 
 from cifar import experiment
-from cifar.options.config import Config, check
+from cifar.options.check import check
+from cifar.options.config import Config
 from cifar.reporting import NO_REPORTER
 from cifar.sweep.lockstep import Lockstep
 

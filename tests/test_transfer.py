@@ -31,7 +31,8 @@ from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import stages
 from cifar.models.pretrained import Backbone, Preprocess, TransferError, find_classifier, load_backbone
 from cifar.models.resnet import BottleneckResNet
-from cifar.options.config import ConfigError, check
+from cifar.options.check import check
+from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_metrics
 from cifar.training.step import autocast

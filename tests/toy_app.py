@@ -19,7 +19,9 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from cifar.options import config
+from cifar.options.check import check
+from cifar.options.config import CONF
+from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, Diverged, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
 from cifar.sweep import plugin
@@ -30,9 +32,9 @@ FAULT = os.environ.get("TOY_FAULT", "")
 LUCK = float(os.environ.get("TOY_LUCK", "0"))
 
 
-@hydra.main(config_path=str(config.CONF), config_name="config", execution_whitelist=config.WHITELIST)
+@hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=whitelist())
 def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
-    settings = config.check(cfg)
+    settings = check(cfg)
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
     earlier = read_metrics(Path(settings.resume) / "metrics.csv") if settings.resume else []
     directory.start(earlier, resumed=bool(settings.resume))

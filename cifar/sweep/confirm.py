@@ -26,7 +26,7 @@ from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from cifar.options.config import ConfigError
+from cifar.options.option import ConfigError
 from cifar.sweep import best as best_file
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies

@@ -27,7 +27,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.errors import UserError
-from cifar.options.config import ConfigError, check
+from cifar.options.check import check
+from cifar.options.option import ConfigError
 from cifar.reporting import Interrupted
 from cifar.signals import StopFlag
 from cifar.sweep import best as best_file

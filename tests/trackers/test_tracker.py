@@ -27,7 +27,9 @@ from together import Together
 from wandb.proto.wandb_internal_pb2 import Record
 
 from cifar.experiment import run
-from cifar.options.config import Config, ConfigError, check
+from cifar.options.check import check
+from cifar.options.config import Config
+from cifar.options.option import ConfigError, groups
 from cifar.reporting import NO_REPORTER, Diverged, Pruned, Reporter
 from cifar.results import read_metrics, read_result
 from cifar.trackers import base
@@ -473,13 +475,13 @@ def test_a_missing_package_is_an_error_before_work_starts(
         check(cfg)
 
 
-def test_each_tracker_has_an_extra_that_installs_its_package(root: Path) -> None:
+def test_the_package_that_an_option_needs_has_an_extra(root: Path) -> None:
     setup = configparser.ConfigParser()
     setup.read(root / "setup.cfg")
-    options = [path.stem for path in (root / "conf" / "tracker").glob("*.yaml") if path.stem != "none"]
-    assert len(options) >= 3
-    for name in options:
-        assert setup["options.extras_require"][name].split()[0].startswith(f"{name}>=")
+    packages = {option.package for group in groups().values() for option in group.options.values()} - {""}
+    assert {"tensorboard", "mlflow", "wandb"} <= packages
+    for package in packages:
+        assert setup["options.extras_require"][package].split()[0].startswith(f"{package}>=")
 
 
 @pytest.mark.parametrize(

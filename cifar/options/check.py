@@ -1,0 +1,105 @@
+"""From a composed config to checked settings, or to one error that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from cifar.options.config import Config
+from cifar.options.fields import allows, describe
+from cifar.options.former import upgrade_settings
+from cifar.options.option import ConfigError, Option, check_package, groups
+
+
+def check(cfg: DictConfig) -> Config:
+    """The typed settings of a composed config.
+
+    Raises ConfigError for an unknown key, a wrong type, a value out of range, settings that do not go together, and a
+    package that is missing.
+    """
+    plain = _up_to_date(cfg)
+    schema = OmegaConf.structured(Config)
+    for name, group in groups().items():
+        schema[name] = OmegaConf.structured(option_of(group, OmegaConf.select(plain, name)))
+    config = _typed(schema, plain)
+    for key, value, place in _fields(config):
+        if not allows(place, value):
+            raise ConfigError(f"{key}={value}: not allowed; allowed: {describe(place)}")
+    for name in groups():
+        option: Option = getattr(config, name)
+        option.check(config)
+        check_package(f"{name}={type(option).__name__.lower()}", type(option))
+    return config
+
+
+def _up_to_date(cfg: DictConfig) -> DictConfig:
+    """The settings of the run, without Hydra's; what an earlier version wrote (a resumed run) is brought up to date."""
+    settings = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return OmegaConf.create(upgrade_settings(OmegaConf.to_container(settings, resolve=False)))  # type: ignore[arg-type]
+
+
+def option_of(group: type[Option], node: Any) -> type[Option]:
+    """The option that a node of the config is of. Raises ConfigError where the group has no such option."""
+    name = node.get(group.key, "") if isinstance(node, DictConfig) else None
+    option = group.options.get(name or "")
+    if option is not None:
+        return option
+    shown = f"{group.group}={node}" if name is None else f"{group.group}.{group.key}={name}"
+    raise ConfigError(f"{shown}: not allowed; allowed: {', '.join(group.options)}")
+
+
+def _typed(schema: DictConfig, plain: DictConfig) -> Config:
+    """The settings of `plain` as the dataclasses of the schema."""
+    try:
+        merged = OmegaConf.merge(schema, plain)
+        OmegaConf.resolve(merged)
+        config = OmegaConf.to_object(merged)
+    except ValidationError as error:
+        key = re.sub(r"\[\d+]$", "", error.full_key or str(error.key))
+        raise ConfigError(
+            f"{key}={OmegaConf.select(plain, key)}: not allowed; allowed: {_allowed(schema, key)}"
+        ) from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from None
+    assert isinstance(config, Config)
+    return config
+
+
+def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    """Every field of a config and of the configs in it: full key, value, field."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value, field
+
+
+def _allowed(schema: DictConfig, key: str) -> str:
+    """What the schema allows at `key`, in words."""
+    *group, name = key.split(".")
+    kind: Any = OmegaConf.get_type(OmegaConf.select(schema, group[0]) if group else schema)
+    return describe(next(field for field in dataclasses.fields(kind) if field.name == name))
+
+
+def explain(error: OmegaConfBaseException) -> str:
+    """One line for an error of OmegaConf: the key, what is wrong, and what is allowed there."""
+    key = error.full_key or str(error.key)
+    if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
+        names = sorted(str(name) for name in error.parent_node or () if name != "_target_")
+        return f"{key}: no such key; allowed: {', '.join(names) or 'nothing below this key'}"
+    if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
+        return f"{key}: must be given, as {key}=VALUE"
+    return f"{key}: {str(error.msg).splitlines()[0]}"

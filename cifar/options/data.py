@@ -1,0 +1,94 @@
+"""config group data: where the images come from, and what is done to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from omegaconf import MISSING
+
+from cifar.options.fields import within
+from cifar.options.option import ConfigError, Option
+
+if TYPE_CHECKING:
+    from cifar.options.config import Config
+
+
+@dataclass
+class Data(Option):
+    """A source of images; `root` is a directory, `crop` in pixels."""
+
+    group: ClassVar[str] = "data"
+    key: ClassVar[str] = "source"
+    loader: ClassVar[str]
+    """The import path of the function that reads the images: (root, "train" or "test", cache directory) -> Images."""
+    train_images: ClassVar[int | None] = None
+    """Images in the training part; None where that depends on the user."""
+
+    source: str = MISSING
+    root: str | None = MISSING
+    limit: int | None = within("[1, inf)")
+    val_size: float = within("(0, inf)")
+    val_seed: int = within("[0, 4294967295]")
+    crop: int = within("[0, 16]")
+    flip: bool = MISSING
+    normalize: bool = MISSING
+    mean: list[float] | None = MISSING
+    std: list[float] | None = within("(0, inf)")
+
+    def check(self, config: Config) -> None:
+        if self.val_size >= 1 and self.val_size % 1:
+            raise ConfigError(
+                f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
+            )
+        images = min((n for n in (self.limit, self.train_images) if n is not None), default=None)
+        if images is not None and self.val_size >= images:
+            raise ConfigError(
+                f"data.val_size={self.val_size:g}: not below the {images} images that there are (data.source,"
+                " data.limit); allowed: fewer, or a fraction"
+            )
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if value is not None and len(value) != 3:
+                raise ConfigError(
+                    f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
+                )
+
+
+@dataclass
+class CIFAR10(Data):
+    """CIFAR-10: 50,000 training images of 32x32 pixels in 10 classes; torchvision downloads and checks them."""
+
+    loader = "cifar.data.sources.cifar10"
+    train_images = 50_000
+    source: str = "cifar10"
+
+
+@dataclass
+class CIFAR100(Data):
+    """CIFAR-100: 50,000 training images of 32x32 pixels in 100 classes; torchvision downloads and checks them."""
+
+    loader = "cifar.data.sources.cifar100"
+    train_images = 50_000
+    source: str = "cifar100"
+
+
+@dataclass
+class Digits(Data):
+    """Digits: 1,797 handwritten digits from scikit-learn, brought to 32x32 RGB; embedded, no download."""
+
+    loader = "cifar.data.sources.digits"
+    train_images = 1_617
+    source: str = "digits"
+
+
+@dataclass
+class ImageFolder(Data):
+    """Your own images: DIR/train/<class>/* and, for test=true, DIR/test/<class>/*; brought to 32x32 RGB."""
+
+    loader = "cifar.data.folder.image_folder"
+    source: str = "image_folder"
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        if self.root is None:
+            raise ConfigError("data.root=null: allowed: a directory that holds train/<class>/*")

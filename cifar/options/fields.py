@@ -1,0 +1,58 @@
+"""Fields of an option that say what is allowed, for checks, errors and --help."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+from omegaconf import MISSING
+
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def restricted(allowed: str, allows: Callable[[Any], object]) -> Any:
+    """A field whose values `allows` accepts; `allowed` says in words which these are."""
+    return field(default=MISSING, metadata={"allowed": allowed, "allows": allows})
+
+
+def within(interval: str) -> Any:
+    """A number in `interval`, in the usual notation: "(0, inf)", "[0, 1)". In a list: each item."""
+    left, low, high, right = re.fullmatch(r"([(\[])(\S+), (\S+)([)\]])", interval).groups()  # type: ignore[union-attr]
+
+    def allows(x: float) -> bool:
+        above = x > float(low) or (left == "[" and x == float(low))
+        below = x < float(high) or (right == "]" and x == float(high))
+        return above and below
+
+    return restricted(f"a number in {interval}", allows)
+
+
+def one_of(*values: str) -> Any:
+    """A text with these values only."""
+    return restricted(", ".join(values), values.__contains__)
+
+
+def matching(pattern: str, allowed: str) -> Any:
+    """A text that matches `pattern` as a whole; `allowed` says so in words."""
+    return restricted(allowed, re.compile(pattern).fullmatch)
+
+
+def allows(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field allows a value, or each item of a list; null is checked by the type alone."""
+    check = field.metadata.get("allows")
+    items = value if isinstance(value, list) else [value]
+    return check is None or all(item is None or bool(check(item)) for item in items)
+
+
+def describe(field: dataclasses.Field[Any]) -> str:
+    """What a field allows, in words: its type, and its range or its choices where it has any."""
+    kind, *optional = str(field.type).split(" | ")
+    item = kind.removeprefix("list[").removesuffix("]")
+    words = TYPES.get(item, "a group of settings")
+    words = field.metadata.get("allowed", words).replace("a number", words)
+    if kind.startswith("list["):
+        words = f"a list, each item {words}"
+    return f"{words} or null" if optional else words

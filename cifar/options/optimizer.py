@@ -1,0 +1,112 @@
+"""config group optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from omegaconf import MISSING
+
+from cifar.options.fields import within
+from cifar.options.option import ConfigError, Option
+
+if TYPE_CHECKING:
+    from cifar.options.config import Config
+
+
+@dataclass
+class Optimizer(Option):
+    """An optimizer; its target is called with the parameter groups and the other keys, decay_norms_and_biases excepted.
+
+    Weight decay belongs to the parameter groups: with decay_norms_and_biases=false, norms and biases have none.
+    """
+
+    group: ClassVar[str] = "optimizer"
+    extra: ClassVar[Mapping[str, object]] = {}
+    """Further arguments of the target, which are no settings."""
+
+    _target_: str = MISSING
+    lr: float = within("(0, inf)")
+    weight_decay: float = within("[0, inf)")
+    decay_norms_and_biases: bool = MISSING
+
+
+@dataclass
+class SGD(Optimizer):
+    """SGD with momentum; its weight decay is the L2 term (lambda/2 * ||w||^2) by its gradient."""
+
+    extra = {"fused": True}  # noqa: RUF012
+    _target_: str = "torch.optim.SGD"
+    momentum: float = within("[0, 1)")
+    nesterov: bool = MISSING
+
+    def check(self, config: Config) -> None:
+        if self.nesterov and self.momentum == 0:
+            raise ConfigError("optimizer.nesterov=true: needs optimizer.momentum above 0")
+
+
+@dataclass
+class _WithBetas(Optimizer):
+    """`betas`: the decay rates of the running means of the gradient and of its square."""
+
+    betas: list[float] = within("[0, 1)")
+    eps: float = within("(0, inf)")
+
+    def check(self, config: Config) -> None:
+        if len(self.betas) != 2:
+            raise ConfigError(f"optimizer.betas={self.betas}: allowed: two numbers in [0, 1)")
+
+
+@dataclass
+class Adam(_WithBetas):
+    """Adam; its weight decay is an L2 term in the gradient (Kingma & Ba 2015)."""
+
+    extra = {"fused": True}  # noqa: RUF012
+    _target_: str = "torch.optim.Adam"
+
+
+@dataclass
+class AdamW(_WithBetas):
+    """AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    extra = {"fused": True}  # noqa: RUF012
+    _target_: str = "torch.optim.AdamW"
+
+
+@dataclass
+class NAdam(_WithBetas):
+    """NAdam: Adam with Nesterov momentum (Dozat 2016)."""
+
+    _target_: str = "torch.optim.NAdam"
+    momentum_decay: float = within("[0, inf)")
+    decoupled_weight_decay: bool = MISSING
+
+
+@dataclass
+class RAdam(_WithBetas):
+    """RAdam: Adam whose step size is rectified in the first steps (Liu et al. 2020)."""
+
+    _target_: str = "torch.optim.RAdam"
+    decoupled_weight_decay: bool = MISSING
+
+
+@dataclass
+class RMSprop(Optimizer):
+    """RMSprop: the gradient divided by a running mean of its size (Tieleman & Hinton 2012)."""
+
+    _target_: str = "torch.optim.RMSprop"
+    alpha: float = within("[0, 1)")
+    eps: float = within("(0, inf)")
+    momentum: float = within("[0, 1)")
+    centered: bool = MISSING
+
+
+@dataclass
+class Adagrad(Optimizer):
+    """Adagrad: the gradient divided by the root of the sum of its squares so far (Duchi et al. 2011)."""
+
+    _target_: str = "torch.optim.Adagrad"
+    lr_decay: float = within("[0, inf)")
+    initial_accumulator_value: float = within("[0, inf)")
+    eps: float = within("(0, inf)")

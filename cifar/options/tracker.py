@@ -1,0 +1,58 @@
+"""config group tracker: where a run is logged beside its own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from omegaconf import MISSING
+
+from cifar.options.fields import matching, one_of
+from cifar.options.option import Option
+
+
+@dataclass
+class Tracker(Option):
+    """An experiment tracker; its target is called with the other keys."""
+
+    group: ClassVar[str] = "tracker"
+
+    _target_: str = MISSING
+
+
+@dataclass
+class NoTracker(Tracker):
+    """No tracker: a run's own files (metrics.csv, result.json) hold everything."""
+
+    _target_: str = "cifar.trackers.base.Tracker"
+
+
+@dataclass
+class TensorBoard(Tracker):
+    """TensorBoard: event files in the run directory; curves by epoch, a sweep as a table in HParams."""
+
+    package = "tensorboard"
+    _target_: str = "cifar.trackers.tensorboard.TensorBoard"
+
+
+@dataclass
+class MLflow(Tracker):
+    """MLflow: a run, or a sweep as a parent run and its trials as children, in a database on disk or on a server."""
+
+    package = "mlflow"
+    _target_: str = "cifar.trackers.mlflow.MLflow"
+    uri: str = matching(
+        r"(sqlite|postgresql|mysql|mssql|https?)[+\w]*://.+|databricks.*",
+        "sqlite:///FILE, http://HOST:PORT, databricks",
+    )
+    experiment: str = MISSING
+
+
+@dataclass
+class WandB(Tracker):
+    """Weights & Biases: written to the run directory, without a network; a sweep is a group."""
+
+    package = "wandb"
+    _target_: str = "cifar.trackers.wandb.WandB"
+    project: str = MISSING
+    mode: str = one_of("offline", "online")

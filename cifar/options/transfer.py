@@ -1,0 +1,104 @@
+"""config group transfer: whether the model learns from scratch or from a pretrained backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from omegaconf import MISSING
+
+from cifar.options.fields import matching, within
+from cifar.options.model import Pretrained as PretrainedModel
+from cifar.options.option import ConfigError, Option
+
+if TYPE_CHECKING:
+    from cifar.options.config import Config
+
+BACKBONES = (
+    "torchvision.models.*",
+    "timm.create_model",
+    "timm.models.*",
+    "cifar.models.resnet.BottleneckResNet",
+    "efficientnet_lite_pytorch.model.EfficientNet",
+    "efficientnet_lite_pytorch.EfficientNet.from_name",
+)
+"""What transfer.backbone._target_ may name."""
+
+
+@dataclass
+class Transfer(Option):
+    """What is trained on what."""
+
+    group: ClassVar[str] = "transfer"
+    key: ClassVar[str] = "mode"
+    task: ClassVar[str]
+    """The import path of the class in cifar.tasks that builds and loads what is trained."""
+
+    mode: str = MISSING
+
+
+@dataclass
+class NoTransfer(Transfer):
+    """No pretrained weights: the model learns from scratch."""
+
+    task = "cifar.tasks.Scratch"
+    mode: str = "none"
+
+    def check(self, config: Config) -> None:
+        if isinstance(config.model, PretrainedModel):
+            raise _wrong_model(config)
+
+
+@dataclass
+class Pretrained(Transfer):
+    """A backbone, built by what its `_target_` names, and its weights."""
+
+    backbone: Any = MISSING
+    weights: str = MISSING
+    sha256: str | None = matching("[0-9a-fA-F]{64}", "64 hexadecimal digits")
+    head: str | None = MISSING
+    image_size: int | None = within("[8, 4096]")
+
+    def check(self, config: Config) -> None:
+        if not isinstance(config.model, PretrainedModel):
+            raise _wrong_model(config)
+        if not (isinstance(self.backbone, dict) and self.backbone.get("_target_")):
+            raise ConfigError(
+                f"transfer.backbone={self.backbone}: allowed: settings with a _target_, as"
+                " transfer.backbone._target_=torchvision.models.resnet50"
+            )
+
+
+@dataclass
+class Frozen(Pretrained):
+    """A frozen pretrained backbone: its features are computed once and cached, and a linear head is trained on them."""
+
+    task = "cifar.tasks.Frozen"
+    mode: str = "frozen"
+    views: int = within("[1, 1000]")
+    batch_size: int = within("[1, inf)")
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        if self.views > 1 and not (config.data.crop or config.data.flip):
+            raise ConfigError(
+                f"transfer.views={self.views}: all would be the same; allowed: 1, or data.crop or data.flip"
+            )
+
+
+@dataclass
+class Finetune(Pretrained):
+    """Fine-tuning: a new head, and all of the backbone trains on from its pretrained weights."""
+
+    task = "cifar.tasks.Finetune"
+    mode: str = "finetune"
+    backbone_lr_scale: float = within("(0, inf)")
+    frozen_stages: int = within("[0, inf)")
+
+
+def _wrong_model(config: Config) -> ConfigError:
+    return ConfigError(
+        f"transfer={config.transfer.mode} with model._target_={config.model._target_}: allowed: transfer=frozen or"
+        " transfer=finetune with model=pretrained, which they choose (their network is transfer.backbone);"
+        " transfer=none with the others"
+    )

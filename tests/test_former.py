@@ -1,0 +1,128 @@
+"""What earlier versions wrote is resumed, summarised, reported, confirmed and used.
+
+tests/former/VERSION.tar.gz holds, of tiny models on digits: a finished run, and one that was interrupted in epoch 4 of
+200; a fine-tuned and a frozen one; a search that was stopped in its second trial of three; a confirmed search. A
+version that changes settings or files adds what its predecessor wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from sweeps import trials
+
+from cifar.experiment import load_classifier
+from cifar.options.former import MOVED_TARGETS
+from cifar.results import read_metrics, read_result
+
+RunPy = Callable[..., "subprocess.CompletedProcess[str]"]
+VERSIONS = sorted((Path(__file__).parent / "former").glob("*.tar.gz"))
+TINY = ("data=digits", "data.limit=120", "model.depths=[1]", "model.width=2", "device=cpu", "threads=1")
+CONFIRMED = (
+    "data=digits",
+    "data.limit=240",
+    "model.depths=[1]",
+    "model.width=4",
+    "device=cpu",
+    "threads=1",
+    "epochs=6",
+)
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda path: path.name.removesuffix(".tar.gz"))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What a former version wrote, unpacked."""
+    with tarfile.open(request.param) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def succeed(answer: subprocess.CompletedProcess[str]) -> str:
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def module(root: Path, name: str, *arguments: str, cwd: Path) -> str:
+    """The output of a command of this program, as `python -m NAME ARGUMENTS` in `cwd`."""
+    command = [sys.executable, "-m", name, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    return succeed(subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300))
+
+
+def test_there_are_files_of_a_former_version() -> None:
+    assert VERSIONS and all(target.startswith("cifar.") for target in MOVED_TARGETS)
+
+
+@pytest.mark.parametrize("name", ["run", "finetuned", "frozen", "sweeps/confirmed/0"])
+def test_a_trained_model_is_loaded(place: Path, name: str) -> None:
+    classifier = load_classifier(place / name / "best.pt")
+    images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert classifier.classes == tuple("0123456789")
+    assert set(classifier.predict(images)) <= set(classifier.classes)
+    assert classifier.logits(images).isfinite().all()
+
+
+@pytest.mark.parametrize("name, epochs", [("interrupted", 6), ("finetuned", 3), ("frozen", 3)])
+def test_a_run_is_resumed(place: Path, name: str, epochs: int, run_py: RunPy) -> None:
+    before = read_metrics(place / name / "metrics.csv")
+    succeed(run_py(f"resume={name}", f"epochs={epochs}", cwd=place))
+    after = read_metrics(place / name / "metrics.csv")
+    assert after[: len(before)] == before
+    assert [metrics.epoch for metrics in after] == list(range(1, epochs + 1))
+    assert read_result(place / name)["status"] == "finished"
+
+
+def test_a_search_is_resumed(place: Path, run_py: RunPy) -> None:
+    """With its own command; the interrupted trial resumes from its checkpoint."""
+    interrupted = read_metrics(place / "sweeps" / "stopped" / "1" / "metrics.csv")
+    search = ("hydra/sweeper=optuna", "hydra/sweeper/pruner=none", "hydra.sweeper.sampler.seed=1")
+    named = ("hydra.sweeper.study_name=stopped", "hydra.sweeper.n_trials=3")
+    output = succeed(run_py("-m", *search, *named, *TINY, "epochs=40", "optimizer=adamw", cwd=place))
+    assert "1 of 3 trials are done" in output
+    by_number = trials(place / "sweeps", "stopped")
+    assert [t.state.name for t in by_number] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    retried = next(t for t in by_number if t.user_attrs.get("retry_of") == 1)
+    resumed = read_metrics(place / "sweeps" / "stopped" / str(retried.number) / "metrics.csv")
+    assert resumed[: len(interrupted)] == interrupted and len(resumed) == 40
+
+
+def test_other_settings_are_still_refused(place: Path, run_py: RunPy) -> None:
+    command = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=stopped", *TINY, "optimizer=adamw")
+    answer = run_py(*command, "epochs=41", cwd=place)
+    assert answer.returncode == 1 and "epochs: was 40, now 41" in answer.stderr
+    assert "_target_" not in answer.stderr
+
+
+def test_a_confirmed_search_stays_confirmed(place: Path, run_py: RunPy) -> None:
+    confirm = ("hydra/sweeper=confirm", "hydra.sweeper.study=sweeps/confirmed")
+    counts = ("hydra.sweeper.top=2", "hydra.sweeper.seeds=2")
+    output = succeed(run_py("-m", *confirm, *counts, *CONFIRMED, cwd=place))
+    assert "0.1562 on 2 fresh seeds" in output and "test accuracy 0.1306" in output
+    assert [path.name for path in (place / "sweeps" / "confirmed" / "confirmation").glob("test-*")] == ["test-1"]
+    trained = ("from_study=sweeps/confirmed", "hydra.run.dir=again")
+    succeed(run_py(*trained, cwd=place))
+    (config,) = (place / "again" / ".hydra").glob("config.yaml")
+    assert yaml.safe_load(config.read_text("utf-8"))["optimizer"]["lr"] == pytest.approx(0.04447, rel=1e-3)
+    assert len(read_metrics(place / "again" / "metrics.csv")) == 6
+
+
+def test_a_search_is_summarised_and_reported(place: Path, root: Path) -> None:
+    summary: dict[str, Any] = json.loads(module(root, "analysis.summary", "sweeps/confirmed", "--json", cwd=place))
+    assert summary["trials"] == {"complete": 5, "pruned": 4} and summary["best"]["architecture"]["width"] == 4
+    assert summary["confirmed"]["mean"] == pytest.approx(0.15625)
+    assert summary["confirmed"]["test"]["accuracy"] == pytest.approx(0.1306, abs=1e-4)
+    module(root, "analysis.report", "sweeps/confirmed", "sweeps/stopped", cwd=place)
+    module(root, "analysis.report", "sweeps/confirmed", cwd=place)
+    assert (place / "sweeps" / "confirmed" / "report" / "report.html").stat().st_size > 100_000
+    module(root, "analysis.report", "interrupted", cwd=place)
+    assert "interrupted" in (place / "interrupted" / "report" / "report.md").read_text("utf-8")
