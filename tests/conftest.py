@@ -1,6 +1,6 @@
-"""What the tests share: a cache of their own, composed configs, small images, small trainers, run.py as a process."""
+"""What the tests share: a separate cache, composed configs, small images, small trainers, run.py as a process."""
 
-# ruff: noqa: E402  (the environment is set and the program found before they are imported)
+# ruff: noqa: E402  (the environment and sys.path are set before the imports that need these)
 from __future__ import annotations
 
 import os
@@ -70,15 +70,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of CUDA are for machines that have it; elsewhere they are deselected, and the summary says how many."""
+    """Deselect the tests of CUDA where there is no device; the summary says how many."""
     if not torch.cuda.is_available():
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("cuda")])
         items[:] = [item for item in items if not item.get_closest_marker("cuda")]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Caches of this session's own, for the processes that it starts too; no proxy between them and it."""
+def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Caches for this session and the processes that it starts; between these, no proxy."""
     place = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CIFAR_CACHE", str(place))
@@ -168,7 +168,7 @@ def command() -> Callable[..., list[str]]:
 def run_py(
     command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """run_py(*arguments, cwd=, env=): run.py in a process of its own, in an empty directory unless `cwd` is given."""
+    """run_py(*arguments, cwd=, env=): run.py as a separate process, in an empty directory unless `cwd` is given."""
 
     def started(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         place = cwd or tmp_path_factory.mktemp("cwd")
@@ -191,7 +191,7 @@ def no_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """make_folder(...): a directory of small random images, <root>/<part>/<class>/<number>.<suffix>."""
 
-    def made(
+    def make(
         name: str = "images",
         parts: tuple[str, ...] = ("train",),
         classes: tuple[str, ...] = ("cat", "dog"),
@@ -210,7 +210,7 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
                     Image.fromarray(pixels).convert(mode).save(place / f"{number}.{suffix}")
         return tmp_path / name
 
-    return made
+    return make
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def small_model() -> nn.Module:
 def make_trainer() -> Callable[..., Trainer]:
     """make_trainer(...): a trainer of a small model on 22 images of 8x8 pixels in 3 classes, batches of 4."""
 
-    def made(
+    def make(
         schedule: Callable[..., Any] = schedulers.constant,
         model: nn.Module | None = None,
         lr: float = 0.1,
@@ -279,7 +279,7 @@ def make_trainer() -> Callable[..., Trainer]:
         scheduled, score = schedule(optimizer, steps, **schedule_settings), EagerScore(model, cast)
         return Trainer(model, train, val, optimizer, scheduled, step, score, total)
 
-    return made
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def packages(path: Path) -> set[str]:
     return {each.module.split(".")[0] for each in house.imports(path)}
 
 
-def room(path: Path) -> str | None:
+def room_of(path: Path) -> str | None:
     return house.room(house.module_of(path))
 
 
@@ -50,13 +50,13 @@ def loaded_by(module: str, root: Path) -> set[str]:
 
 def test_the_fast_rooms_import_no_torch() -> None:
     for path in house.code():
-        if room(path) in NO_TORCH:
+        if room_of(path) in NO_TORCH:
             assert not packages(path) & TORCH, f"{path} imports {packages(path) & TORCH}"
 
 
 def test_few_rooms_read_a_config() -> None:
     for path in house.code():
-        if room(path) not in READ_CONFIGS:
+        if room_of(path) not in READ_CONFIGS:
             modules = {each.module for each in house.imports(path)}
             readers = {module for module in modules if module.split(".")[0] in ("hydra", "omegaconf")}
             assert readers <= INSTANTIATE, f"{path} imports {readers - INSTANTIATE}"
