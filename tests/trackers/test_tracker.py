@@ -396,6 +396,7 @@ tracker.end("finished", {"best/val_accuracy": 0.5})
 """
 
 
+@pytest.mark.slow
 def test_workers_that_start_together_create_one_database_and_one_parent(root: Path, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").unlink()
     (tmp_path / "study").mkdir()
