@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
 
 
 def rows() -> str:
-    """A row for each result that states a figure."""
+    """The table, a row for each result that has a figure."""
     lines = ["| what | figure | command | machine, date |", "|---|---|---|---|"]
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text("utf-8"))

@@ -1,6 +1,6 @@
-"""What the tests share: a cache of their own, composed configs, small images, small trainers, run.py as a process."""
+"""What the tests share: a separate cache, composed configs, small images, small trainers, run.py as a process."""
 
-# ruff: noqa: E402  (the environment is set and the program found before they are imported)
+# ruff: noqa: E402  (the environment and sys.path are set before the imports that need these)
 from __future__ import annotations
 
 import os
@@ -41,16 +41,43 @@ torch.set_num_threads(1)
 TINY = ["data=digits", "data.limit=120", "model.depths=[1,1]", "model.width=4", "epochs=2", "device=cpu", "threads=1"]
 
 
+SLOW_FIXTURES = {"run_py", "command", "searched", "browser", "postgresql"}
+"""Fixtures that start run.py, a browser or a database server."""
+MAX_PROCESSES = 4
+"""Test processes by default: each may start a database server, a browser and several workers."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite on several cores, unless -n says otherwise; the tests of one GPU run one after another."""
+    is_worker = hasattr(config, "workerinput")
+    whole_suite = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    if is_worker or not whole_suite or config.option.usepdb or torch.cuda.is_available():
+        return
+    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+        config.option.numprocesses = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark as slow what starts run.py, a sweep, a browser or a database server: leave them out with -m "not slow"."""
+    assert isinstance(item, pytest.Function)
+    uses_fixture = not SLOW_FIXTURES.isdisjoint(item.fixturenames)
+    uses_server = hasattr(item, "callspec") and "postgresql" in item.callspec.params.values()
+    starts_sweep = "Sweep" in item.function.__code__.co_names  # the class of tests/sweeps.py
+    if uses_fixture or uses_server or starts_sweep:
+        item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of CUDA are for machines that have it; elsewhere they are deselected, and the summary says how many."""
+    """Deselect the tests of CUDA where there is no device; the summary says how many."""
     if not torch.cuda.is_available():
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("cuda")])
         items[:] = [item for item in items if not item.get_closest_marker("cuda")]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Caches of this session's own, for the processes that it starts too; no proxy between them and it."""
+def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Caches for this session and the processes that it starts; between these, no proxy."""
     place = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CIFAR_CACHE", str(place))
@@ -134,7 +161,7 @@ def command() -> Callable[..., list[str]]:
 def run_py(
     command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """run_py(*arguments, cwd=, env=): run.py in a process of its own, in an empty directory unless `cwd` is given."""
+    """run_py(*arguments, cwd=, env=): run.py as a separate process, in an empty directory unless `cwd` is given."""
 
     def started(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         place = cwd or tmp_path_factory.mktemp("cwd")
@@ -157,7 +184,7 @@ def no_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """make_folder(...): a directory of small random images, <root>/<part>/<class>/<number>.<suffix>."""
 
-    def made(
+    def make(
         name: str = "images",
         parts: tuple[str, ...] = ("train",),
         classes: tuple[str, ...] = ("cat", "dog"),
@@ -176,7 +203,7 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
                     Image.fromarray(pixels).convert(mode).save(place / f"{number}.{suffix}")
         return tmp_path / name
 
-    return made
+    return make
 
 
 @pytest.fixture
@@ -224,7 +251,7 @@ def small_model() -> nn.Module:
 def make_trainer() -> Callable[..., Trainer]:
     """make_trainer(...): a trainer of a small model on 22 images of 8x8 pixels in 3 classes, batches of 4."""
 
-    def made(
+    def make(
         schedule: Callable[..., Any] = schedulers.constant,
         model: nn.Module | None = None,
         lr: float = 0.1,
@@ -245,7 +272,7 @@ def make_trainer() -> Callable[..., Trainer]:
         scheduled, score = schedule(optimizer, steps, **schedule_settings), EagerScore(model, cast)
         return Trainer(model, train, val, optimizer, scheduled, step, score, total)
 
-    return made
+    return make
 
 
 @pytest.fixture(scope="session")

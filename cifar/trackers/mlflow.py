@@ -11,90 +11,103 @@ from pathlib import Path
 from typing import Any
 
 from cifar.reporting import EpochMetrics
-from cifar.trackers.base import Run, Tracker, identity, measured, shown
+from cifar.trackers.base import TrackedRun, Tracker, display_name, identity, measured
+
+MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}
+"""MLflow's status for each status of a run; for every other one it is FAILED."""
+ID_TAG = "cifar.id"
+"""The tag that holds the identity of a run or study, by which its MLflow run is searched."""
 
 
 class MLflow(Tracker):
-    """Runs in MLflow, found again by a tag. A sweep is a parent run, which whichever trial comes first makes.
+    """Logs to MLflow. A sweep is a parent run, its trials are child runs; the first trial to start creates the parent.
 
-    MLflow lets no parameter be changed: those that a resumed run has with other values stay as they were. The parent
-    runs while a trial is known to run and has ended when the last to end has.
+    MLflow does not allow a parameter to change: where a resumed run has another value, the first one stays. The parent
+    has status RUNNING from the start of a trial, and is terminated at the end of each.
     """
 
-    STATUS = {"finished": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}  # noqa: RUF012
-    TAG = "cifar.id"
-
     def __init__(self, uri: str, experiment: str) -> None:
-        self.uri, self.experiment = uri, experiment
+        self.uri = uri
+        self.experiment = experiment
         self.parent: str | None = None
 
-    def start(self, run: Run) -> None:
+    def start(self, run: TrackedRun) -> None:
         from filelock import FileLock
 
-        self.client, experiment = self._connect()
+        self.client = self._connect()
+        self.experiment_id = self._get_or_create_experiment()
         tags = {}
         if run.study:
-            with FileLock(run.study / ".tracker.lock"):
-                self.parent = self._find_or_make(experiment, run.study, identity(run.study), {})
+            with FileLock(run.study / ".tracker.lock"):  # else two trials that start together create a parent each
+                self.parent = self._get_or_create_run(run.study, identity(run.study), {})
             tags = {"mlflow.parentRunId": self.parent}
-        self.run = self._find_or_make(experiment, run.directory, run.identity, tags)
-        self._params(run.settings)
-        known = {metric.step for metric in self.client.get_metric_history(self.run, "val_accuracy")}
+        self.run = self._get_or_create_run(run.directory, run.identity, tags)
+        self._log_params(run.settings)
+        logged = {metric.step for metric in self.client.get_metric_history(self.run, "val_accuracy")}
         for metrics in run.history:
-            if metrics.epoch not in known:
+            if metrics.epoch not in logged:
                 self.epoch(metrics)
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        self._metrics(measured(metrics), metrics.epoch)
+        self._log_metrics(measured(metrics), metrics.epoch)
 
     def end(self, status: str, figures: Mapping[str, float]) -> None:
-        self._metrics(figures, int(figures.get("best/epoch", 0)))
+        self._log_metrics(figures, int(figures.get("best/epoch", 0)))
         self.client.set_tag(self.run, "status", status)
-        self.client.set_terminated(self.run, self.STATUS.get(status, "FAILED"))
+        self.client.set_terminated(self.run, MLFLOW_STATUS.get(status, "FAILED"))
         if self.parent:
             self.client.set_terminated(self.parent, "KILLED" if status == "interrupted" else "FINISHED")
 
-    def _connect(self) -> tuple[Any, str]:
-        """A client, and the number of the experiment. The processes of a sweep do not make the tables at once."""
+    def _connect(self) -> Any:
+        """An MlflowClient; for a new database it creates the tables, so one process at a time may do that."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # of a server that is gone; 7 take minutes
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # s
+        # where the server cannot be reached, MLflow's default of 7 retries takes minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
         from mlflow import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it logs every table that it creates
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # else it logs every retry
+        with _process_lock(self.uri):
+            return MlflowClient(self.uri)
+
+    def _get_or_create_experiment(self) -> str:
+        """The id of the experiment named `self.experiment`."""
         from mlflow.exceptions import MlflowException
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of the tables that it makes
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # and this of every attempt
-        with _sole(self.uri):
-            client: Any = MlflowClient(self.uri)
-            if client.get_experiment_by_name(self.experiment) is None:
-                with suppress(MlflowException):  # another machine was faster
-                    client.create_experiment(self.experiment)
-            return client, client.get_experiment_by_name(self.experiment).experiment_id
+        with _process_lock(self.uri):
+            if self.client.get_experiment_by_name(self.experiment) is None:
+                with suppress(MlflowException):  # another machine has created it in the meantime
+                    self.client.create_experiment(self.experiment)
+            return str(self.client.get_experiment_by_name(self.experiment).experiment_id)
 
-    def _find_or_make(self, experiment: str, folder: Path, identity: str, tags: dict[str, str]) -> str:
-        """The id of the run of this identity, which runs now."""
-        found = self.client.search_runs([experiment], f"tags.`{self.TAG}` = '{identity}'")
-        run = found[0] if found else self.client.create_run(experiment, tags=tags | {self.TAG: identity})
-        self.client.update_run(run.info.run_id, status="RUNNING", name=shown(folder))
+    def _get_or_create_run(self, folder: Path, identity: str, tags: Mapping[str, str]) -> str:
+        """The id of the MLflow run of this identity, now with status RUNNING."""
+        matching = self.client.search_runs([self.experiment_id], f"tags.`{ID_TAG}` = '{identity}'")
+        run = matching[0] if matching else self.client.create_run(self.experiment_id, tags={**tags, ID_TAG: identity})
+        self.client.update_run(run.info.run_id, status="RUNNING", name=display_name(folder))
         return str(run.info.run_id)
 
-    def _params(self, settings: Mapping[str, Any]) -> None:
+    def _log_params(self, settings: Mapping[str, bool | float | str]) -> None:
         from mlflow.entities import Param
 
-        known = self.client.get_run(self.run).data.params
-        self.client.log_batch(self.run, params=[Param(k, str(v)) for k, v in settings.items() if k not in known])
+        logged = self.client.get_run(self.run).data.params
+        params = [Param(key, str(value)) for key, value in settings.items() if key not in logged]
+        self.client.log_batch(self.run, params=params)
 
-    def _metrics(self, values: Mapping[str, float], step: int) -> None:
+    def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = int(time.time() * 1000)  # MLflow counts in milliseconds
         self.client.log_batch(self.run, [Metric(name, value, now, step) for name, value in values.items()])
 
 
-def _sole(uri: str) -> AbstractContextManager[Any]:
-    """Held by one process of this machine at a time, where the database is a file."""
+def _process_lock(uri: str) -> AbstractContextManager[Any]:
+    """Where the database is an SQLite file: a lock that one process of this machine holds at a time."""
     from filelock import FileLock
 
+    if not uri.startswith("sqlite:///"):
+        return nullcontext()
     path = uri.partition("?")[0].removeprefix("sqlite:///")
-    return FileLock(f"{path}.lock") if uri.startswith("sqlite:///") else nullcontext()
+    return FileLock(f"{path}.lock")
