@@ -19,8 +19,9 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from plotly.colors import sample_colorscale
 
-from analysis import statistics
-from analysis.frames import Frames
+from .formatting import format_value
+from .frames import Frames
+from .statistics.scratch import scratch_study
 
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C8C8C"),
@@ -88,14 +89,12 @@ def about(trials: pd.DataFrame) -> pd.Series[str]:
     def told(trial: pd.Series[Any]) -> str:
         score = trial.score if pd.notna(trial.score) else trial.last_score
         lines = [f"trial {trial.number}, {trial.outcome}" + (f": {score:.4f}" if pd.notna(score) else "")]
-        lines += [f"{key.removeprefix('params.')}={shown(trial[key])}" for key in keys if not pd.isna(trial[key])]
+        lines += [
+            f"{key.removeprefix('params.')}={format_value(trial[key])}" for key in keys if not pd.isna(trial[key])
+        ]
         return "<br>".join(escape(line) for line in (*lines, trial.reason, trial.run) if line)
 
     return pd.Series([told(trial) for _, trial in trials.iterrows()], trials.index, dtype=object)
-
-
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def short(key: str) -> str:
@@ -277,7 +276,7 @@ def _names(keys: pd.Series[str]) -> pd.Series[str]:
 
 def _study(trials: pd.DataFrame, spaces: pd.DataFrame) -> optuna.Study:
     """The trials as a study in memory, for Optuna's own figures; those outside the ranges are left out."""
-    study = statistics.scratch_study()
+    study = scratch_study()
     for index, trial in trials.iterrows():
         own, params = {}, {}
         for row in spaces[spaces.branch == trial.branch].itertuples():
@@ -326,7 +325,7 @@ def reached(scores: Mapping[str, Iterable[float]], score: str) -> go.Figure:
     """Optuna's empirical distribution functions: the share of each recipe's trials that stay below a score."""
     studies = []
     for name, values in scores.items():
-        studies.append(statistics.scratch_study(name))
+        studies.append(scratch_study(name))
         studies[-1].add_trials([optuna.create_trial(value=float(value)) for value in values])
     figure = optuna.visualization.plot_edf(studies, target_name=score)
     figure.update_layout(template=LOOK, title=None, xaxis_title=score, yaxis_title="share of trials below")

@@ -27,10 +27,11 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from analysis import figures, static
-from analysis.frames import Frames, FramesError, read
-from analysis.pages import Report, report_of
 from cifar.files import FileError, cannot_write
+
+from . import figures, static
+from .frames import Frames, FramesError, read
+from .pages import Report, report_of
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
