@@ -2,7 +2,9 @@
 
 frames.py      studies, trials, runs and epochs as tidy frames
 surrogate.py   the score as a function of the hyperparameters, with its noise and its uncertainty
-statistics.py  what follows from the frames: each a short function, with its source
+statistics/    what follows from the frames, a file a topic: each a short function, with its source
+architecture.py  the model of a run
+formatting.py  numbers as texts
 summary.py     the answer in the terminal: python -m analysis.summary sweeps/NAME
 figures.py     the frames as plotly figures
 static.py      a plotly figure as SVG and PNG, without a browser

@@ -17,10 +17,22 @@ import pandas as pd
 import plotly.graph_objects as go
 import yaml
 
-from analysis import figures, statistics, summary
-from analysis.frames import Frames, FramesError
-from analysis.statistics import StatisticsError
-from analysis.summary import Evidence
+from . import figures, summary
+from .architecture import architecture, model_name, model_settings
+from .formatting import as_whole, format_count, format_duration, format_interval, format_value
+from .frames import Frames, FramesError
+from .statistics.budget import best_of_n, budget_scores
+from .statistics.confusion import confused
+from .statistics.curse import measured_curse, winners_curse
+from .statistics.failures import failures
+from .statistics.intervals import mean_interval, wilson
+from .statistics.learning import diagnosis
+from .statistics.model import StatisticsError
+from .statistics.noise import noise_floor
+from .statistics.recipes import improvement, pareto, recipes
+from .statistics.response import response, surface
+from .statistics.tunability import tunability
+from .summary import Evidence
 
 TABLE = 10
 """Rows of a table, at most."""
@@ -109,20 +121,16 @@ def _sentence(line: str) -> str:
     return (line[0].upper() + line[1:] if first.isalpha() else line) + ("" if line.endswith(".") else ".")
 
 
-def _between(low: float, high: float, pattern: str = ".4f") -> str:
-    return f"{low:{pattern}} to {high:{pattern}}" if pd.notna(low) else "no interval from one value"
-
-
 def _facts(frames: Frames, found: dict[str, Any]) -> list[Fact]:
     """The score and how sure it is, test accuracy if confirmed, noise, architecture, effort."""
     best, name = found["best"], figures.measure(frames).replace("negated ", "")
     reported = f"trial {best['trial']}, reported {best['value']:.4f}"
     confirmed, true = found.get("confirmed"), found.get("truly")
     if confirmed:
-        note = f"{_between(confirmed['low'], confirmed['high'])} (95%) · {reported}"
+        note = f"{format_interval(confirmed['low'], confirmed['high'])} (95%) · {reported}"
         facts = [Fact(f"{name}, mean of {confirmed['seeds']} fresh seeds", f"{confirmed['mean']:.4f}", note)]
     elif true:
-        note = f"{_between(true['low'], true['high'])} (95%) · {reported}"
+        note = f"{format_interval(true['low'], true['high'])} (95%) · {reported}"
         facts = [Fact(f"{name}, estimated", f"{true['mean']:.4f}", note)]
     else:
         facts = [Fact(f"{name}, reported", f"{best['value']:.4f}", f"trial {best['trial']} · how sure is not known")]
@@ -132,41 +140,26 @@ def _facts(frames: Frames, found: dict[str, Any]) -> list[Fact]:
         facts.append(Fact("from seed to seed", f"{found['noise']:.4f}", f"s.d. of one trial, {source}"))
     facts += _architecture(frames.runs[frames.runs.run == best["run"]])
     seconds = frames.runs.train_seconds.sum() or frames.trials.seconds.sum()
-    return [*facts, Fact("time of training", _duration(seconds), "of all trials together")]
+    return [*facts, Fact("time of training", format_duration(seconds), "of all trials together")]
 
 
 def _test_accuracy(test: dict[str, Any] | None, ours: bool) -> list[Fact]:
     if test:
         looks = f" · looked at {test['look']} times, so no longer unseen" if test["look"] > 1 else ""
-        interval = _between(test["wilson_low"], test["wilson_high"])
+        interval = format_interval(test["wilson_low"], test["wilson_high"])
         return [Fact("test accuracy", f"{test['accuracy']:.4f}", f"{interval} · {test['images']:.0f} images{looks}")]
     return [Fact("test accuracy", "not looked at", "a search never reads test images")] if ours else []
 
 
-def _architecture(run: pd.DataFrame) -> list[Fact]:
-    """Of a run's model: its name and shape, its size and cost; nothing where it is not known."""
-    if run.empty or pd.isna(run.parameters.iloc[0]):
+def _architecture(runs: pd.DataFrame) -> list[Fact]:
+    """Of the model of the first of the runs: its name and shape, its size and cost; nothing where it is not known."""
+    model = architecture(runs)
+    if "parameters" not in model:
         return []
-    row = run.iloc[0]
-    own = {str(k).removeprefix("config.model."): row[k] for k in run.columns if str(k).startswith("config.model.")}
-    own = {key: value for key, value in own.items() if not pd.isna(value)}
-    name = str(own.pop("_target_", "model")).rpartition(".")[2]
-    shape = " ".join(f"{key}={figures.shown(_whole(value))}" for key, value in own.items())
-    size = f"{summary.prefixed(row.parameters)} parameters"
-    cost = f" · {summary.prefixed(row.flops)}FLOP an image" if pd.notna(row.flops) else ""
-    return [Fact("architecture", name, " · ".join(filter(None, [shape, size])) + cost)]
-
-
-def _whole(value: Any) -> Any:
-    """A whole number, where gaps made a float of it."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s"
+    shape = " ".join(f"{key}={format_value(as_whole(value))}" for key, value in model_settings(model).items())
+    size = f"{format_count(model['parameters'])} parameters"
+    cost = f" · {format_count(model['flops'])}FLOP an image" if "flops" in model else ""
+    return [Fact("architecture", model_name(model) or "model", " · ".join(filter(None, [shape, size])) + cost)]
 
 
 def _best_settings(found: dict[str, Any], space: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +168,7 @@ def _best_settings(found: dict[str, Any], space: pd.DataFrame) -> pd.DataFrame:
     importance = {row["hyperparameter"]: row for row in found.get("importance", [])}
     rows = []
     for key, value in found["best"]["hyperparameters"].items():
-        row = {"hyperparameter": key, "best": summary.short(value)}
+        row = {"hyperparameter": key, "best": format_value(value)}
         if importance:
             row["matters"] = _matters(importance[key]) if key in importance else ""
             row["best lies"] = _place([b for b in found["boundaries"] if b["hyperparameter"] == key])
@@ -223,18 +216,19 @@ def _study_sections(frames: Frames, evidence: Evidence, found: dict[str, Any]) -
 def _confirmation(frames: Frames) -> Section | None:
     if frames.fresh.empty:
         return None
-    found = statistics.measured_curse(frames.fresh)
+    found = measured_curse(frames.fresh)
     rows = {
         "trial": found.number,
         "reported": found.reported.map("{:.4f}".format),
         "on fresh seeds": found.estimate.map("{:.4f}".format),
-        "95% interval": [_between(r.reported - r.high, r.reported - r.low) for r in found.itertuples()],
+        "95% interval": [format_interval(r.reported - r.high, r.reported - r.low) for r in found.itertuples()],
         "too high by": found.curse.map("{:+.4f}".format),
         "seeds": found.seeds,
     }
     says = "The best trials, trained again on fresh seeds: what they reported holds the luck of having been chosen."
-    for floor in statistics.noise_floor(frames.fresh.rename(columns={"number": "group"})).itertuples():
-        says += f" Runs that differ by seed alone differ by {floor.sd:.4f} (s.d., {_between(floor.low, floor.high)})."
+    for floor in noise_floor(frames.fresh.rename(columns={"number": "group"})).itertuples():
+        between = format_interval(floor.low, floor.high)
+        says += f" Runs that differ by seed alone differ by {floor.sd:.4f} (s.d., {between})."
     return Section("Confirmed on fresh seeds", says, table=pd.DataFrame(rows).astype(str))
 
 
@@ -244,7 +238,7 @@ def learning_section(frames: Frames, winner: str = "") -> Section | None:
     if epochs.empty:
         return None
     ended = epochs[epochs.outcome == "complete"]
-    learned = statistics.diagnosis(ended if len(ended) else epochs)
+    learned = diagnosis(ended if len(ended) else epochs)
     best = [winner] if winner else epochs.run[epochs["rank"] == 1].iloc[:1]
     own = learned[learned.run.isin(best)]
     counted = f"Still improving at the end: {learned.improving.sum()} of {len(learned)} runs;"
@@ -269,11 +263,11 @@ def learned_text(row: pd.Series[Any]) -> str:
 
 
 def _slices(frames: Frames, evidence: Evidence, sure: Evidence | None) -> Section:
-    response = statistics.response(sure.trials, sure.space, sure.surrogate) if sure else None
+    responses = response(sure.trials, sure.space, sure.surrogate) if sure else None
     drawn = {}
     varied = [evidence.trials[f"params.{key}"].nunique() > 1 for key in evidence.space.hyperparameter]
     for _, row in evidence.space[varied].iterrows() if any(varied) else evidence.space.iterrows():
-        own = None if response is None else response[response.hyperparameter == row.hyperparameter]
+        own = None if responses is None else responses[responses.hyperparameter == row.hyperparameter]
         figure = figures.slice_of(evidence.trials, row, figures.measure(frames), own)
         drawn[f"slice-{_file(row.hyperparameter)}"] = figure
     says = "Every trial along each hyperparameter; pruned ones at what they reported last, failed ones at the bottom."
@@ -294,14 +288,14 @@ def _importance(evidence: Evidence) -> Section:
     says += " The share of the score's variance that each makes by itself, with 95% intervals; what the score moves by"
     says += " is between its best and its worst value, the others averaged; what tuning is worth is what the best value"
     says += " gains over the middle of the range, the others in the middle of theirs."
-    gain = statistics.tunability(evidence.space, evidence.surrogate).set_index("hyperparameter")
-    worth = {str(name): f"{r.gain:.4f} ({_between(r.low, r.high)})" for name, r in gain.iterrows()}
+    gain = tunability(evidence.space, evidence.surrogate).set_index("hyperparameter")
+    worth = {str(name): f"{r.gain:.4f} ({format_interval(r.low, r.high)})" for name, r in gain.iterrows()}
     rows = {
         "hyperparameter": found.hyperparameter,
         "share": found.importance.map("{:.0%}".format),
-        "95% interval": [_between(r.low, r.high, ".0%") for r in found.itertuples()],
+        "95% interval": [format_interval(r.low, r.high, ".0%") for r in found.itertuples()],
         "score moves by": found.effect.map("{:.4f}".format),
-        "its interval": [_between(r.effect_low, r.effect_high) for r in found.itertuples()],
+        "its interval": [format_interval(r.effect_low, r.effect_high) for r in found.itertuples()],
         "tuning is worth": found.hyperparameter.map(lambda name: worth.get(name, "")),
         "verdict": found.verdict,
     }
@@ -318,8 +312,8 @@ def _contour(frames: Frames, evidence: Evidence) -> Section | None:
     if len(pair) < 2:
         return None
     x, y = pair
-    surface = statistics.surface(evidence.trials, space, evidence.surrogate, x, y)
-    figure = figures.contour(surface, evidence.trials, space, x, y, figures.measure(frames))
+    estimates = surface(evidence.trials, space, evidence.surrogate, x, y)
+    figure = figures.contour(estimates, evidence.trials, space, x, y, figures.measure(frames))
     says = f"The estimated score over {x} and {y}, the others as in the three best trials; points are trials."
     return Section("Two at a time", says, {"contour": figure})
 
@@ -344,7 +338,7 @@ def _pareto(frames: Frames) -> Section | None:
     if points.empty:
         return None
     cost = _cost(points)
-    points = points.assign(cost=points[cost], front=statistics.pareto(points.score, points[cost]))
+    points = points.assign(cost=points[cost], front=pareto(points.score, points[cost]))
     front = points[points.front].sort_values("cost")
     says = f"{len(front)} of {len(points)} trials are the best for what they cost; the cheapest of them scored"
     says += f" {front.score.iloc[0]:.4f}, the dearest {front.score.iloc[-1]:.4f}."
@@ -367,7 +361,7 @@ def scores(frames: Frames, recipe: str) -> pd.DataFrame:
         found = pd.DataFrame({"run": own.run, "score": own.val_accuracy, "complete": own.status == "finished"})
         found = found.assign(recipe=recipe, about=[escape(run) for run in own.run], own_seconds=float("nan"))
     else:
-        score = statistics.budget_scores(frames.trials)
+        score = budget_scores(frames.trials)
         own = frames.trials.loc[score.index]
         found = pd.DataFrame({"run": own.run, "score": score, "complete": own.outcome == "complete"})
         names = own.branch if recipe == "branch" else recipe
@@ -382,7 +376,7 @@ def _recipes(places: Sequence[tuple[Frames, str]], score: str) -> list[Section]:
     """Recipes against one another, at the budget of the one with the fewest trials. Places with their recipe's name."""
     found = pd.concat([scores(frames, recipe) for frames, recipe in places], ignore_index=True)
     cost = _cost(found)
-    table = statistics.recipes(found, (cost, *(name for name in figures.COSTS if name != cost)))
+    table = recipes(found, (cost, *(name for name in figures.COSTS if name != cost)))
     groups = {str(name): found.score[found.recipe == name] for name in dict.fromkeys(found.recipe)}
     best = table.recipe.iloc[0]
     rows = {
@@ -392,14 +386,14 @@ def _recipes(places: Sequence[tuple[Frames, str]], score: str) -> list[Section]:
         "expected at equal budget": table.expected.map("{:.4f}".format),
         f"P({best} wins)": [_wins(groups[best], groups[name]) if name != best else "" for name in table.recipe],
         "seconds a trial": table.seconds.map("{:.1f}".format),
-        "parameters": table.parameters.map(lambda n: summary.prefixed(n) if pd.notna(n) else ""),
+        "parameters": table.parameters.map(lambda n: format_count(n) if pd.notna(n) else ""),
     }
     fewest = int(table.trials.min())
     says = f"Best of {fewest} trials each, which all recipes have: {best} expects the most."
     says += f" P is the probability that a trial of {best} scores above one of the other, with its 95% interval."
     points = found.rename(columns={cost: "cost"})[found.complete.to_numpy()]
-    points = points.assign(front=statistics.pareto(points.score, points.cost), name=points.recipe)
-    lines = {name: statistics.best_of_n(own) for name, own in groups.items()}
+    points = points.assign(front=pareto(points.score, points.cost), name=points.recipe)
+    lines = {name: best_of_n(own) for name, own in groups.items()}
     compared = {
         "recipes-best-of-n": figures.best_of_n(lines, score),
         "recipes-reached": figures.reached(groups, score),
@@ -416,8 +410,8 @@ def _recipes(places: Sequence[tuple[Frames, str]], score: str) -> list[Section]:
 
 
 def _wins(a: pd.Series[float], b: pd.Series[float]) -> str:
-    row = statistics.improvement(a, b).iloc[0]
-    return f"{row.probability:.0%} ({_between(row.low, row.high, '.0%')})"
+    row = improvement(a, b).iloc[0]
+    return f"{row.probability:.0%} ({format_interval(row.low, row.high, '.0%')})"
 
 
 def confusion_of(run: str) -> pd.DataFrame | None:
@@ -442,13 +436,13 @@ def confusion_section(run: str, whose: str) -> Section | None:
     counts = confusion_of(run)
     if counts is None:
         return None
-    pairs = statistics.confused(counts).head(5)
+    pairs = confused(counts).head(5)
     rows = {
         "true": pairs["true"],
         "taken for": pairs.predicted,
         "images": pairs.images.astype(str),
         "share": pairs.share.map("{:.1%}".format),
-        "95% interval": [_between(r.low, r.high, ".1%") for r in pairs.itertuples()],
+        "95% interval": [format_interval(r.low, r.high, ".1%") for r in pairs.itertuples()],
     }
     says = f"Validation images of {whose}, after its best epoch."
     if len(pairs):
@@ -474,11 +468,11 @@ def _ranking(evidence: Evidence) -> Section:
         "trial": top.number.astype(str),
         "reported": top.score.map("{:.4f}".format),
         "estimate": top.estimate.map("{:.4f}".format),
-        "95% interval": [_between(r.low, r.high) for r in top.itertuples()],
+        "95% interval": [format_interval(r.low, r.high) for r in top.itertuples()],
         "P(best)": top.best.map("{:.0%}".format),
     }
     for key in evidence.space.hyperparameter:
-        rows[key] = [figures.shown(value) for value in settings[f"params.{key}"]]
+        rows[key] = [format_value(value) for value in settings[f"params.{key}"]]
     tied = int(evidence.top.tied.sum())
     says = f"{tied} of {len(evidence.top)} complete trials cannot be told from the best." if tied > 1 else ""
     return Section("The best trials", says or "The best can be told from all others.", table=pd.DataFrame(rows))
@@ -489,13 +483,13 @@ def _failures(frames: Frames) -> Section | None:
     if lost.empty:
         return None
     rates = [column for column in lost.columns if str(column).endswith(".lr") or column == "params.lr"]
-    found = statistics.failures(frames.trials, str(rates[0]).removeprefix("params.")) if rates else pd.DataFrame()
+    found = failures(frames.trials, str(rates[0]).removeprefix("params.")) if rates else pd.DataFrame()
     worst = found.nlargest(1, "share") if len(found) else found
     says = f"{len(lost)} trials failed, diverged or were lost."
     if len(worst) and worst.share.iloc[0] > 0:
         row = worst.iloc[0]
         says += f" Most fail with a learning rate from {row.decade:g} to {10 * row.decade:g}: {row.failed:.0f} of"
-        says += f" {row.trials:.0f} ({_between(row.low, row.high, '.0%')})."
+        says += f" {row.trials:.0f} ({format_interval(row.low, row.high, '.0%')})."
     shown = lost.head(TABLE)
     rows = {"trial": shown.number.astype(str), "outcome": shown.outcome, "reason": shown.reason, "folder": shown.run}
     return Section("What failed", says, table=pd.DataFrame(rows))
@@ -517,15 +511,15 @@ def of_runs(frames: Frames) -> Report:
         if str(column).startswith("config.") and runs[column].astype(str).nunique() > 1 and column != "config.resume"
     ]
     settings = [key for key in keys if key != "config.seed"]
-    floor = statistics.noise_floor(_by_setting(runs, settings))
+    floor = noise_floor(_by_setting(runs, settings))
     facts = [
         _accuracy(best),
         *_architecture(runs.head(1)),
-        Fact("time of training", _duration(runs.train_seconds.sum())),
+        Fact("time of training", format_duration(runs.train_seconds.sum())),
     ]
     if len(floor):
         row = floor.iloc[0]
-        note = f"s.d. · {_between(row.low, row.high)} · {row.df:.0f} degrees of freedom"
+        note = f"s.d. · {format_interval(row.low, row.high)} · {row.df:.0f} degrees of freedom"
         facts.insert(1, Fact("from seed to seed", f"{row.sd:.4f}", note))
     sections = [
         learning_section(frames),
@@ -553,15 +547,19 @@ def _by_settings_table(runs: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
     groups = _by_setting(runs, settings).group
     rows = []
     for _, own in runs.loc[groups.index].groupby(groups, sort=False):
-        mean, low, high = statistics.mean_interval(own.val_accuracy)
-        row = {key.removeprefix("config."): figures.shown(own[key].iloc[0]) for key in settings}
-        row |= {"seeds": str(len(own)), "mean validation accuracy": f"{mean:.4f}", "95% interval": _between(low, high)}
+        mean, low, high = mean_interval(own.val_accuracy)
+        row = {key.removeprefix("config."): format_value(own[key].iloc[0]) for key in settings}
+        row |= {
+            "seeds": str(len(own)),
+            "mean validation accuracy": f"{mean:.4f}",
+            "95% interval": format_interval(low, high),
+        }
         rows.append((mean, row))
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda pair: -pair[0])]).head(TABLE)
 
 
 def _runs_next(frames: Frames, floor: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    learned = statistics.diagnosis(frames.epochs)
+    learned = diagnosis(frames.epochs)
     own = learned[learned.run == runs.run.iloc[0]]
     steps = [_advice(own.iloc[0])] if len(own) else []
     if len(floor) and len(runs) > 1:
@@ -579,7 +577,7 @@ def _runs_next(frames: Frames, floor: pd.DataFrame, runs: pd.DataFrame) -> list[
 def _all_runs(runs: pd.DataFrame, keys: list[str]) -> Section:
     shown = runs.head(TABLE * 5)
     rows = {"run": shown.run.map(lambda run: Path(run).name), "status": shown.status}
-    rows |= {key.removeprefix("config."): shown[key].map(figures.shown) for key in keys}
+    rows |= {key.removeprefix("config."): shown[key].map(format_value) for key in keys}
     rows |= {"best epoch": shown.best_epoch.astype(str), "validation accuracy": shown.val_accuracy.map("{:.4f}".format)}
     return Section("All runs", "Best first.", table=pd.DataFrame(rows))
 
@@ -588,9 +586,7 @@ def _accuracy(run: pd.Series[Any]) -> Fact:
     """A run's validation accuracy, with Wilson's interval."""
     note = f"epoch {run.best_epoch}"
     if pd.notna(run.val_images):
-        note = (
-            f"{_between(*statistics.wilson(run.val_accuracy, int(run.val_images)))} · {run.val_images} images · {note}"
-        )
+        note = f"{format_interval(*wilson(run.val_accuracy, int(run.val_images)))} · {run.val_images} images · {note}"
     return Fact("validation accuracy", f"{run.val_accuracy:.4f}", note)
 
 
@@ -602,18 +598,18 @@ def _of_run(frames: Frames) -> Report:
     if frames.epochs.empty:
         reason = f" {run.message or run.problem}" if run.message or run.problem else ""
         return replace(report, problem=f"No epoch has finished, so nothing can be said yet.{reason}")
-    learned = statistics.diagnosis(frames.epochs).iloc[0]
+    learned = diagnosis(frames.epochs).iloc[0]
     epochs = figures.curves(frames)
     best = epochs.loc[epochs.val_accuracy.idxmax()]
     facts = [_accuracy(run)] if pd.notna(run.val_accuracy) else []
     if pd.notna(run.test_accuracy):
         images = int(run.test_images)
-        note = f"{_between(*statistics.wilson(run.test_accuracy, images))} · {images} images"
+        note = f"{format_interval(*wilson(run.test_accuracy, images))} · {images} images"
         facts.append(Fact("test accuracy", f"{run.test_accuracy:.4f}", note))
     gap = f"validation {best.val_loss:.4f}, training {best.train_loss:.4f} · nats"
     facts.append(Fact("generalization gap at the best epoch", f"{best.gap:+.4f}", gap))
     speed = f"{frames.epochs.images_per_second.median():.0f} images/s"
-    facts += [*_architecture(frames.runs), Fact("time of training", _duration(run.train_seconds), speed)]
+    facts += [*_architecture(frames.runs), Fact("time of training", format_duration(run.train_seconds), speed)]
     drawn = {"loss": figures.both(epochs, "loss"), "accuracy": figures.both(epochs, "accuracy")}
     drawn |= {"gap": figures.learning(epochs, "gap"), "lr": figures.learning(epochs, "lr")}
     says = learned_text(learned)
@@ -649,7 +645,7 @@ def _gap_advice(epochs: pd.DataFrame, images: Any) -> list[str]:
     last = epochs.iloc[-1]
     if pd.isna(images) or not 0 <= last.val_accuracy <= 1:
         return []
-    _, high = statistics.wilson(last.val_accuracy, int(images))
+    _, high = wilson(last.val_accuracy, int(images))
     told = f"Training accuracy ends at {last.train_accuracy:.4f}"
     if last.train_accuracy > high:
         return [
@@ -662,7 +658,7 @@ def _run_settings(run: pd.Series[Any]) -> pd.DataFrame:
     """What one would ask of a run first."""
     wanted = re.compile(r"config\.(optimizer|scheduler|loss|transfer|data\.(source|limit|val_size)|epochs|batch_size)")
     rows = [
-        {"setting": str(key).removeprefix("config."), "value": figures.shown(run[key])}
+        {"setting": str(key).removeprefix("config."), "value": format_value(run[key])}
         for key in run.index
         if wanted.match(str(key)) and not pd.isna(run[key])
     ]
@@ -711,7 +707,11 @@ def of_several(places: Sequence[Frames]) -> Report:
         facts=[
             Fact(f"best {score}, estimated", f"{best.estimate:.4f}", f"{best.interval} · {best.recipe}, {best.whose}"),
             *_architecture(frames.runs[frames.runs.run == best.run]),
-            Fact("time of training", _duration(sum(f.runs.train_seconds.sum() for f, _ in usable)), "of all together"),
+            Fact(
+                "time of training",
+                format_duration(sum(f.runs.train_seconds.sum() for f, _ in usable)),
+                "of all together",
+            ),
         ],
         table=_beliefs_table(beliefs, score),
         command=f"python run.py from_study={frames.place}" if _best_yaml(frames) else _command(best.run),
@@ -741,13 +741,13 @@ def _belief(frames: Frames, recipe: str) -> dict[str, Any]:
     if not frames.study or evidence.complete.empty:
         return row
     winner = evidence.winner
-    settings = " ".join(f"{k}={summary.short(v)}" for k, v in summary.settings_of(winner).items())
+    settings = " ".join(f"{k}={format_value(v)}" for k, v in summary.settings_of(winner).items())
     row |= {"whose": f"trial {winner.number}", "run": winner.run, "reported": winner.score, "settings": settings}
     try:
-        curse = statistics.winners_curse(evidence.top).iloc[0]
+        curse = winners_curse(evidence.top).iloc[0]
     except StatisticsError:
         return row | {"estimate": winner.score}
-    interval = _between(curse.reported - curse.high, curse.reported - curse.low)
+    interval = format_interval(curse.reported - curse.high, curse.reported - curse.low)
     return row | {"estimate": curse.estimate, "interval": interval}
 
 
@@ -770,7 +770,7 @@ def _compared_next(places: list[tuple[Frames, str]], beliefs: pd.DataFrame) -> l
     groups = {name: scores(frames, name).score for frames, name in places}
     first = beliefs.recipe.iloc[0]
     for other in beliefs.recipe.iloc[1:3]:
-        row = statistics.improvement(groups[first], groups[other]).iloc[0]
+        row = improvement(groups[first], groups[other]).iloc[0]
         sure = "it is better" if row.low > 0.5 else "it is worse" if row.high < 0.5 else "they cannot be told apart"
         steps.append(
             f"A trial of {first} scores above one of {other} in {_wins(groups[first], groups[other])}: {sure}."

@@ -18,10 +18,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import statistics
-from analysis.frames import Frames, FramesError, read
-from analysis.statistics import StatisticsError
-from analysis.surrogate import Noise, Surrogate
+from .architecture import architecture, model_name, model_settings
+from .formatting import format_count, format_interval, format_value
+from .frames import Frames, FramesError, read
+from .statistics import boundaries, importance
+from .statistics.accuracy import accuracy_on_test
+from .statistics.budget import best_of_n, budget_scores, enough_trials
+from .statistics.curse import measured_curse, winners_curse
+from .statistics.learning import diagnosis
+from .statistics.model import StatisticsError, surrogate_of
+from .statistics.noise import binomial_noise
+from .statistics.ranking import top_trials
+from .surrogate import Noise, Surrogate
 
 SHOWN = 5
 """Hyperparameters and tied trials that the text names."""
@@ -62,7 +70,7 @@ class Evidence:
     @cached_property
     def surrogate(self) -> Surrogate:
         noise = _noise(self.frames, self.winner)
-        return statistics.model(self.trials, self.space, _curves(self.frames), noise, self.frames.fresh)
+        return surrogate_of(self.trials, self.space, _curves(self.frames), noise, self.frames.fresh)
 
     @cached_property
     def noise(self) -> float:
@@ -70,19 +78,19 @@ class Evidence:
 
     @cached_property
     def top(self) -> pd.DataFrame:
-        return statistics.top_trials(self.trials, self.space, self.surrogate, int(self.winner.number))
+        return top_trials(self.trials, self.space, self.surrogate, int(self.winner.number))
 
     @cached_property
     def importance(self) -> pd.DataFrame:
-        return statistics.importance(self.trials, self.space, self.surrogate)
+        return importance.importance(self.trials, self.space, self.surrogate)
 
     @cached_property
     def boundaries(self) -> pd.DataFrame:
-        return statistics.boundaries(self.trials, self.space, self.surrogate)
+        return boundaries.boundaries(self.trials, self.space, self.surrogate)
 
     @cached_property
     def curve(self) -> pd.DataFrame:
-        return statistics.best_of_n(statistics.budget_scores(self.trials))
+        return best_of_n(budget_scores(self.trials))
 
 
 def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any]:
@@ -111,7 +119,7 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
         "run": winner.run,
         "branch": winner.branch,
         "hyperparameters": settings_of(winner),
-        "architecture": _architecture(frames.runs[frames.runs.run == winner.run]),
+        "architecture": architecture(frames.runs[frames.runs.run == winner.run]),
     }
     if (Path(frames.place) / "best.yaml").exists():
         found["command"] = f"python run.py from_study={frames.place}"
@@ -123,7 +131,7 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
 
 def _confirmed(frames: Frames) -> dict[str, Any]:
     """What fresh seeds and the test set say of the chosen trial; nothing where there was no confirmation."""
-    curse = statistics.measured_curse(frames.fresh)
+    curse = measured_curse(frames.fresh)
     if frames.chosen not in curse.number.tolist():
         return {}
     best = curse[curse.number == frames.chosen].iloc[0]
@@ -132,7 +140,7 @@ def _confirmed(frames: Frames) -> dict[str, Any]:
     tests = frames.tests.dropna(subset=["accuracy", "images"])
     if tests.empty:
         return found | {"looks": frames.looks}
-    latest = statistics.accuracy_on_test(tests[tests["look"] == tests["look"].max()]).iloc[0].to_dict()
+    latest = accuracy_on_test(tests[tests["look"] == tests["look"].max()]).iloc[0].to_dict()
     return found | {"test": latest | {"look": frames.looks}}
 
 
@@ -154,18 +162,11 @@ def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:
     return {key: getattr(value, "item", lambda v=value: v)() for key, value in own.items() if not pd.isna(value)}
 
 
-def _architecture(runs: pd.DataFrame) -> dict[str, Any]:
-    """The model's settings and size, as its run tells them; empty where it does not."""
-    row = runs.iloc[0].dropna() if len(runs) else pd.Series()
-    own = {str(k).removeprefix("config.model."): v for k, v in row.items() if str(k).startswith("config.model.")}
-    return own | {key: int(row[key]) for key in ("parameters", "flops") if key in row}
-
-
 def _believed(evidence: Evidence) -> dict[str, Any]:
     """What the statistics say of the trials of the winner's branch."""
     top, frames = evidence.top, evidence.frames
-    curse = statistics.winners_curse(top).iloc[0]
-    learned = statistics.diagnosis(frames.epochs[frames.epochs.run == evidence.winner.run])
+    curse = winners_curse(top).iloc[0]
+    learned = diagnosis(frames.epochs[frames.epochs.run == evidence.winner.run])
     return {
         "noise": evidence.noise,
         "winners_curse": curse.to_dict(),
@@ -173,7 +174,7 @@ def _believed(evidence: Evidence) -> dict[str, Any]:
         "tied": top[top.tied].nlargest(len(top), "best")[["number", "score", "estimate", "best"]].to_dict("records"),
         "importance": evidence.importance.to_dict("records"),
         "boundaries": evidence.boundaries.to_dict("records"),
-        "enough_trials": statistics.enough_trials(evidence.curve, evidence.noise),
+        "enough_trials": enough_trials(evidence.curve, evidence.noise),
         "learned": learned.iloc[0].to_dict() if len(learned) else {},
     }
 
@@ -183,7 +184,7 @@ def _noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:
     images = frames.runs.val_images[frames.runs.run == winner.run].dropna()
     if images.empty or not 0 < winner.value < 1:
         return None
-    return statistics.binomial_noise(float(winner.value), int(images.iloc[0]))
+    return binomial_noise(float(winner.value), int(images.iloc[0]))
 
 
 def _curves(frames: Frames) -> pd.DataFrame:
@@ -215,25 +216,14 @@ def text(found: dict[str, Any]) -> str:
     return "\n".join([*lines, *_estimated(found), "next:", *(f"  {line}" for line in advice(found))])
 
 
-def short(value: Any) -> str:
-    """A hyperparameter's value with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def prefixed(count: float) -> str:
-    """Three digits and the SI prefix: 510 k, 23.5 M."""
-    thousands = min(3, int(np.log10(max(count, 1)) / 3 + 1e-9))
-    return f"{count / 1000**thousands:.3g} {['', 'k', 'M', 'G'][thousands]}"
-
-
 def _hyperparameters(found: dict[str, Any]) -> list[str]:
     """A line each, the most important first: its value, its share of the variance, and where in its range it lies."""
     values, importance = found["best"]["hyperparameters"], found.get("importance", [])
     order = [row["hyperparameter"] for row in importance if row["hyperparameter"] in values]
     said = {row["hyperparameter"]: f"  {_share(row)}{_where(row, found)}" for row in importance}
     shown = [*order, *(key for key in values if key not in order)][: 2 * SHOWN]
-    width, digits = max(map(len, shown), default=0), max((len(short(values[key])) for key in shown), default=0)
-    return [f"  {key:<{width}}  {short(values[key]):<{digits}}{said.get(key, '')}".rstrip() for key in shown]
+    width, digits = max(map(len, shown), default=0), max((len(format_value(values[key])) for key in shown), default=0)
+    return [f"  {key:<{width}}  {format_value(values[key]):<{digits}}{said.get(key, '')}".rstrip() for key in shown]
 
 
 def _share(row: dict[str, Any]) -> str:
@@ -250,16 +240,14 @@ def _where(row: dict[str, Any], found: dict[str, Any]) -> str:
 def _architecture_line(model: dict[str, Any]) -> list[str]:
     if not model:
         return []
-    name = str(model.get("_target_", "")).rpartition(".")[2]
-    named = [f"{key}={value}" for key, value in model.items() if key not in ("_target_", "parameters", "flops")]
-    size = [f"{prefixed(model['parameters'])} parameters"] if "parameters" in model else []
-    size += [f"{prefixed(model['flops'])}FLOP an image"] if "flops" in model else []
-    return [f"  model: {', '.join([' '.join([name, *named]), *size])}"]
+    settings = [f"{key}={value}" for key, value in model_settings(model).items()]
+    size = [f"{format_count(model['parameters'])} parameters"] if "parameters" in model else []
+    size += [f"{format_count(model['flops'])}FLOP an image"] if "flops" in model else []
+    return [f"  model: {', '.join([' '.join([model_name(model), *settings]), *size])}"]
 
 
 def _range(found: dict[str, Any]) -> str:
-    """low to high, where more than one seed tells of them."""
-    return "no interval" if np.isnan(found["low"]) else f"{found['low']:.4f} to {found['high']:.4f}"
+    return format_interval(found["low"], found["high"], missing="no interval")
 
 
 def _measured(confirmed: dict[str, Any] | None) -> list[str]:
@@ -299,11 +287,7 @@ def _estimated(found: dict[str, Any]) -> list[str]:
 
 def advice(found: dict[str, Any]) -> list[str]:
     """What to do next, a sentence each, at most six."""
-    lines = [
-        f"widen {b['hyperparameter']}: {short(b['low'])} to {short(b['high'])} (hydra.sweeper.study_name=ANOTHER)"
-        for b in found["boundaries"]
-        if b["verdict"] == "edge"
-    ][:2]
+    lines = _ranges_to_widen(found)[:2]
     idle = [row["hyperparameter"] for row in found["importance"] if row["verdict"] != "matters"][:SHOWN]
     if idle and all(row["verdict"] != "matters" for row in found["importance"]):
         lines += ["no hyperparameter is shown to matter: the trials are too few, or the ranges too narrow"]
@@ -317,6 +301,15 @@ def advice(found: dict[str, Any]) -> list[str]:
     if "command" in found and "confirmed" not in found:
         study = found["command"].partition("from_study=")[2]
         lines += [f"confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
+    return lines
+
+
+def _ranges_to_widen(found: dict[str, Any]) -> list[str]:
+    lines = []
+    for side in found["boundaries"]:
+        if side["verdict"] == "edge":
+            wider = f"{format_value(side['low'])} to {format_value(side['high'])}"
+            lines.append(f"widen {side['hyperparameter']}: {wider} (hydra.sweeper.study_name=ANOTHER)")
     return lines
 
 

@@ -26,8 +26,16 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution
 from scipy.stats import norm
 
-from analysis import statistics
 from analysis.frames import of_study
+from analysis.statistics.boundaries import boundaries
+from analysis.statistics.curse import winners_curse
+from analysis.statistics.importance import importance
+from analysis.statistics.intervals import interval, mean_interval, wilson
+from analysis.statistics.model import surrogate_of
+from analysis.statistics.noise import noise_floor
+from analysis.statistics.ranking import top_trials
+from analysis.statistics.recipes import improvement
+from analysis.statistics.tunability import tunability
 from benchmarks.common import save
 
 Array = NDArray[np.float64]
@@ -111,20 +119,20 @@ def simulated(seed: int) -> dict[str, Any]:
     study = searched(truth, random, tpe, pruned)
     frames = of_study(study)
     trials, space = frames.trials, frames.spaces
-    surrogate = statistics.model(trials, space, curves(study))
-    importance = statistics.importance(trials, space, surrogate).set_index("hyperparameter")
-    top = statistics.top_trials(trials, space, surrogate)
+    surrogate = surrogate_of(trials, space, curves(study))
+    shares = importance(trials, space, surrogate).set_index("hyperparameter")
+    top = top_trials(trials, space, surrogate)
     true = truth(np.array([place(study.trials[number].params) for number in top.number]))
     return {
         "search": f"{'TPE' if tpe else 'random'}{', pruned' if pruned else ''}",
         "complete": int(trials.score.notna().sum()),
         **the_best(top, true),
-        **the_edges(statistics.boundaries(trials, space, surrogate), truth),
-        **the_important(importance, truth),
-        "useless called so": importance.verdict["nothing"] != "matters",
-        "covered": the_important_covered(importance, truth)
-        | {"noise of a search": within(NOISE, *statistics.interval(surrogate.noise))}
-        | tuned(statistics.tunability(space, surrogate), truth)
+        **the_edges(boundaries(trials, space, surrogate), truth),
+        **the_important(shares, truth),
+        "useless called so": shares.verdict["nothing"] != "matters",
+        "covered": the_important_covered(shares, truth)
+        | {"noise of a search": within(NOISE, *interval(surrogate.noise))}
+        | tuned(tunability(space, surrogate), truth)
         | {"the winner's true score": within(true[0], top.low[0], top.high[0])}
         | by_the_book(random),
     }
@@ -135,14 +143,14 @@ def within(value: Any, low: Any, high: Any) -> bool:
 
 
 def curves(study: optuna.Study) -> pd.DataFrame:
-    """What was reported, as statistics.model wants it."""
+    """What was reported, as surrogate_of takes it."""
     rows = [(t.number, step, score) for t in study.trials for step, score in t.intermediate_values.items()]
     return pd.DataFrame(rows, columns=["number", "step", "score"])
 
 
 def the_best(top: pd.DataFrame, true: Array) -> dict[str, Any]:
     """How much too high the winner's report is and is said to be, and whether the truly best trial is a tie."""
-    curse = statistics.winners_curse(top).iloc[0]
+    curse = winners_curse(top).iloc[0]
     found = {"reported too high": curse.reported - true[0], "said too high": curse.curse}
     best = int(true.argmax())
     return found | {"winner is the best": best == 0, "the best is tied": bool(top.tied[best])}
@@ -186,13 +194,13 @@ def tuned(found: pd.DataFrame, truth: Truth) -> dict[str, bool]:
 def by_the_book(random: np.random.Generator) -> dict[str, bool]:
     """Coverage of the intervals that need no search: seeds, images, noise floor, probability of improvement."""
     fresh = pd.DataFrame({"group": np.repeat([1, 2, 3], 5), "score": NOISE * random.normal(size=15)})
-    floor = statistics.noise_floor(fresh).iloc[0]
-    _, low, high = statistics.mean_interval(fresh.score[:5])
+    floor = noise_floor(fresh).iloc[0]
+    _, low, high = mean_interval(fresh.score[:5])
     a, b = random.normal(0.5, 1, 20), random.normal(0, 1, 20)
-    better = statistics.improvement(a, b, resamples=500).iloc[0]
+    better = improvement(a, b, resamples=500).iloc[0]
     return {
         "mean over 5 seeds": within(0, low, high),
-        "accuracy on 5000 images": within(0.9, *statistics.wilson(random.binomial(5000, 0.9) / 5000, 5000)),
+        "accuracy on 5000 images": within(0.9, *wilson(random.binomial(5000, 0.9) / 5000, 5000)),
         "noise floor of 3 times 5 seeds": within(NOISE, floor.low, floor.high),
         "probability of improvement": within(norm.cdf(0.5 / np.sqrt(2)), better.low, better.high),
     }

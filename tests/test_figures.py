@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 from test_statistics import search
 
-from analysis import figures, static, statistics
+from analysis import figures, static
 from analysis.frames import Frames, of_study, read
+from analysis.statistics.recipes import pareto
+from analysis.statistics.response import surface
 from analysis.summary import Evidence
 
 HOSTILE = '</script><img src=x onerror="window.hacked=1"><b>'
@@ -49,9 +51,9 @@ def failing() -> Frames:
 def made(evidence: Evidence, frames: Frames, places: Path) -> dict[str, go.Figure]:
     """Each kind of figure."""
     e, run = evidence, read(places / "run")
-    surface = statistics.surface(e.trials, e.space, e.surrogate, "lr", "nothing")
+    estimates = surface(e.trials, e.space, e.surrogate, "lr", "nothing")
     points = e.complete.assign(cost=range(len(e.complete)), about=figures.about(e.complete))
-    points = points.assign(front=statistics.pareto(points.score, points.cost))
+    points = points.assign(front=pareto(points.score, points.cost))
     confusion = pd.read_csv(places / "run" / "confusion.csv", index_col=0, dtype={0: str})
     return {
         **{y: figures.learning(figures.curves(read(places / "search")), y) for y in figures.MEASURES},
@@ -59,7 +61,7 @@ def made(evidence: Evidence, frames: Frames, places: Path) -> dict[str, go.Figur
         "slice": figures.slice_of(frames.trials, frames.spaces.iloc[0], "score"),
         "slice of choices": figures.slice_of(frames.trials, frames.spaces.iloc[1], "score"),
         "importance": figures.importance(e.importance),
-        "contour": figures.contour(surface, e.trials, e.space, "lr", "nothing", "score"),
+        "contour": figures.contour(estimates, e.trials, e.space, "lr", "nothing", "score"),
         "parallel": figures.parallel(frames.trials, frames.spaces, "score"),
         "best of n": figures.best_of_n({"a": e.curve}, "score", 5),
         "reached": figures.reached({"a": e.complete.score, HOSTILE: [0.5, 0.6]}, "score"),

@@ -9,7 +9,7 @@ import optuna
 import pandas as pd
 import plotly.graph_objects as go
 
-from .. import statistics
+from ..statistics.scratch import scratch_study
 from .theme import COSTS, GREY, ORANGE, TEMPLATE, new_figure, series_color
 
 
@@ -37,7 +37,7 @@ def reached(scores: Mapping[str, Iterable[float]], score: str) -> go.Figure:
     """Optuna's empirical distribution functions: the share of each recipe's trials below a score."""
     studies = []
     for name, values in scores.items():
-        study = statistics.scratch_study(name)
+        study = scratch_study(name)
         study.add_trials([optuna.create_trial(value=float(value)) for value in values])
         studies.append(study)
     figure = optuna.visualization.plot_edf(studies, target_name=score)

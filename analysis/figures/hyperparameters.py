@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from plotly.colors import sample_colorscale
 
-from .. import statistics
+from ..statistics.scratch import scratch_study
 from .theme import BLUE, GREY, ORANGE, OUTCOMES, SKY, TEMPLATE, color_bar, finish, hover_texts, new_figure, short_name
 
 WORST_TO_BEST = [ORANGE, "#9FA8A3", SKY, BLUE]
@@ -179,7 +179,7 @@ def _distinct_names(keys: pd.Series[str]) -> pd.Series[str]:
 
 def _in_memory(trials: pd.DataFrame, spaces: pd.DataFrame) -> optuna.Study:
     """The trials as a study in memory, for Optuna's figures; trials outside the ranges are left out."""
-    study = statistics.scratch_study()
+    study = scratch_study()
     for index, trial in trials.iterrows():
         params: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from ..formatting import format_value
 from ..frames import Frames
 
 BLUE = "#0072B2"
@@ -129,10 +130,6 @@ def _hover_text(trial: pd.Series[Any], keys: list[str]) -> str:
     title = f"trial {trial.number}, {trial.outcome}"
     if pd.notna(score):
         title += f": {score:.4f}"
-    settings = [f"{key.removeprefix('params.')}={shown(trial[key])}" for key in keys if not pd.isna(trial[key])]
+    settings = [f"{key.removeprefix('params.')}={format_value(trial[key])}" for key in keys if not pd.isna(trial[key])]
     lines = (title, *settings, trial.reason, trial.run)
     return "<br>".join(escape(line) for line in lines if line)
-
-
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
