@@ -13,6 +13,7 @@ from sweeps import Sweep
 from test_statistics import search
 
 from analysis import summary
+from analysis.evidence import true_value
 from analysis.frames import of_study
 from analysis.summary import summarize, text
 
@@ -48,7 +49,7 @@ def test_a_large_space_is_summed_up_in_30_lines_too() -> None:
 def test_no_accuracy_is_above_1(runs: list[dict[str, str]], high: float) -> None:
     frames = replace(of_study(optuna.create_study(direction="maximize")), runs=pd.DataFrame(runs))
     curse = pd.Series({"reported": 0.99, "estimate": 0.98, "low": -0.02, "high": 0.03})
-    assert summary._true(frames, curse) == pytest.approx({"mean": 0.98, "low": 0.96, "high": high})
+    assert true_value(frames, curse) == pytest.approx({"mean": 0.98, "low": 0.96, "high": high})
 
 
 def test_where_less_is_better_the_least_is_best_and_told_as_it_is() -> None:

@@ -20,6 +20,7 @@ from sweeps import Sweep
 from test_figures import HOSTILE
 
 from analysis import pages, report, summary
+from analysis.formatting import format_value
 from analysis.frames import of_study, read
 from benchmarks.report import make_study
 
@@ -102,7 +103,7 @@ def test_the_first_screen_has_the_answer(reports: dict[str, Path], searched: Pat
         ".filter(e => e.getBoundingClientRect().bottom < innerHeight).map(e => e.textContent).join(' ')"
     )
     assert f"python run.py from_study={searched}/search" in seen
-    assert all(f"{key}" in seen and summary.short(v) in seen for key, v in found["best"]["hyperparameters"].items())
+    assert all(f"{key}" in seen and format_value(v) in seen for key, v in found["best"]["hyperparameters"].items())
     assert f"{found['truly']['mean']:.4f}" in seen and f"{found['truly']['low']:.4f}" in seen
     assert f"reported {found['best']['value']:.4f}" in seen and "BottleneckResNet" in seen and "not looked at" in seen
     for step in summary.advice(found):
