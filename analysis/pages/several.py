@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import figures, summary
+from .. import figures
+from ..answer import settings_of
+from ..evidence import Evidence
 from ..formatting import format_interval, format_value
 from ..frames import Frames, FramesError
 from ..scores import trial_scores
@@ -17,7 +19,6 @@ from ..sections.recipes import win_probability
 from ..statistics.curse import winners_curse
 from ..statistics.model import StatisticsError
 from ..statistics.recipes import improvement
-from ..summary import Evidence
 from .report import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact
 
 
@@ -95,7 +96,7 @@ def _best_of(place: Place) -> Best:
         first = scores.sort_values("score", ascending=False).iloc[0]
         return Best(place, Path(first.run).name, first.run, first.score, first.score)
     winner = evidence.winner
-    settings = " ".join(f"{key}={format_value(value)}" for key, value in summary.settings_of(winner).items())
+    settings = " ".join(f"{key}={format_value(value)}" for key, value in settings_of(winner).items())
     best = Best(place, f"trial {winner.number}", winner.run, winner.score, winner.score, settings=settings)
     try:
         curse = winners_curse(evidence.top).iloc[0]

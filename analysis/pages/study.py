@@ -7,17 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from .. import figures, summary
+from .. import figures
+from ..answer import summarize
+from ..evidence import Evidence
 from ..formatting import format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
-from ..summary import Evidence
+from ..wording import advice
 from .report import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact
 
 
 def report_of(frames: Frames) -> Report:
     evidence = Evidence(frames)
-    answer = summary.summarize(frames, evidence)
+    answer = summarize(frames, evidence)
     counts = ", ".join(f"{count} {outcome}" for outcome, count in answer["trials"].items()) or "no trials yet"
     report = Report(frames.study, "hyperparameter search", counts, is_running(frames))
     place = Place(frames.study, frames)
@@ -39,11 +41,11 @@ def report_of(frames: Frames) -> Report:
 def _next_steps(answer: dict[str, Any]) -> list[str]:
     if "unknown" in answer:
         return [sentence(f"the uncertainty cannot be estimated: {answer['unknown']}")]
-    return [sentence(step) for step in summary.advice(answer)]
+    return [sentence(step) for step in advice(answer)]
 
 
 def facts(frames: Frames, answer: dict[str, Any]) -> list[Fact]:
-    """Score, test accuracy, noise, architecture and training time of a search; `answer` is summary.summarize's."""
+    """Score, test accuracy, noise, architecture and training time of a search; `answer` is that of analysis.answer."""
     best = answer["best"]
     confirmed = answer.get("confirmed")
     shown = [_score_fact(figures.measure(frames).replace("negated ", ""), answer)]

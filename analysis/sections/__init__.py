@@ -28,8 +28,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .. import figures
+from ..evidence import Evidence
 from ..frames import Frames
-from ..summary import Evidence
 
 Kind = Literal["study", "runs", "run", "several"]
 """What a report is of: one search; a grid or a folder of runs; one run; several of these, compared."""
@@ -50,7 +50,7 @@ class Context:
     """What is known when the sections are made.
 
     `places` holds one place; of several, only those with scores, best first. `best_run` is the run directory of the
-    best trial or run, empty where there is none. `evidence` and `answer` (analysis.summary) are those of a study;
+    best trial or run, empty where there is none. `evidence` and `answer` (analysis.answer) are those of a study;
     `evidence` is None before a trial is complete.
     """
 

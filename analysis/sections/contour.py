@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import figures
+from ..evidence import Evidence
 from ..statistics.places import numbers
 from ..statistics.response import surface
-from ..summary import Evidence
 from . import Context, Section
 
 ORDER = 50

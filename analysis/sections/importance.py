@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from .. import figures
+from ..evidence import Evidence
 from ..formatting import format_interval
 from ..statistics.tunability import tunability
-from ..summary import Evidence
 from . import Context, Section
 
 ORDER = 40

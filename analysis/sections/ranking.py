@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ..evidence import Evidence
 from ..formatting import format_interval, format_value
-from ..summary import Evidence
 from . import MAX_ROWS, Context, Section
 
 ORDER = 120

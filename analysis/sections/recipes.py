@@ -46,7 +46,7 @@ def recipe_scores(context: Context) -> pd.DataFrame | None:
 
 
 def has_branches(frames: Frames) -> bool:
-    """Whether the trials of a study drew options that are recipes of their own."""
+    """Whether the trials of a study drew options that make separate recipes."""
     trials = frames.trials
     return bool(trials.branch[trials.score.notna()].nunique() > 1)
 

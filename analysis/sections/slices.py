@@ -6,8 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .. import figures
+from ..evidence import Evidence
 from ..statistics.response import response
-from ..summary import Evidence
 from . import Context, Section, file_name
 
 ORDER = 30
