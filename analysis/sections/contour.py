@@ -21,7 +21,7 @@ def section(context: Context) -> Section | None:
     estimates = surface(evidence.trials, evidence.space, evidence.surrogate, x, y)
     figure = figures.contour(estimates, evidence.trials, evidence.space, x, y, context.score)
     text = f"The estimated score over {x} and {y}, the others as in the three best trials; points are trials."
-    return Section("Two hyperparameters at a time", text, {"contour": figure})
+    return Section("Pairs of hyperparameters", text, {"contour": figure})
 
 
 def _pair(evidence: Evidence) -> list[str]:

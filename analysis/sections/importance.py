@@ -26,7 +26,7 @@ def section(context: Context) -> Section | None:
         " between its best value and the middle of its range, with the others in the middle of theirs."
     )
     drawn = {"importance": figures.importance(rows)}
-    return Section("Importance of the hyperparameters", text, drawn, _table(evidence))
+    return Section("Importance", text, drawn, _table(evidence))
 
 
 def _table(evidence: Evidence) -> pd.DataFrame:

@@ -13,4 +13,4 @@ def section(context: Context) -> Section | None:
         return None
     figure = figures.parallel(context.frames.trials, context.frames.spaces, context.score)
     text = "A line for each complete trial; the best are blue."
-    return Section("All hyperparameters at once", text, {"parallel": figure})
+    return Section("All hyperparameters", text, {"parallel": figure})

@@ -62,8 +62,8 @@ def test_a_file_without_an_order_is_named(add: Callable[[str, str], None]) -> No
 
 KINDS = {
     "search": [
-        *("Learning and generalization", "One hyperparameter at a time", "Importance of the hyperparameters"),
-        *("Two hyperparameters at a time", "All hyperparameters at once", "How many trials are enough"),
+        *("Learning and generalization", "One hyperparameter at a time", "Importance"),
+        *("Pairs of hyperparameters", "All hyperparameters", "How many trials are enough"),
         *("Accuracy and cost", "Confusion matrix", "Timeline of the workers", "The best trials"),
     ],
     "run": ["Learning and generalization", "Confusion matrix", "Epoch by epoch"],
