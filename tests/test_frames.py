@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sweeps import Sweep
 
-from analysis import frames
+from analysis import frames, schema
 from analysis.frames import FramesError, of_study, read
 from cifar.reporting import EpochMetrics
 from cifar.results import RunDirectory, summary
@@ -46,18 +46,18 @@ def conditional(trial: optuna.Trial) -> float:
     return lr + momentum + trial.suggest_categorical("width", [16, 32])
 
 
-def check_columns(frame: pd.DataFrame, columns: frames.Columns) -> None:
+def check_columns(frame: pd.DataFrame, columns: schema.Columns) -> None:
     assert list(frame.columns)[: len(columns)] == list(columns)
     for name, (dtype, _) in columns.items():
-        assert str(frame[name].dtype) == ("object" if dtype == frames.TEXT else dtype), name
+        assert str(frame[name].dtype) == ("object" if dtype == schema.TEXT else dtype), name
 
 
 def check(found: frames.Frames) -> None:
     for frame, columns in (
-        (found.spaces, frames.SPACES),
-        (found.trials, frames.TRIALS),
-        (found.runs, frames.RUNS),
-        (found.epochs, frames.EPOCHS),
+        (found.spaces, schema.SPACES),
+        (found.trials, schema.TRIALS),
+        (found.runs, schema.RUNS),
+        (found.epochs, schema.EPOCHS),
     ):
         check_columns(frame, columns)
 
