@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..surrogate import Array, Surrogate, unscaled
+from ..scaling import unscaled
+from ..surrogate import Array, Surrogate
 from .places import along, best_places, numbers
 
 EDGE = 0.1

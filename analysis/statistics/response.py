@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..surrogate import Surrogate, unscaled
+from ..scaling import unscaled
+from ..surrogate import Surrogate
 from .intervals import interval
 from .places import along, best_places, numbers
 
