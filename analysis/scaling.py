@@ -47,7 +47,8 @@ def columns(row: Any) -> list[str]:
 def scaled(values: Any, row: Any) -> Any:
     """Values of a range as places in [0, 1]."""
     scale = np.log if row.log else np.asarray
-    low, high = scale(row.low), scale(row.high)
+    low = scale(row.low)
+    high = scale(row.high)
     return (scale(values) - low) / (high - low) if high > low else values * 0.0
 
 

@@ -9,7 +9,11 @@ import pandas as pd
 Columns = dict[str, tuple[str, str]]
 """The columns of a frame: dtype and meaning by name. Missing texts are empty, missing numbers and times NA."""
 
-TEXT, WHOLE, NUMBER, FLAG, LOCAL = "str", "Int64", "float64", "bool", "datetime64[us]"
+TEXT = "str"
+WHOLE = "Int64"
+NUMBER = "float64"
+FLAG = "bool"
+LOCAL = "datetime64[us]"
 SPACES: Columns = {
     "branch": (TEXT, "the trials that it holds for, by the options that they drew, as optimizer=sgd; empty: all"),
     "hyperparameter": (TEXT, "its key, as optimizer.lr"),

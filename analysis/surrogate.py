@@ -25,8 +25,12 @@ Array = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 LARGEST = 200
 """Trials that are modelled, at most: the best. The time grows with the square of their number."""
-STEPS, KEPT, EACH = 2400, 100, 8
-"""Metropolis steps, the settings kept of these, and the functions drawn from each."""
+STEPS = 2400
+"""Metropolis steps."""
+KEPT = 100
+"""Settings kept of the steps."""
+EACH = 8
+"""Functions drawn from each of the settings."""
 SCALE = (0.5, 0.7)
 """Mean and s.d. of the logarithm of a length scale, in units of the range: surfaces bend about once or not at all."""
 CONSTANT = 9.0
@@ -109,19 +113,23 @@ class Surrogate:
     def _walk(self, start: Array, steps: Array) -> Array:
         """Random-walk Metropolis; keeps every STEPS / KEPT-th place."""
         random = np.random.default_rng(self.seed)
-        place, density, kept = start, self._posterior(start), []
+        place = start
+        density = self._posterior(place)
+        kept = []
         for step in range(STEPS):
             proposal = place + steps * random.normal(size=len(place)) * random.choice([0.5, 1.0])
             proposed = self._posterior(proposal)
             if np.log(random.random()) < proposed - density:
-                place, density = proposal, proposed
+                place = proposal
+                density = proposed
             if step % (STEPS // KEPT) == STEPS // KEPT - 1:
                 kept.append(place)
         return np.array(kept)
 
     def _covariance(self, settings: Array) -> Array:
         """(n, n) of the trials' scores, with their noise."""
-        amplitude, scales = np.exp(2 * settings[0]), np.exp(settings[1:-1])
+        amplitude = np.exp(2 * settings[0])
+        scales = np.exp(settings[1:-1])
         kernel = np.exp(-0.5 * np.tensordot(scales**-2, self.distances, 1))
         covariance: Array = amplitude * (kernel + CONSTANT) + self.known
         covariance.flat[:: len(covariance) + 1] += np.exp(2 * settings[-1])
@@ -165,7 +173,8 @@ class Surrogate:
         random = np.random.default_rng(self.seed)
         drawn = []
         for settings, factor in zip(self.settings, self.factors, strict=True):
-            amplitude, scales = np.exp(2 * settings[0]), np.exp(settings[1:-1])
+            amplitude = np.exp(2 * settings[0])
+            scales = np.exp(settings[1:-1])
             cross = _means(self._cross(flat, settings), p, m)
             among = _means(_means(amplitude * (_rbf(flat, flat, scales) + CONSTANT), p, m).T, p, m)
             spread = among - cross @ cho_solve(factor, cross.T)
@@ -189,7 +198,8 @@ def _flattened(places: Array) -> tuple[Array, int, int]:
 
 def _rbf(a: Array, b: Array, scales: Array) -> Array:
     """(len(a), len(b)) of the squared exponential kernel."""
-    a, b = a / scales, b / scales
+    a = a / scales
+    b = b / scales
     squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
     kernel: Array = np.exp(-0.5 * np.maximum(squares, 0))
     return kernel

@@ -29,9 +29,13 @@ def branches_of(trials: list[FrozenTrial]) -> dict[int, str]:
     spaces = {t.number: frozenset(t.distributions.items()) for t in trials if t.state in ENDED and t.params}
     keys = _deciding([t for t in trials if t.number in spaces], spaces)
     if keys is not None:
-        return {t.number: " ".join(f"{key}={t.params[key]}" for key in keys if key in t.params) for t in trials}
+        return {t.number: _assignments(t, keys) for t in trials}
     names = {space: f"space {i}" for i, space in enumerate(dict.fromkeys(spaces.values()), 1)}
     return {t.number: names.get(spaces.get(t.number, frozenset()), "") for t in trials}
+
+
+def _assignments(trial: FrozenTrial, keys: tuple[str, ...]) -> str:
+    return " ".join(f"{key}={trial.params[key]}" for key in keys if key in trial.params)
 
 
 def _deciding(trials: list[FrozenTrial], spaces: Spaces) -> tuple[str, ...] | None:
@@ -49,9 +53,13 @@ def _deciding(trials: list[FrozenTrial], spaces: Spaces) -> tuple[str, ...] | No
 
 def _decide(keys: tuple[str, ...], trials: list[FrozenTrial], spaces: Spaces) -> bool:
     """Whether trials with the same values of these hyperparameters always have the same space."""
-    values = [tuple(t.params[key] for key in keys) for t in trials]
-    values_and_spaces = {(value, spaces[t.number]) for value, t in zip(values, trials, strict=True)}
-    return len(values_and_spaces) == len(set(values))
+    values = set()
+    values_and_spaces = set()
+    for trial in trials:
+        drawn = tuple(trial.params[key] for key in keys)
+        values.add(drawn)
+        values_and_spaces.add((drawn, spaces[trial.number]))
+    return len(values_and_spaces) == len(values)
 
 
 def space_rows(trials: list[FrozenTrial], branches: dict[int, str]) -> list[dict[str, Any]]:

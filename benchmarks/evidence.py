@@ -116,10 +116,13 @@ def simulated(seed: int) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     random = np.random.default_rng(seed)
-    truth, tpe, pruned = drawn(random), seed % 2 == 0, seed % 4 < 2
+    truth = drawn(random)
+    tpe = seed % 2 == 0
+    pruned = seed % 4 < 2
     study = searched(truth, random, tpe, pruned)
     frames = of_study(study)
-    trials, space = frames.trials, frames.spaces
+    trials = frames.trials
+    space = frames.spaces
     surrogate = surrogate_of(trials, space, curves(study))
     shares = importance(trials, space, surrogate).set_index("hyperparameter")
     top = top_trials(trials, space, surrogate)
@@ -178,7 +181,10 @@ def the_important(shares: pd.DataFrame, truth: Truth) -> dict[str, list[bool]]:
     """Whether pairs whose true shares differ by a factor of three or more are in the right order, by each ranking."""
     true = dict(zip(SPACE, truth.importance(), strict=True))
     pairs = [(a, b) for a in SPACE for b in SPACE if true[a] > 3 * true[b] > 0]
-    return {how: [bool(shares[how][a] > shares[how][b]) for a, b in pairs] for how in RANKINGS}
+    orders: dict[str, list[bool]] = {}
+    for how in RANKINGS:
+        orders[how] = [bool(shares[how][a] > shares[how][b]) for a, b in pairs]
+    return orders
 
 
 def the_important_covered(shares: pd.DataFrame, truth: Truth) -> dict[str, bool]:
@@ -203,7 +209,8 @@ def by_formula(random: np.random.Generator) -> dict[str, bool]:
     fresh = pd.DataFrame({"group": np.repeat([1, 2, 3], 5), "score": NOISE * random.normal(size=15)})
     floor = noise_floor(fresh).iloc[0]
     _, low, high = mean_interval(fresh.score[:5])
-    a, b = random.normal(0.5, 1, 20), random.normal(0, 1, 20)
+    a = random.normal(0.5, 1, 20)
+    b = random.normal(0, 1, 20)
     better = improvement(a, b, resamples=500).iloc[0]
     return {
         "mean over 5 seeds": within(0, low, high),
