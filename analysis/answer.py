@@ -26,7 +26,8 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     if len(frames.objectives) != 1:
         what = f"{len(frames.objectives)} objectives" if frames.objectives else "runs, but no study"
         raise FramesError(f"{frames.place}: holds {what}; allowed: a study with one objective")
-    trials, evidence = frames.trials, evidence or Evidence(frames)
+    evidence = evidence or Evidence(frames)
+    trials = frames.trials
     counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
     answer: dict[str, Any] = {"study": frames.study, "trials": counts}
     if evidence.complete.empty:
@@ -69,7 +70,8 @@ def plain(value: Any) -> Any:
 
 def _estimates(evidence: Evidence) -> dict[str, Any]:
     """What the statistics say of the trials of the winner's branch."""
-    top, frames = evidence.top, evidence.frames
+    top = evidence.top
+    frames = evidence.frames
     curse = winners_curse(top).iloc[0]
     tied = top[top.tied].nlargest(len(top), "best")
     learned = diagnosis(frames.epochs[frames.epochs.run == evidence.winner.run])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..surrogate import Array, Surrogate, unscaled
+from ..scaling import unscaled
+from ..surrogate import Array, Surrogate
 from .places import along, best_places, numbers
 
 EDGE = 0.1
@@ -41,7 +42,9 @@ def _side(row: Any, side: str, draws: Array) -> dict[str, Any]:
     at_end = float((draws.argmax(0) <= round(EDGE * STEPS)).mean())
     rises = float((draws[0] > draws[STEPS // 4]).mean())
     beaten = float((draws.max(0) > draws[0]).mean())
-    verdict, low, high = "open", row.low, row.high
+    verdict = "open"
+    low = row.low
+    high = row.high
     if at_end > 0.5 and rises >= SURE:
         verdict = "edge"
         low, high = widened(row, side)

@@ -6,7 +6,8 @@ import pandas as pd
 
 from cifar.errors import UserError
 
-from ..surrogate import Noise, Surrogate, observations, unit
+from ..scaling import unit
+from ..surrogate import Noise, Surrogate, observations
 from .places import varying
 
 FEWEST = 5

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..surrogate import Array, Surrogate, columns, scaled, unit
+from ..scaling import columns, scaled, unit
+from ..surrogate import Array, Surrogate
 
 LEVELS = 64
 """Places that stand for a range."""
@@ -41,14 +42,15 @@ def levels_of(row: Any) -> Array:
     if row.kind == "choice":
         return np.linspace(0, 1, len(row.choices))[:, None]
     if row.whole and row.high - row.low < LEVELS:
-        return scaled(np.arange(row.low, row.high + 1), row)[:, None]
+        values: Array = scaled(np.arange(row.low, row.high + 1), row)
+        return values[:, None]
     return ((np.arange(LEVELS) + 0.5) / LEVELS)[:, None]
 
 
 def scattered(space: pd.DataFrame, surrogate: Surrogate, count: int, seed: int = 0) -> Array:
     """(count, d) places spread evenly over the space (Sobol'), at levels of the hyperparameters."""
     spread = stats.qmc.Sobol(len(surrogate.columns), seed=seed).random(count)
-    places = np.zeros_like(spread)
+    places: Array = np.zeros_like(spread)
     for row in varying(space):
         levels = levels_of(row)
         indices = column_indices(surrogate, row)
@@ -58,7 +60,7 @@ def scattered(space: pd.DataFrame, surrogate: Surrogate, count: int, seed: int =
 
 def best_places(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate, count: int = 3) -> Array:
     """(count, d) places of the complete trials with the highest estimates, in the order of their numbers."""
-    places = unit(trials[trials.score.notna()].sort_values("number"), space).to_numpy(float)
+    places: Array = unit(trials[trials.score.notna()].sort_values("number"), space).to_numpy(float)
     best = np.argsort(-surrogate.mean(places), kind="stable")[:count]
     return places[np.sort(best)]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..surrogate import Surrogate, unit
+from ..scaling import unit
+from ..surrogate import Surrogate
 from .intervals import interval
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..surrogate import Surrogate, unscaled
+from ..scaling import unscaled
+from ..surrogate import Surrogate
 from .intervals import interval
 from .places import along, best_places, numbers
 
@@ -32,7 +33,8 @@ def surface(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate, x: 
     """The estimated score over two ranges, the others as in the three best: index y, columns x."""
     others = best_places(trials, space, surrogate)
     grid = np.linspace(0, 1, 25)
-    first, second = surrogate.columns.index(x), surrogate.columns.index(y)
+    first = surrogate.columns.index(x)
+    second = surrogate.columns.index(y)
     places = np.repeat(along(others, first, grid)[None], len(grid), axis=0)
     places[..., second] = grid[:, None, None]
     estimates = surrogate.mean(places.reshape(-1, len(others), others.shape[1])).reshape(len(grid), len(grid))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..surrogate import Array, Surrogate, scaled, unscaled
+from ..scaling import scaled, unscaled
+from ..surrogate import Array, Surrogate
 from .intervals import interval
 from .places import along, numbers
 

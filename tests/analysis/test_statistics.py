@@ -31,46 +31,45 @@ NOISE = 0.005
 
 
 def search(optimum: float, trials: int = 40, seed: int = 0, slope: float = 0.2) -> Frames:
-    """Random search of lr (1e-3 to 1e-1 by its logarithm), whose best place is `optimum` in [0, 1], and of nothing."""
+    """A random search of lr (1e-3 to 1e-1, logarithmic; best at the place `optimum` in [0, 1]) and of `nothing`."""
     random = np.random.default_rng(seed)
     study = optuna.create_study(direction="maximize")
     spaces = {"lr": FloatDistribution(1e-3, 1e-1, log=True), "nothing": FloatDistribution(0, 1)}
-    for place, nothing, noise in zip(
-        random.random(trials), random.random(trials), random.normal(size=trials), strict=True
-    ):
+    places, nothings, noises = random.random(trials), random.random(trials), random.normal(size=trials)
+    for place, nothing, noise in zip(places, nothings, noises, strict=True):
         value = 0.9 - slope * (place - optimum) ** 2 + NOISE * noise
         params = {"lr": 10 ** (2 * place - 3), "nothing": nothing}
         study.add_trial(optuna.create_trial(params=params, distributions=spaces, value=value))
     return of_study(study)
 
 
-def modelled(frames: Frames) -> Surrogate:
+def surrogate_for(frames: Frames) -> Surrogate:
     return surrogate_of(frames.trials, frames.spaces, NONE)
 
 
 @pytest.fixture(scope="module")
 def inside() -> tuple[Frames, Surrogate]:
     frames = search(0.5)
-    return frames, modelled(frames)
+    return frames, surrogate_for(frames)
 
 
 @pytest.mark.parametrize(
     "optimum, low, high", [(0.5, "inside", "inside"), (-0.2, "edge", "inside"), (1.2, "inside", "edge")]
 )
-def test_the_best_at_an_end_is_told_with_a_wider_range(optimum: float, low: str, high: str) -> None:
+def test_a_best_value_at_an_end_of_a_range_gets_a_wider_range(optimum: float, low: str, high: str) -> None:
     frames = search(optimum)
-    found = boundaries(frames.trials, frames.spaces, modelled(frames)).set_index(["hyperparameter", "side"])
-    assert (found.verdict["lr", "low"], found.verdict["lr", "high"]) == (low, high)
-    new = found.loc[("lr", "low" if low == "edge" else "high")]
+    ends = boundaries(frames.trials, frames.spaces, surrogate_for(frames)).set_index(["hyperparameter", "side"])
+    assert (ends.verdict["lr", "low"], ends.verdict["lr", "high"]) == (low, high)
+    new = ends.loc[("lr", "low" if low == "edge" else "high")]
     assert (new.low < 1e-3) == (low == "edge") and (new.high > 1e-1) == (high == "edge")
 
 
-def test_what_matters_is_told_from_what_does_not(inside: tuple[Frames, Surrogate]) -> None:
+def test_what_matters_is_distinguished_from_what_does_not(inside: tuple[Frames, Surrogate]) -> None:
     frames, surrogate = inside
-    found = importance(frames.trials, frames.spaces, surrogate)
-    assert found.hyperparameter.tolist() == ["lr", "nothing"]
-    assert found.verdict.tolist() == ["matters", "not distinguishable from noise"]
-    assert found.low[0] > found.high[1]
+    shares = importance(frames.trials, frames.spaces, surrogate)
+    assert shares.hyperparameter.tolist() == ["lr", "nothing"]
+    assert shares.verdict.tolist() == ["matters", "not distinguishable from noise"]
+    assert shares.low[0] > shares.high[1]
 
 
 def test_the_noise_and_the_winners_curse_are_estimated(inside: tuple[Frames, Surrogate]) -> None:
@@ -98,10 +97,10 @@ def test_fresh_seeds_decide_where_the_search_could_not(inside: tuple[Frames, Sur
 
 def test_tunability_is_what_is_gained_over_the_default(inside: tuple[Frames, Surrogate]) -> None:
     frames, surrogate = inside
-    found = tunability(frames.spaces, surrogate, {"lr": 1e-3}).set_index("hyperparameter")
-    assert found.loc["lr", "low"] < 0.2 * 0.25 < found.loc["lr", "high"]
-    assert found.loc["lr", "value"] == pytest.approx(0.01, rel=0.6), "the optimum lies in the middle of its logarithm"
-    assert found.loc["nothing", "gain"] < 0.01
+    gains = tunability(frames.spaces, surrogate, {"lr": 1e-3}).set_index("hyperparameter")
+    assert gains.loc["lr", "low"] < 0.2 * 0.25 < gains.loc["lr", "high"]
+    assert gains.loc["lr", "value"] == pytest.approx(0.01, rel=0.6), "the optimum lies in the middle of its logarithm"
+    assert gains.loc["nothing", "gain"] < 0.01
 
 
 def test_the_shares_of_choices_are_those_of_their_levels() -> None:
@@ -115,10 +114,10 @@ def test_the_shares_of_choices_are_those_of_their_levels() -> None:
 
     study.optimize(objective, n_trials=50)
     frames = of_study(study)
-    found = importance(frames.trials, frames.spaces, modelled(frames)).set_index("hyperparameter")
+    shares = importance(frames.trials, frames.spaces, surrogate_for(frames)).set_index("hyperparameter")
     total = 1 / 4 + 1 / 6 + 1 / 12  # variances of two levels, of three, and of a range, in units of its length
     for name, variance in {"two": 1 / 4, "width": 1 / 6, "x": 1 / 12}.items():
-        assert found.importance[name] == pytest.approx(variance / total, abs=0.03)
+        assert shares.importance[name] == pytest.approx(variance / total, abs=0.03)
 
 
 @pytest.mark.parametrize("high, wider", [(0.99, 0.995), (0.999, 0.9995), (0.9, 0.95)])
@@ -129,20 +128,20 @@ def test_what_is_a_share_of_1_is_widened_towards_1(high: float, wider: float) ->
 
 def test_few_trials_say_nothing() -> None:
     with pytest.raises(StatisticsError, match="4 complete trials: at least 5"):
-        modelled(search(0.5, trials=4))
+        surrogate_for(search(0.5, trials=4))
 
 
 def test_best_of_n_is_the_mean_over_all_samples() -> None:
     scores = [0.1, 0.5, 0.2, 0.9]
-    found = best_of_n(scores)
+    curve = best_of_n(scores)
     for n in (1, 2, 3, 4):
         without = [max(drawn) for drawn in itertools.combinations(scores, n)]
-        drawn_again = [max(drawn) for drawn in itertools.product(scores, repeat=n)]
-        assert found.unbiased[n - 1] == pytest.approx(np.mean(without))
-        assert found.expected[n - 1] == pytest.approx(np.mean(drawn_again))
-        assert found.sd[n - 1] == pytest.approx(np.std(drawn_again))
-    assert enough_trials(found, noise=0.0) == 4
-    assert enough_trials(found, noise=1.0) == 1
+        with_replacement = [max(drawn) for drawn in itertools.product(scores, repeat=n)]
+        assert curve.unbiased[n - 1] == pytest.approx(np.mean(without))
+        assert curve.expected[n - 1] == pytest.approx(np.mean(with_replacement))
+        assert curve.sd[n - 1] == pytest.approx(np.std(with_replacement))
+    assert enough_trials(curve, noise=0.0) == 4
+    assert enough_trials(curve, noise=1.0) == 1
 
 
 def test_intervals_are_those_of_the_books() -> None:
@@ -154,8 +153,8 @@ def test_intervals_are_those_of_the_books() -> None:
 
 def test_an_interval_of_an_accuracy_over_seeds_ends_at_1() -> None:
     tests = pd.DataFrame({"look": 1, "number": 0, "accuracy": [0.95, 1.0], "images": 100})
-    found = accuracy_on_test(tests).iloc[0]
-    assert (found.accuracy, found.high) == (pytest.approx(0.975), 1.0) and 0 < found.low < 0.975
+    row = accuracy_on_test(tests).iloc[0]
+    assert (row.accuracy, row.high) == (pytest.approx(0.975), 1.0) and 0 < row.low < 0.975
 
 
 def test_the_noise_floor_pools_the_groups() -> None:
@@ -195,17 +194,17 @@ def test_failures_are_counted_by_decade() -> None:
     trials = pd.DataFrame(
         {"outcome": ["complete", "failed", "diverged", "lost"], "params.lr": [0.005, 0.05, 0.02, 0.05]}
     )
-    found = failures(trials, "lr").set_index("decade")
-    assert found.share.to_dict() == pytest.approx({0.001: 0.0, 0.01: 1.0})
-    assert found.trials.to_dict() == pytest.approx({0.001: 1, 0.01: 2})
+    counts = failures(trials, "lr").set_index("decade")
+    assert counts.share.to_dict() == pytest.approx({0.001: 0.0, 0.01: 1.0})
+    assert counts.trials.to_dict() == pytest.approx({0.001: 1, 0.01: 2})
 
 
 def test_recipes_are_compared_at_the_budget_of_the_smallest() -> None:
     scores = pd.DataFrame({"recipe": ["a"] * 3 + ["b"] + ["c"], "score": [0.1, 0.2, 0.9, 0.6, 0.3]})
     scores["parameters"], scores["flops"], scores["seconds"] = [1, 1, 1, 2, 3], 1.0, 1.0
-    found = recipes(scores).set_index("recipe")
-    assert found.expected.to_dict() == pytest.approx({"a": 0.4, "b": 0.6, "c": 0.3})
-    assert found.pareto.to_dict() == {"a": True, "b": True, "c": False}
+    compared = recipes(scores).set_index("recipe")
+    assert compared.expected.to_dict() == pytest.approx({"a": 0.4, "b": 0.6, "c": 0.3})
+    assert compared.pareto.to_dict() == {"a": True, "b": True, "c": False}
 
 
 def test_the_probability_of_improvement_counts_ties_half() -> None:

@@ -1,0 +1,173 @@
+"""Where a study is kept: an Optuna storage, opened from its URL or resolved from a folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import yaml
+from filelock import FileLock
+from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+
+from cifar.errors import UserError
+
+SQLITE, JOURNAL = "sqlite:///", "journal:///"
+NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
+SQLITE_TIMEOUT = 120
+"""Seconds that a writer waits for the other writers."""
+CONNECTION_ATTEMPTS = 5
+"""Attempts to open a database whose tables another process may be creating."""
+STORAGE_ERRORS = (OptunaError, SQLAlchemyError, ImportError, OSError, RuntimeError, ValueError)
+"""What Optuna and SQLAlchemy raise for a storage that cannot be read."""
+
+
+class StudyError(UserError):
+    """A study that cannot be used: other settings under the same name, or a storage that cannot be opened."""
+
+
+class Location(NamedTuple):
+    """Where a study is: the URL of its storage, its folder and its name; None for what is not known."""
+
+    url: str | None
+    folder: Path | None
+    name: str | None
+
+
+def open_storage(url: str, create: bool = True) -> BaseStorage:
+    """Open an Optuna storage: a database URL, or journal:///FILE.
+
+    With `create`, missing tables are created, so hold `folder_lock`. Without, the storage is opened to be read: a
+    missing file or table is not created. Raises StudyError where the storage cannot be opened.
+    """
+    if not create:
+        return _existing(url)
+    if url.startswith(JOURNAL):
+        return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+    if url.startswith(SQLITE):
+        return _sqlite(url)
+    return _server(url)
+
+
+def _existing(url: str) -> BaseStorage:
+    for scheme in (SQLITE, JOURNAL):
+        if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
+            raise _unreadable(url, "no such file")  # Optuna would create it
+    try:
+        if url.startswith(JOURNAL):
+            return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+        return RDBStorage(url, skip_table_creation=True)
+    except STORAGE_ERRORS as error:
+        raise _unreadable(url, _first_line(error)) from None
+
+
+def _unreadable(url: str, reason: str) -> StudyError:
+    return StudyError(f"{url}: holds no study that Optuna can read ({reason})")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error.__cause__ or error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _sqlite(url: str) -> BaseStorage:
+    path = Path(url.removeprefix(SQLITE))
+    kind = file_system(path.resolve(), Path("/proc/mounts"))
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StudyError(
+            f"{path}: on a network file system ({kind}), where SQLite loses data; allowed: a local folder"
+            " (hydra.sweep.dir=DIR), or a server (hydra.sweeper.storage=postgresql://USER@HOST/DATABASE)"
+        )
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+
+
+def _server(url: str) -> BaseStorage:
+    """Open a server's database. When several machines create its tables at once, all but one have to try again."""
+    for attempt in range(1, CONNECTION_ATTEMPTS + 1):
+        try:
+            return RDBStorage(url)
+        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+            may_be_a_race = isinstance(error, (IntegrityError, ProgrammingError, StorageInternalError))
+            if attempt == CONNECTION_ATTEMPTS or not may_be_a_race:
+                raise StudyError(
+                    f"hydra.sweeper.storage={url}: cannot be opened ({str(error).splitlines()[0]}); allowed:"
+                    " sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows,"
+                    " with its driver installed (pip install -e '.[postgresql]')"
+                ) from error
+            time.sleep(attempt / 2)
+    raise AssertionError("unreachable")
+
+
+def file_system(path: Path, mounts: Path) -> str:
+    """The type of the file system that holds `path`, from a table like /proc/mounts; empty where there is no table."""
+    if not mounts.exists():
+        return ""
+    kind, longest = "", 0
+    for line in mounts.read_text("utf-8").splitlines():
+        mount_point, mount_kind = line.split()[1:3]
+        if path.is_relative_to(mount_point.replace("\\040", " ")) and len(mount_point) > longest:
+            kind, longest = mount_kind, len(mount_point)
+    return kind
+
+
+def folder_lock(folder: Path) -> FileLock:
+    """The lock of a study's folder. The operating system releases it when the process that holds it dies."""
+    return FileLock(folder / ".lock")
+
+
+def open_study(url: str, name: str | None) -> optuna.Study:
+    """Open a study to read it; without a name, the only one of the storage. Nothing is created or changed.
+
+    Raises StudyError where it cannot be read.
+    """
+    try:
+        storage = open_storage(url, create=False)
+        names = [study.study_name for study in storage.get_all_studies()]
+    except STORAGE_ERRORS as error:
+        raise _unreadable(url, _first_line(error)) from None
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        problem = f"study {name}: not in {url}" if name else f"{url}: holds {len(names)} studies"
+        allowed = "--study " + ", ".join(names) if names else "a storage with a study"
+        raise StudyError(f"{problem}; allowed: {allowed}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def resolve_location(place: str) -> Location:
+    """Where the study is that `place` means: a storage URL, a SQLite file, or the folder of a search.
+
+    A folder without study.db is looked up in the Hydra settings of its first trial, which name the storage; where they
+    do not, the URL is None. Raises StudyError where there is no such folder or its settings cannot be read.
+    """
+    if "://" in place:
+        file = Path(place.partition(":///")[2])
+        in_folder = place.startswith(SQLITE) and file.name == "study.db"
+        return Location(place, file.parent if in_folder else None, None)
+    path = Path(place)
+    if path.is_file():
+        return Location(f"{SQLITE}{path}", path.parent if path.name == "study.db" else None, None)
+    if not path.is_dir():
+        raise StudyError(f"{place}: no such folder; allowed: a folder of a sweep, of a run or of a grid, or a URL")
+    if (path / "study.db").exists():
+        return Location(f"{SQLITE}{path / 'study.db'}", path, None)
+    sweeper = _sweeper_settings(path)
+    return Location(sweeper.get("storage"), path, sweeper.get("study_name"))
+
+
+def _sweeper_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the sweeper in the hydra.yaml of the folder's first trial; empty where there are none."""
+    path = folder / "0" / ".hydra" / "hydra.yaml"
+    if not path.exists():
+        return {}
+    try:
+        settings = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError) as error:
+        raise StudyError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    for key in ("hydra", "sweeper"):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings if isinstance(settings, dict) else {}
