@@ -21,19 +21,20 @@ from hydra.utils import instantiate
 from cifar import metadata, saving
 from cifar.data.images import DataError
 from cifar.data.split import Splits
-from cifar.options.config import WHITELIST, Config
+from cifar.options.config import Config
+from cifar.options.option import whitelist
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, summary
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, configured_backbone, load_classifier
-from cifar.trackers.base import FailSafeTracker, Run, Tracker
+from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
-from cifar.training.optim import EXTRA_ARGUMENTS, build_optimizer, decayed_parameters
+from cifar.training.optim import build_optimizer, decayed_parameters
 from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
@@ -92,14 +93,12 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     """The trainer of a task."""
     model, train = task.model, task.train
     device = train.labels.device
-    settings = dataclasses.asdict(config.optimizer)
-    norms_and_biases = settings.pop("decay_norms_and_biases")
-    optimizer = build_optimizer(settings, task.groups, EXTRA_ARGUMENTS.get(settings["_target_"], {}))
+    optimizer = build_optimizer(config.optimizer.arguments(), task.groups)
     steps = config.epochs * len(train)
     schedule = build_schedule(dataclasses.asdict(config.scheduler), optimizer, steps)
     compiled: Any = torch.compile(model) if config.compile else model
     cast = autocast(device, task.dtype)
-    step = EagerStep(compiled, decayed_parameters(model, norms_and_biases), config.loss.l2, cast)
+    step = EagerStep(compiled, decayed_parameters(model, config.optimizer.decay_norms_and_biases), config.loss.l2, cast)
     score = EagerScore(compiled, cast)
     graph = uses_cuda_graph(config.cuda_graph, device)
     return Trainer(
@@ -149,7 +148,7 @@ class Experiment:
         facts = metadata.run_facts(config, self.splits, self.trainer) | self.task.facts
         directory.start(self.history, resumed=config.resume is not None)
         metadata.log_start(config, facts, directory.path)
-        tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=WHITELIST))
+        tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))
         facts["start_seconds"] = time.perf_counter() - self.start_time
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals, recording(directory, facts, self.history, tracker):
@@ -213,11 +212,11 @@ class Experiment:
             "std": self.splits.std,
         }
 
-    def _tracked_run(self, study: str | None) -> Run:
+    def _tracked_run(self, study: str | None) -> TrackedRun:
         folder = Path(study).resolve() if study else None
         resumed = Path(self.config.resume).resolve() if self.config.resume else None
         settings = metadata.tracked_settings(self.config)
-        return Run(self.directory.path.resolve(), folder, resumed, settings, list(self.history))
+        return TrackedRun(self.directory.path.resolve(), folder, resumed, settings, list(self.history))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from cifar.models.finetune import Finetuned
 from cifar.models.preprocess import Preprocess
 from cifar.models.pretrained import Backbone
 from cifar.models.weights import RANDOM, TransferError
-from cifar.options import config as options
+from cifar.options import transfer as options
 from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
 from cifar.resources import SHARED, Resources
@@ -156,7 +156,8 @@ class Finetune(ImageTask):
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
-        settings: options.Finetune = config.transfer
+        settings = config.transfer
+        assert isinstance(settings, options.Finetune)
         backbone = configured_backbone(config, resources)
         model = Finetuned(_private_copy(backbone), len(splits.train.classes), settings.frozen_stages)
         model = _to_device(model, config, device)
@@ -185,11 +186,12 @@ class Frozen(Task):
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
-        settings: options.Frozen = config.transfer
+        settings = config.transfer
+        assert isinstance(settings, options.Frozen)
         backbone = configured_backbone(config, resources)
         dtype = dtype_of(config.precision, device)
         cache = resources.feature_cache(config.cache.dir, device, settings.batch_size, dtype)
-        views = [cache.get(backbone, view) for view in _views(config, splits.train)]
+        views = [cache.get(backbone, view) for view in _views(config, settings.views, splits.train)]
         rows = resources.stacked(views, device)
         val = cache.get(backbone, splits.val)
         model = nn.Linear(backbone.width, len(splits.train.classes)).to(device)
@@ -251,6 +253,7 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
 def configured_backbone(config: Config, resources: Resources) -> Backbone:
     """The backbone that config.transfer names; data.mean and data.std replace those of its weights."""
     transfer, data = config.transfer, config.data
+    assert isinstance(transfer, options.Pretrained)
     backbone = resources.backbone(
         transfer.backbone, transfer.weights, transfer.sha256, transfer.head, transfer.image_size
     )
@@ -286,9 +289,8 @@ def _private_copy(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
 
 
-def _views(config: Config, images: Images) -> list[Images]:
-    """The images as they are, or transfer.views augmented versions of them."""
-    views = config.transfer.views
+def _views(config: Config, views: int, images: Images) -> list[Images]:
+    """The images as they are where `views` is 1, or else so many augmented versions of them."""
     if views == 1:
         return [images]
     return [augmented(images, config.data.crop, config.data.flip, view) for view in range(views)]

@@ -10,27 +10,15 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cifar.options.config import WHITELIST
+from cifar.options.option import whitelist
 
 ParameterGroup = dict[str, Any]
 """A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
-EXTRA_ARGUMENTS: Mapping[str, Mapping[str, object]] = {
-    "torch.optim.SGD": {"fused": True},
-    "torch.optim.Adam": {"fused": True},
-    "torch.optim.AdamW": {"fused": True},
-}
-"""By `_target_`: arguments that an optimizer takes besides its settings. Not every optimizer takes `fused`."""
 
 
-def build_optimizer(
-    settings: Mapping[str, object], groups: list[ParameterGroup], extra: Mapping[str, object]
-) -> Optimizer:
-    """The optimizer that `settings` describe (a `_target_` and its arguments), over the parameter groups `groups`.
-
-    `extra` are arguments that are no settings of a run, such as {"fused": True}.
-    """
-    arguments: dict[str, Any] = {**settings, **extra}
-    optimizer: Optimizer = instantiate(arguments, groups, _execution_whitelist_=WHITELIST)
+def build_optimizer(arguments: Mapping[str, object], groups: list[ParameterGroup]) -> Optimizer:
+    """The optimizer of a `_target_` and its other arguments, over the parameter groups `groups`."""
+    optimizer: Optimizer = instantiate(dict(arguments), groups, _execution_whitelist_=whitelist())
     return optimizer
 
 
