@@ -19,15 +19,16 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cifar.metadata import git_commit
-from cifar.options import config
+from cifar.options.check import check
+from cifar.options.config import CONF, Config
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def settings(*overrides: str) -> config.Config:
+def settings(*overrides: str) -> Config:
     """The checked settings that `python run.py OVERRIDES` would run with."""
-    with initialize_config_dir(str(config.CONF)):
-        return config.check(compose("config", list(overrides)))
+    with initialize_config_dir(str(CONF)):
+        return check(compose("config", list(overrides)))
 
 
 def machine() -> dict[str, Any]:

@@ -21,7 +21,8 @@ from hydra.utils import instantiate
 from cifar import metadata, saving
 from cifar.data.images import DataError
 from cifar.data.split import Splits
-from cifar.options.config import WHITELIST, Config
+from cifar.options.config import Config
+from cifar.options.option import whitelist
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, summary
@@ -149,7 +150,7 @@ class Experiment:
         facts = metadata.run_facts(config, self.splits, self.trainer) | self.task.facts
         directory.start(self.history, resumed=config.resume is not None)
         metadata.log_start(config, facts, directory.path)
-        tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=WHITELIST))
+        tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))
         facts["start_seconds"] = time.perf_counter() - self.start_time
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals, recording(directory, facts, self.history, tracker):

@@ -99,7 +99,7 @@ def postgresql() -> Iterator[Callable[[], str]]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[chromium.Browser]:
     """A headless Chromium."""
-    if not chromium.FOUND:
+    if not chromium.INSTALLED:
         pytest.skip("there is no Chromium on this machine (apt-get install chromium chromium-driver)")
     with chromium.browsing() as running:
         yield running

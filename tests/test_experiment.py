@@ -18,7 +18,9 @@ from reporters import Acting, throw
 from cifar.data import sources
 from cifar.data.images import DataError
 from cifar.experiment import build_trainer, load_splits, run
-from cifar.options.config import Config, ConfigError, check
+from cifar.options.check import check
+from cifar.options.config import Config
+from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER, Coordinator, Diverged, Interrupted, Pruned, Reporter
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.training import checkpoint

@@ -11,7 +11,9 @@ import torch
 from backbones import TRANSFER
 
 from cifar.experiment import build_trainer, load_classifier, load_splits, run
-from cifar.options.config import Config, ConfigError, check
+from cifar.options.check import check
+from cifar.options.config import Config
+from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
 from cifar.training import checkpoint

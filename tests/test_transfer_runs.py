@@ -14,7 +14,8 @@ from backbones import CPU, SMALL, TRANSFER, backbone, small
 from cifar.experiment import build_trainer, load_classifier, load_splits, run
 from cifar.models.pretrained import BACKBONES
 from cifar.models.weights import TransferError
-from cifar.options.config import ConfigError, check
+from cifar.options.check import check
+from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_metrics
 

@@ -8,7 +8,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
-from cifar.options.config import WHITELIST, ConfigError
+from cifar.options.option import ConfigError, whitelist
 
 MODELS = ("torchvision.models.*", "timm.models.*")
 """What an option of `model` may call while it builds a network; a config may not name these itself."""
@@ -18,7 +18,7 @@ BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, Runt
 
 def build_model(settings: Mapping[str, object], classes: int) -> nn.Module:
     """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
-    allowed = (*WHITELIST, *MODELS)
+    allowed = (*whitelist(), *MODELS)
     try:
         model: nn.Module = instantiate(dict(settings), num_classes=classes, _execution_whitelist_=allowed)
     except BUILD_ERRORS as error:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cifar.models.build import BUILD_ERRORS, one_line
 from cifar.models.preprocess import Preprocess, preprocess_of
 from cifar.models.weights import RANDOM, TransferError, first_line, load_state, read_weights, state_hash
-from cifar.options.config import ConfigError
+from cifar.options.option import ConfigError
 
 CLASSIFIERS = ("fc", "classifier", "head")
 """The names that classifiers have in torchvision and timm."""

@@ -8,7 +8,7 @@ import platform
 
 import torch
 
-from cifar.options.config import ConfigError
+from cifar.options.option import ConfigError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 M_TRIM_THRESHOLD = -1

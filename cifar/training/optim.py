@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cifar.options.config import WHITELIST
+from cifar.options.option import whitelist
 
 ParameterGroup = dict[str, Any]
 """A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
@@ -30,7 +30,7 @@ def build_optimizer(
     `extra` are arguments that are no settings of a run, such as {"fused": True}.
     """
     arguments: dict[str, Any] = {**settings, **extra}
-    optimizer: Optimizer = instantiate(arguments, groups, _execution_whitelist_=WHITELIST)
+    optimizer: Optimizer = instantiate(arguments, groups, _execution_whitelist_=whitelist())
     return optimizer
 
 

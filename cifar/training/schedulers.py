@@ -9,12 +9,12 @@ from hydra.utils import instantiate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from cifar.options.config import WHITELIST
+from cifar.options.option import whitelist
 
 
 def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int) -> Schedule:
     """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs."""
-    schedule: Schedule = instantiate(dict(settings), optimizer, steps=steps, _execution_whitelist_=WHITELIST)
+    schedule: Schedule = instantiate(dict(settings), optimizer, steps=steps, _execution_whitelist_=whitelist())
     return schedule
 
 

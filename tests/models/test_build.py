@@ -12,7 +12,7 @@ from cifar.models.build import build_model
 from cifar.models.pretrained import BACKBONES, build_backbone
 from cifar.models.resnet import BottleneckResNet
 from cifar.models.weights import TransferError
-from cifar.options.config import ConfigError
+from cifar.options.option import ConfigError
 
 
 def test_a_model_has_a_logit_for_each_class() -> None:

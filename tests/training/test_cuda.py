@@ -15,7 +15,8 @@ from together import Together, assert_apart, assert_equal_runs
 
 from cifar.data.loader import ImageLoader
 from cifar.experiment import build_trainer, load_splits, run, set_up
-from cifar.options.config import Config, check
+from cifar.options.check import check
+from cifar.options.config import Config
 from cifar.reporting import NO_REPORTER, Pruned, Reporter
 from cifar.results import read_metrics, read_result
 from cifar.training import checkpoint, schedulers

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cifar.options.config import ConfigError
+from cifar.options.option import ConfigError
 from cifar.training.device import dtype_of, max_concurrent_runs, set_up_device, uses_cuda_graph
 
 CPU = torch.device("cpu")
