@@ -21,6 +21,7 @@ from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.experiment import build_trainer, set_up
 from cifar.options.config import Config
+from cifar.options.model import BottleneckResNet
 from cifar.sweep.lockstep import Lockstep
 from cifar.training.isolation import Isolation
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep
@@ -47,6 +48,7 @@ def endless(*overrides: str) -> Config:
 def plain_loop(splits: Splits, config: Config, amp: bool) -> Iterator[float]:
     """The loop that a user would write without this project; `amp`: in bf16."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert isinstance(config.model, BottleneckResNet)
     net = resnet(config.model.depths, config.model.width, len(CLASSES))
     workers = min(8, os.cpu_count() or 1)
     loop = PlainLoop(splits.train, splits.val, net, device, config.optimizer.lr, 0, workers, amp, config.batch_size)

@@ -25,7 +25,7 @@ from benchmarks.common import save, spread
 from cifar.data.images import Images
 from cifar.data.sources import load
 from cifar.data.split import stratified_subset
-from cifar.models.pretrained import Preprocess
+from cifar.models.preprocess import Preprocess
 
 ROOT = Path(__file__).parent.parent
 SIZE, BATCH, ROUNDS = 64, 32, 3

@@ -23,6 +23,7 @@ from cifar.data.images import DataError
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
+from cifar.options.transfer import Pretrained
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, summary
@@ -34,7 +35,7 @@ from cifar.training import checkpoint
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
-from cifar.training.optim import EXTRA_ARGUMENTS, build_optimizer, decayed_parameters
+from cifar.training.optim import build_optimizer, decayed_parameters
 from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
@@ -76,7 +77,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     if not data.normalize:
         return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
     mean, std = splits.mean, splits.std
-    if config.transfer.mode != "none":
+    if isinstance(config.transfer, Pretrained):
         preprocess = configured_backbone(config, resources).preprocess
         mean, std = list(preprocess.mean), list(preprocess.std)
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
@@ -95,7 +96,7 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     device = train.labels.device
     settings = dataclasses.asdict(config.optimizer)
     norms_and_biases = settings.pop("decay_norms_and_biases")
-    optimizer = build_optimizer(settings, task.groups, EXTRA_ARGUMENTS.get(settings["_target_"], {}))
+    optimizer = build_optimizer(settings, task.groups, config.optimizer.extra)
     steps = config.epochs * len(train)
     schedule = build_schedule(dataclasses.asdict(config.scheduler), optimizer, steps)
     compiled: Any = torch.compile(model) if config.compile else model

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cifar.data.split import Splits
 from cifar.options.config import Config
+from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
 from cifar.results import best_of, flatten
 from cifar.training.device import dtype_of, uses_cuda_graph
@@ -108,7 +109,7 @@ def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
 def model_name(config: Config) -> str:
     """The model in a few words."""
     transfer = config.transfer
-    if transfer.mode != "none":
+    if isinstance(transfer, Pretrained):
         return f"transfer={transfer.mode} of {transfer.backbone['_target_']} with weights {transfer.weights}"
     settings = dataclasses.asdict(config.model)
     return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")

@@ -14,12 +14,6 @@ from cifar.options.option import whitelist
 
 ParameterGroup = dict[str, Any]
 """A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
-EXTRA_ARGUMENTS: Mapping[str, Mapping[str, object]] = {
-    "torch.optim.SGD": {"fused": True},
-    "torch.optim.Adam": {"fused": True},
-    "torch.optim.AdamW": {"fused": True},
-}
-"""By `_target_`: arguments that an optimizer takes besides its settings. Not every optimizer takes `fused`."""
 
 
 def build_optimizer(

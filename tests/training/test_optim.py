@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from cifar.models.resnet import BottleneckResNet
+from cifar.options import option as options
+from cifar.options.optimizer import Optimizer as OptimizerOption
 from cifar.training import optim
 from cifar.training.step import EagerStep, autocast
 
@@ -109,12 +111,13 @@ def test_an_optimizer_has_its_settings_and_its_extra_arguments() -> None:
 def test_an_optimizer_that_cannot_be_fused_needs_no_extra_arguments(name: str) -> None:
     model = model_of(torch.float32)
     groups = optim.parameter_groups(model, L2, norms_and_biases=True)
-    target = f"torch.optim.{name}"
-    optimizer = optim.build_optimizer({"_target_": target, "lr": 0.1}, groups, optim.EXTRA_ARGUMENTS.get(target, {}))
+    optimizer = optim.build_optimizer({"_target_": f"torch.optim.{name}", "lr": 0.1}, groups, {})
     assert optimizer.param_groups[0]["params"] == list(model.parameters())
 
 
-@pytest.mark.parametrize("target", optim.EXTRA_ARGUMENTS)
+@pytest.mark.parametrize("target", options.groups()["optimizer"].options)
 def test_every_optimizer_takes_its_extra_arguments(target: str) -> None:
-    groups = optim.parameter_groups(model_of(torch.float32), L2, norms_and_biases=True)
-    optim.build_optimizer({"_target_": target, "lr": 0.1}, groups, optim.EXTRA_ARGUMENTS[target])
+    option = options.groups()["optimizer"].options[target]
+    assert issubclass(option, OptimizerOption)
+    all_decay = optim.parameter_groups(model_of(torch.float32), L2, norms_and_biases=True)
+    optim.build_optimizer({"_target_": target, "lr": 0.1}, all_decay, option.extra)
