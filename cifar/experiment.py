@@ -23,6 +23,7 @@ from cifar.data.images import DataError
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
+from cifar.options.transfer import Pretrained
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, summary
@@ -76,7 +77,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     if not data.normalize:
         return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
     mean, std = splits.mean, splits.std
-    if config.transfer.mode != "none":
+    if isinstance(config.transfer, Pretrained):
         preprocess = configured_backbone(config, resources).preprocess
         mean, std = list(preprocess.mean), list(preprocess.std)
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)

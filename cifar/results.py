@@ -41,7 +41,7 @@ class RunDirectory:
         """Begin metrics.csv with the epochs already done; a directory that holds another run is refused."""
         if self.result.exists() and not resumed:
             raise ResultsError(
-                f"{self.path} already holds a run; go on with it (resume={self.path}) or choose another hydra.run.dir"
+                f"{self.path} already holds a run; resume it (resume={self.path}) or choose another hydra.run.dir"
             )
         _write_table(self.metrics, [f.name for f in fields(EpochMetrics)], map(astuple, history))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from cifar.models.weights import RANDOM, TransferError
 from cifar.options import transfer as options
 from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
+from cifar.options.option import groups
 from cifar.resources import SHARED, Resources
 from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
@@ -191,7 +193,7 @@ class Frozen(Task):
         backbone = configured_backbone(config, resources)
         dtype = dtype_of(config.precision, device)
         cache = resources.feature_cache(config.cache.dir, device, settings.batch_size, dtype)
-        views = [cache.get(backbone, view) for view in _views(config, settings.views, splits.train)]
+        views = [cache.get(backbone, view) for view in _views(config, splits.train, settings.views)]
         rows = resources.stacked(views, device)
         val = cache.get(backbone, splits.val)
         model = nn.Linear(backbone.width, len(splits.train.classes)).to(device)
@@ -222,14 +224,18 @@ class Frozen(Task):
         return FeatureClassifier(classes, nn.Linear(backbone.width, len(classes)), backbone)
 
 
-TASKS: dict[str, type[Task]] = {"none": Scratch, "frozen": Frozen, "finetune": Finetune}
-"""By transfer.mode."""
+def task_class(mode: str) -> type[Task]:
+    """The task that the option of `transfer` with this mode names. Raises KeyError for an unknown mode."""
+    option = groups()["transfer"].options[mode]
+    assert issubclass(option, options.Transfer)
+    task: type[Task] = pkgutil.resolve_name(option.task)
+    return task
 
 
 def build_task(config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
-    """The task of config.transfer.mode, with weights drawn from config.seed."""
+    """The task of config.transfer, with weights drawn from config.seed."""
     torch.manual_seed(config.seed)
-    return TASKS[config.transfer.mode].build(config, splits, device, resources)
+    return task_class(config.transfer.mode).build(config, splits, device, resources)
 
 
 def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifier:
@@ -242,7 +248,7 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
     try:
         best["settings"] = upgrade_settings(best["settings"])
         best["transfer"] = upgrade_settings(best["transfer"])
-        classifier = TASKS[best["transfer"]["mode"]].load(best, resources)
+        classifier = task_class(best["transfer"]["mode"]).load(best, resources)
     except KeyError as error:
         raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
     checkpoint.load_weights(classifier.model, best["model"], path)
@@ -289,8 +295,8 @@ def _private_copy(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
 
 
-def _views(config: Config, views: int, images: Images) -> list[Images]:
-    """The images as they are where `views` is 1, or else so many augmented versions of them."""
+def _views(config: Config, images: Images, views: int) -> list[Images]:
+    """The images as they are, or `views` augmented versions of them where there are more than one."""
     if views == 1:
         return [images]
     return [augmented(images, config.data.crop, config.data.flip, view) for view in range(views)]

@@ -45,18 +45,18 @@ def test_a_split_is_computed_once(settings: Settings) -> None:
 
 
 def test_the_values_used_last_are_kept() -> None:
-    made: list[str] = []
+    calls: list[str] = []
 
     def make(key: str) -> Callable[[], str]:
         def value() -> str:
-            made.append(key)
+            calls.append(key)
             return key.upper()
 
         return value
 
     recent = RecentlyUsed[str](2)
     assert [recent.get(key, make(key)) for key in "abacab"] == ["A", "B", "A", "C", "A", "B"]
-    assert made == ["a", "b", "c", "b"]
+    assert calls == ["a", "b", "c", "b"]
 
 
 def test_an_error_keeps_nothing() -> None:

@@ -106,7 +106,7 @@ def test_the_best_epoch_is_the_first_of_equals() -> None:
 
 
 def test_the_summary_is_json_of_the_best_and_the_last_epoch() -> None:
-    found = json.loads(json.dumps(summary(HISTORY)))
-    assert (found["best"]["epoch"], found["last"]["epoch"], found["epochs_done"]) == (2, 4, 4)
-    assert found["train_seconds"] == pytest.approx(4 * HISTORY[0].seconds)
+    content = json.loads(json.dumps(summary(HISTORY)))
+    assert (content["best"]["epoch"], content["last"]["epoch"], content["epochs_done"]) == (2, 4, 4)
+    assert content["train_seconds"] == pytest.approx(4 * HISTORY[0].seconds)
     assert summary([])["best"] is None and summary([])["last"] is None

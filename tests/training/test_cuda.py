@@ -34,7 +34,7 @@ OPTIONS = [[*options, f"cuda_graph={graph}"] for options in EAGER for graph in (
 
 @pytest.fixture(autouse=True)
 def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As runs have it, for the tests that make trainers of their own."""
+    """As in a run, for the tests that build their trainers without one."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
 
@@ -114,12 +114,13 @@ def test_a_run_with_dropout_resumes_exactly(
     expected = [timeless(metrics) for metrics in whole.epochs()]
     first = make_trainer(schedulers.cosine, device="cuda")
     epochs = first.epochs()
-    found = [timeless(next(epochs)) for _ in range(2)]
+    resumed = [timeless(next(epochs)) for _ in range(2)]
     checkpoint.save(tmp_path / "x.pt", first.state_dict())
     second = make_trainer(schedulers.cosine, device="cuda")
     torch.manual_seed(99)
     second.load_state_dict(checkpoint.load(tmp_path / "x.pt", "cuda"))
-    assert found + [timeless(metrics) for metrics in second.epochs()] == expected
+    resumed += [timeless(metrics) for metrics in second.epochs()]
+    assert resumed == expected
 
 
 def test_a_checkpoint_resumes_on_the_cpu(settings: Callable[..., Config], tmp_path: Path) -> None:
@@ -131,11 +132,11 @@ def test_a_checkpoint_resumes_on_the_cpu(settings: Callable[..., Config], tmp_pa
 
 def test_batches_are_those_of_the_cpu(images_of: Callable[..., Any]) -> None:
     images, labels = images_of(50)
-    made = [
+    loaders = [
         ImageLoader(images, labels, 16, torch.device(device), [0.5] * 3, [0.25] * 3, crop=4, flip=True, seed=1)
         for device in ("cpu", "cuda")
     ]
-    for (a, y), (b, z) in zip(made[0].epoch(2), made[1].epoch(2), strict=True):
+    for (a, y), (b, z) in zip(loaders[0].epoch(2), loaders[1].epoch(2), strict=True):
         assert torch.equal(y, z.cpu()) and b.is_cuda and b.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(a, b.cpu(), rtol=1e-6, atol=1e-6)
 
@@ -200,14 +201,14 @@ def test_a_replay_equals_eager_steps_bit_for_bit(
 def test_a_replay_draws_the_dropout_of_eager_steps(
     make_trainer: Callable[..., Trainer], timeless: Callable[[Any], dict[str, Any]]
 ) -> None:
-    found = []
+    runs = []
     for capture in (None, cuda_graph):
         with Isolation(CUDA):
             trainer = make_trainer(schedulers.cosine, device="cuda")
             trainer = make_static(trainer, capture) if capture else trainer
             metrics = [timeless(metrics) for metrics in trainer.epochs()]
-            found.append((metrics, [tensor.clone() for tensor in trainer.model.state_dict().values()]))
-    (eager, weights), (replayed, others) = found
+            runs.append((metrics, [tensor.clone() for tensor in trainer.model.state_dict().values()]))
+    (eager, weights), (replayed, others) = runs
     assert eager == replayed
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
 

@@ -41,10 +41,10 @@ def test_gradients_are_those_of_cross_entropy_plus_l2(
     l2: float, model: nn.Module, batch: tuple[Tensor, Tensor]
 ) -> None:
     step_of(model, l2)(*batch)
-    found = [p.grad.clone() for p in model.parameters()]
+    gradients = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     F.cross_entropy(model(batch[0]), batch[1]).backward()
-    for gradient, p in zip(found, model.parameters(), strict=True):
+    for gradient, p in zip(gradients, model.parameters(), strict=True):
         torch.testing.assert_close(gradient, p.grad + l2 * p)
 
 

@@ -161,21 +161,21 @@ def test_a_resumed_run_equals_one_never_interrupted_bit_for_bit(
     expected = [timeless(metrics) for metrics in whole.epochs()]
     first = make_trainer(schedule, total=4, **options)
     epochs = first.epochs()
-    found = [timeless(next(epochs)) for _ in range(2)]
+    resumed = [timeless(next(epochs)) for _ in range(2)]
     checkpoint.save(tmp_path / "checkpoint.pt", first.state_dict())
     second = make_trainer(schedule, total=4, **options)
     torch.manual_seed(1234)
     for p in second.model.parameters():
         p.data.normal_()
     second.load_state_dict(checkpoint.load(tmp_path / "checkpoint.pt"))
-    found += [timeless(metrics) for metrics in second.epochs()]
-    assert found == expected
+    resumed += [timeless(metrics) for metrics in second.epochs()]
+    assert resumed == expected
     state = second.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in whole.model.state_dict().items())
 
 
 def test_dropout_depends_on_the_random_state_that_resuming_restores(make_trainer: MakeTrainer, tmp_path: Path) -> None:
-    """Guards the test above: without the random state, the epochs to come differ."""
+    """Guards the test above: with another random state, the remaining epochs differ."""
     first = make_trainer(total=2)
     epochs = first.epochs()
     next(epochs)
@@ -190,23 +190,23 @@ def test_dropout_depends_on_the_random_state_that_resuming_restores(make_trainer
     assert losses[0] != losses[1]
 
 
-def test_evaluation_is_in_eval_mode_and_leaves_everything_alone(make_trainer: MakeTrainer) -> None:
+def test_evaluation_is_in_eval_mode_and_changes_nothing(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     next(trainer.epochs())
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     generator = torch.get_rng_state()
-    one, again = (evaluate(trainer.score, trainer.val) for _ in range(2))
-    assert torch.equal(one, again), "dropout was on"
+    first, second = (evaluate(trainer.score, trainer.val) for _ in range(2))
+    assert torch.equal(first, second), "dropout was on"
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     trainer.model.eval()
     images, labels = (torch.cat(part) for part in zip(*trainer.val.epoch(1), strict=True))
     with torch.no_grad():
         logits = trainer.model(images)
-    found = Evaluation.of(one)
-    assert found.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
-    assert found.accuracy == float((logits.argmax(1) == labels).double().mean())
-    assert found.confusion.tolist() == confusion_matrix(labels, logits.argmax(1), labels=range(3)).tolist()
+    evaluation = Evaluation.of(first)
+    assert evaluation.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+    assert evaluation.accuracy == float((logits.argmax(1) == labels).double().mean())
+    assert evaluation.confusion.tolist() == confusion_matrix(labels, logits.argmax(1), labels=range(3)).tolist()
 
 
 def test_training_follows_evaluation_in_training_mode(make_trainer: MakeTrainer) -> None:
