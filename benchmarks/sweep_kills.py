@@ -81,9 +81,7 @@ def main(argv: list[str]) -> None:
                 time.sleep(0.05)  # every fifth kill may come while the sweep starts
             time.sleep(rng.uniform(0, 4))
             kill(process, rng.choice(["parent", "worker", "both"]))
-            time.sleep(
-                rng.uniform(0, 4)
-            )  # the parent replaces a dead worker, and continues for a while
+            time.sleep(rng.uniform(0, 4))  # the parent replaces a dead worker, and continues for a while
             kill(process, "both")
             process.wait()
             now = complete(folder)
