@@ -1,4 +1,7 @@
-"""A plotly figure drawn by matplotlib: for papers, and where there is no browser. Of plotly's, what figures.py uses."""
+"""A plotly figure drawn by matplotlib: for papers, and for machines without a browser.
+
+Supports the traces and settings of plotly that analysis.figures uses.
+"""
 
 from __future__ import annotations
 
@@ -17,147 +20,185 @@ from matplotlib.figure import Figure
 
 from cifar.files import write_atomically
 
+PIXELS_PER_INCH = 110
+"""Of plotly's heights."""
 DASHES = {"dot": ":", "dash": "--", "solid": "-"}
 SYMBOLS = {"circle": "o", "x": "x", "x-thin": "x", "triangle-down": "v", "diamond": "D", "star": "*"}
-STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
-STYLE |= {"axes.grid": True, "grid.color": "#ddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "svg.hashsalt": "0"}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#ddd",
+    "grid.linewidth": 0.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "0",  # the same figure gives the same file
+}
 
 
 def save(figure: go.Figure, path: Path) -> None:
     """Write path.svg and path.png, 6 inches wide."""
     with rc_context(STYLE):
-        drawn = draw(figure)
-        for suffix, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 200})):
-            content = io.BytesIO()
-            drawn.savefig(content, format=suffix, **more)
-            put(path.with_name(f"{path.name}.{suffix}"), content.getvalue())
+        drawing = draw(figure)
+        _save_as(drawing, path, "svg", metadata={"Date": None})
+        _save_as(drawing, path, "png", dpi=200)
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    write_atomically(path, content)
+def _save_as(drawing: Figure, path: Path, suffix: str, **options: Any) -> None:
+    content = io.BytesIO()
+    drawing.savefig(content, format=suffix, **options)
+    write_atomically(path.with_name(f"{path.name}.{suffix}"), content.getvalue())
 
 
 def draw(figure: go.Figure) -> Figure:
-    """The figure, its axes and its traces."""
-    height = (figure.layout.height or figure.layout.template.layout.height or 340) / 110
-    drawn = Figure(figsize=(6, height), layout="constrained")
-    axes = drawn.subplots()
+    """The figure with its traces, axes, lines, notes and legend."""
+    layout = figure.layout
+    height = layout.height or layout.template.layout.height or 340
+    drawing = Figure(figsize=(6, height / PIXELS_PER_INCH), layout="constrained")
+    axes = drawing.subplots()
     for trace in figure.data:
-        DRAWN[trace.type](axes, trace)
-    _axis(axes, "x", figure.layout.xaxis)
-    _axis(axes, "y", figure.layout.yaxis)
-    for shape in figure.layout.shapes:
+        DRAW[trace.type](axes, trace)
+    _set_axis(axes, "x", layout.xaxis)
+    _set_axis(axes, "y", layout.yaxis)
+    for shape in layout.shapes:
         if shape.yref in (None, "y domain", "paper", "y"):
-            axes.axvline(shape.x0, color=shape.line.color, linewidth=1, linestyle=DASHES[shape.line.dash or "solid"])
-    for note in figure.layout.annotations:
-        place = axes.get_xaxis_transform() if note.yref and note.yref != "y" else axes.transData
-        axes.text(note.x, note.y, _text(note.text), transform=place, ha=note.xanchor or "center", fontsize=7)
-    if figure.layout.showlegend is not False and len(figure.data) > 1:
-        _legend(axes, reverse=figure.layout.legend.traceorder == "reversed")
-    return drawn
+            dashes = DASHES[shape.line.dash or "solid"]
+            axes.axvline(shape.x0, color=shape.line.color, linewidth=1, linestyle=dashes)
+    for note in layout.annotations:
+        in_axes = note.yref and note.yref != "y"
+        transform = axes.get_xaxis_transform() if in_axes else axes.transData
+        axes.text(note.x, note.y, _text(note.text), transform=transform, ha=note.xanchor or "center", fontsize=7)
+    if layout.showlegend is not False and len(figure.data) > 1:
+        _add_legend(axes, reverse=layout.legend.traceorder == "reversed")
+    return drawing
 
 
-def _legend(axes: Axes, reverse: bool) -> None:
-    """Above the axes, as plotly has it."""
+def _add_legend(axes: Axes, reverse: bool) -> None:
+    """Above the axes, as in plotly."""
     count = len(axes.get_legend_handles_labels()[1])
     if count:
-        place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": min(count, 5)}
-        axes.legend(**place, frameon=False, fontsize=8, reverse=reverse)
+        position: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": min(count, 5)}
+        axes.legend(**position, frameon=False, fontsize=8, reverse=reverse)
 
 
 def _text(value: Any) -> str:
+    """Plotly's HTML as plain text, with $ escaped for matplotlib."""
     return unescape(str(value or "")).replace("<br>", "\n").replace("$", r"\$")
 
 
-def _axis(axes: Axes, name: str, axis: Any) -> None:
-    own: Any = axes.xaxis if name == "x" else axes.yaxis
-    own.set_label_text(_text(axis.title.text))
-    if axis.type == "log":
-        (axes.set_xscale if name == "x" else axes.set_yscale)("log")
-    if axis.showgrid is False:
-        own.grid(False)
-    if axis.visible is False:
-        own.set_visible(False)
-    if axis.tickformat and axis.tickformat.endswith("%"):
-        own.set_major_formatter(lambda value, _: f"{value:.0%}")
-    if axis.tickvals is not None:
-        own.set_ticks(list(axis.tickvals), [_text(text) for text in axis.ticktext])
-    if axis.range is not None:
-        limits = 10 ** np.array(axis.range, float) if axis.type == "log" else axis.range
-        (axes.set_xlim if name == "x" else axes.set_ylim)(*limits)
-    if axis.autorange == "reversed":
-        own.set_inverted(True)
-    if len(own.get_ticklabels()) > 6 and axis.type == "category" and name == "x":
+def _set_axis(axes: Axes, name: str, settings: Any) -> None:
+    """Title, scale, grid, labels, limits and direction of the x or y axis from plotly's settings."""
+    axis: Any = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_label_text(_text(settings.title.text))
+    if settings.type == "log":
+        axes.set(**{f"{name}scale": "log"})
+    if settings.showgrid is False:
+        axis.grid(False)
+    if settings.visible is False:
+        axis.set_visible(False)
+    if settings.tickformat and settings.tickformat.endswith("%"):
+        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    if settings.tickvals is not None:
+        axis.set_ticks(list(settings.tickvals), [_text(text) for text in settings.ticktext])
+    if settings.range is not None:
+        limits = 10 ** np.array(settings.range, float) if settings.type == "log" else settings.range
+        axes.set(**{f"{name}lim": tuple(limits)})
+    if settings.autorange == "reversed":
+        axis.set_inverted(True)
+    if name == "x" and settings.type == "category" and len(axis.get_ticklabels()) > 6:
         axes.tick_params(axis="x", rotation=45)
 
 
 def _values(values: Any) -> Any:
-    """Numbers with gaps, or texts."""
-    found = list(values) if values is not None else []
-    if any(isinstance(value, str) for value in found):
-        return [_text(value) for value in found]
-    return np.array([np.nan if value is None else value for value in found], float)
+    """Texts as they are, numbers as an array with NaN where there are gaps."""
+    listed = [] if values is None else list(values)
+    if any(isinstance(value, str) for value in listed):
+        return [_text(value) for value in listed]
+    return np.array([np.nan if value is None else value for value in listed], float)
 
 
 def _color(color: Any) -> Any:
-    """What matplotlib makes of plotly's rgb(...) and rgba(...)."""
+    """Plotly's colour in matplotlib's form; rgb(...) and rgba(...) become tuples."""
     if isinstance(color, str) and color.startswith("rgb"):
-        red, green, blue, *alpha = (float(part) for part in color.partition("(")[2].rstrip(")").split(","))
+        numbers = color.partition("(")[2].rstrip(")").split(",")
+        red, green, blue, *alpha = (float(number) for number in numbers)
         return (red / 255, green / 255, blue / 255, *alpha)
     return color or "#333"
 
 
 def _colormap(scale: Any) -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list("scale", [(place, _color(color)) for place, color in scale])
+    return LinearSegmentedColormap.from_list("scale", [(position, _color(color)) for position, color in scale])
 
 
-def _bar_of_colors(axes: Axes, scale: Any, low: float, high: float, bar: Any) -> None:
+def _add_color_bar(axes: Axes, scale: Any, low: float, high: float, bar: Any) -> None:
     colors = ScalarMappable(Normalize(low, high), _colormap(scale))
-    made = axes.figure.colorbar(colors, ax=axes, label=_text(bar.title.text), shrink=0.9)
-    made.outline.set_visible(False)
+    color_bar = axes.figure.colorbar(colors, ax=axes, label=_text(bar.title.text), shrink=0.9)
+    color_bar.outline.set_visible(False)
 
 
-def _scatter(axes: Axes, trace: Any) -> None:
-    x, y, mode = _values(trace.x), _values(trace.y), trace.mode or "lines"
-    look: Any = {"alpha": trace.opacity or 1, "label": _text(trace.name) if trace.showlegend is not False else None}
+def _draw_scatter(axes: Axes, trace: Any) -> None:
+    x = _values(trace.x)
+    y = _values(trace.y)
+    mode = trace.mode or "lines"
+    label = _text(trace.name) if trace.showlegend is not False else None
     if trace.fill == "toself":
-        axes.fill(x, y, color=_color(trace.fillcolor), linewidth=0, label=look["label"])
+        axes.fill(x, y, color=_color(trace.fillcolor), linewidth=0, label=label)
         return
     if trace.marker.showscale:
-        _bar_of_colors(axes, trace.marker.colorscale, trace.marker.cmin, trace.marker.cmax, trace.marker.colorbar)
+        scale = trace.marker
+        _add_color_bar(axes, scale.colorscale, scale.cmin, scale.cmax, scale.colorbar)
         return
+    alpha = trace.opacity or 1
     if "lines" in mode:
-        line = {"color": _color(trace.line.color), "linewidth": (trace.line.width or 2) * 0.7}
-        steps = "steps-post" if trace.line.shape == "hv" else "default"
-        axes.plot(x, y, linestyle=DASHES[trace.line.dash or "solid"], drawstyle=steps, **line, **look)
-        look["label"] = None
+        axes.plot(x, y, **_line_style(trace), alpha=alpha, label=label)
+        label = None  # one entry in the legend is enough
     if "markers" in mode and len(x):
-        marker = trace.marker
-        symbol, open_ = (marker.symbol or "circle").removesuffix("-open"), (marker.symbol or "").endswith("-open")
-        color, size = _color(marker.color or trace.line.color), (marker.size or 6) * 0.6
-        edge = color if open_ else _color(marker.line.color or marker.color or trace.line.color)
-        style = {"markerfacecolor": "none" if open_ else color, "markeredgecolor": edge, "markersize": size}
-        axes.plot(x, y, linestyle="none", marker=SYMBOLS[symbol], **style, **look)
+        axes.plot(x, y, **_marker_style(trace), alpha=alpha, label=label)
 
 
-def _bar(axes: Axes, trace: Any) -> None:
-    base = _values(trace.base) if trace.base is not None else 0
-    error = None
+def _line_style(trace: Any) -> dict[str, Any]:
+    return {
+        "color": _color(trace.line.color),
+        "linewidth": (trace.line.width or 2) * 0.7,
+        "linestyle": DASHES[trace.line.dash or "solid"],
+        "drawstyle": "steps-post" if trace.line.shape == "hv" else "default",
+    }
+
+
+def _marker_style(trace: Any) -> dict[str, Any]:
+    marker = trace.marker
+    symbol = marker.symbol or "circle"
+    color = _color(marker.color or trace.line.color)
+    edge = _color(marker.line.color or marker.color or trace.line.color)
+    is_open = symbol.endswith("-open")
+    return {
+        "linestyle": "none",
+        "marker": SYMBOLS[symbol.removesuffix("-open")],
+        "markersize": (marker.size or 6) * 0.6,
+        "markerfacecolor": "none" if is_open else color,
+        "markeredgecolor": color if is_open else edge,
+    }
+
+
+def _draw_bars(axes: Axes, trace: Any) -> None:
+    """Horizontal bars, with intervals where there are any."""
+    interval = None
     if trace.error_x.array is not None:
-        error = np.array([_values(trace.error_x.arrayminus), _values(trace.error_x.array)])
+        interval = np.array([_values(trace.error_x.arrayminus), _values(trace.error_x.array)])
     axes.barh(
-        *(_values(trace.y), _values(trace.x)),
-        left=base,
+        _values(trace.y),
+        _values(trace.x),
+        left=0 if trace.base is None else _values(trace.base),
         height=trace.width or 0.8,
         color=_color(trace.marker.color),
-        xerr=error,
+        xerr=interval,
         ecolor="#555",
         label=_text(trace.name),
     )
 
 
-def _heatmap(axes: Axes, trace: Any) -> None:
+def _draw_heatmap(axes: Axes, trace: Any) -> None:
     shares = np.asarray(trace.z, float)
     axes.imshow(shares, cmap=_colormap(trace.colorscale), vmin=trace.zmin, vmax=trace.zmax, aspect="auto")
     axes.set_xticks(range(len(trace.x)), _values(trace.x), rotation=45, ha="right")
@@ -167,14 +208,14 @@ def _heatmap(axes: Axes, trace: Any) -> None:
             color = "black" if shares[row, column] > 0.5 else "white"
             axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=7)
     if trace.showscale:
-        _bar_of_colors(axes, trace.colorscale, trace.zmin, trace.zmax, trace.colorbar)
+        _add_color_bar(axes, trace.colorscale, trace.zmin, trace.zmax, trace.colorbar)
 
 
-def _contour(axes: Axes, trace: Any) -> None:
+def _draw_contour(axes: Axes, trace: Any) -> None:
     z = np.asarray(trace.z, float)
     axes.contourf(_values(trace.x), _values(trace.y), z, levels=trace.ncontours, cmap=_colormap(trace.colorscale))
-    _bar_of_colors(axes, trace.colorscale, float(z.min()), float(z.max()), trace.colorbar)
+    _add_color_bar(axes, trace.colorscale, float(z.min()), float(z.max()), trace.colorbar)
 
 
-DRAWN = {"scatter": _scatter, "bar": _bar, "heatmap": _heatmap, "contour": _contour}
-"""How each kind of trace is drawn."""
+DRAW = {"scatter": _draw_scatter, "bar": _draw_bars, "heatmap": _draw_heatmap, "contour": _draw_contour}
+"""The function that draws each type of trace."""

@@ -1,4 +1,4 @@
-"""Whether the statistics can be believed: simulated searches of which the truth is known.
+"""Whether the statistics are right: simulated searches of which the truth is known.
 
 python -m benchmarks evidence
 
@@ -23,15 +23,23 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 from scipy.stats import norm
 
-from analysis import statistics
 from analysis.frames import of_study
+from analysis.statistics.boundaries import boundaries
+from analysis.statistics.curse import winners_curse
+from analysis.statistics.importance import importance
+from analysis.statistics.intervals import interval, mean_interval, wilson
+from analysis.statistics.model import surrogate_of
+from analysis.statistics.noise import noise_floor
+from analysis.statistics.ranking import top_trials
+from analysis.statistics.recipes import improvement
+from analysis.statistics.tunability import tunability
 from benchmarks.common import save
 
 Array = NDArray[np.float64]
-SPACE: dict[str, BaseDistribution] = {
+SPACE = {
     "lr": FloatDistribution(1e-3, 0.3, log=True),
     "momentum": FloatDistribution(0.5, 0.99),
     "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
@@ -60,7 +68,7 @@ class Truth:
 
 
 def drawn(random: np.random.Generator) -> Truth:
-    """An optimum beyond an end of lr's range in half of all cases, of the others in a quarter."""
+    """A truth whose optimum lies beyond an end of lr's range in half of all cases, of the other ranges in a quarter."""
     inside = random.uniform(0.3, 0.7, len(SPACE))
     beyond = random.choice([-1, 1], len(SPACE)) * random.uniform(0.7, 1.0, len(SPACE)) + 0.5
     edge = random.random(len(SPACE)) < [0.5, 0.25, 0.25, 0]
@@ -70,12 +78,11 @@ def drawn(random: np.random.Generator) -> Truth:
 
 def place(params: dict[str, Any]) -> Array:
     """Hyperparameters in units of their ranges."""
-    found = []
+    places = []
     for key, d in SPACE.items():
-        assert isinstance(d, FloatDistribution)
         scale: Callable[[float], float] = np.log if d.log else float
-        found.append((scale(params[key]) - scale(d.low)) / (scale(d.high) - scale(d.low)))
-    return np.array(found)
+        places.append((scale(params[key]) - scale(d.low)) / (scale(d.high) - scale(d.low)))
+    return np.array(places)
 
 
 def searched(truth: Truth, random: np.random.Generator, tpe: bool, pruned: bool) -> optuna.Study:
@@ -88,10 +95,12 @@ def searched(truth: Truth, random: np.random.Generator, tpe: bool, pruned: bool)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
 
     def objective(trial: optuna.Trial) -> float:
-        final = truth(place({key: trial._suggest(key, d) for key, d in SPACE.items()}))
-        own, rate = random.normal(), random.uniform(2, 3)
+        params = {key: trial.suggest_float(key, d.low, d.high, log=d.log) for key, d in SPACE.items()}
+        final = truth(place(params))
+        of_trial = random.normal()
+        rate = random.uniform(2, 3)
         for epoch in range(1, EPOCHS + 1):
-            noise = NOISE * (np.sqrt(0.7) * own + np.sqrt(0.3) * random.normal())
+            noise = NOISE * (np.sqrt(0.7) * of_trial + np.sqrt(0.3) * random.normal())
             score = float(final - 0.4 * np.exp(-epoch / rate) + 0.4 * np.exp(-EPOCHS / rate) + noise)
             trial.report(score, epoch)
             if trial.should_prune():
@@ -107,26 +116,29 @@ def simulated(seed: int) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     random = np.random.default_rng(seed)
-    truth, tpe, pruned = drawn(random), seed % 2 == 0, seed % 4 < 2
+    truth = drawn(random)
+    tpe = seed % 2 == 0
+    pruned = seed % 4 < 2
     study = searched(truth, random, tpe, pruned)
     frames = of_study(study)
-    trials, space = frames.trials, frames.spaces
-    surrogate = statistics.model(trials, space, curves(study))
-    importance = statistics.importance(trials, space, surrogate).set_index("hyperparameter")
-    top = statistics.top_trials(trials, space, surrogate)
+    trials = frames.trials
+    space = frames.spaces
+    surrogate = surrogate_of(trials, space, curves(study))
+    shares = importance(trials, space, surrogate).set_index("hyperparameter")
+    top = top_trials(trials, space, surrogate)
     true = truth(np.array([place(study.trials[number].params) for number in top.number]))
     return {
         "search": f"{'TPE' if tpe else 'random'}{', pruned' if pruned else ''}",
         "complete": int(trials.score.notna().sum()),
         **the_best(top, true),
-        **the_edges(statistics.boundaries(trials, space, surrogate), truth),
-        **the_important(importance, truth),
-        "useless called so": importance.verdict["nothing"] != "matters",
-        "covered": the_important_covered(importance, truth)
-        | {"noise of a search": within(NOISE, *statistics.interval(surrogate.noise))}
-        | tuned(statistics.tunability(space, surrogate), truth)
+        **the_edges(boundaries(trials, space, surrogate), truth),
+        **the_important(shares, truth),
+        "useless called so": shares.verdict["nothing"] != "matters",
+        "covered": the_important_covered(shares, truth)
+        | {"noise of a search": within(NOISE, *interval(surrogate.noise))}
+        | tuned(tunability(space, surrogate), truth)
         | {"the winner's true score": within(true[0], top.low[0], top.high[0])}
-        | by_the_book(random),
+        | by_formula(random),
     }
 
 
@@ -135,23 +147,27 @@ def within(value: Any, low: Any, high: Any) -> bool:
 
 
 def curves(study: optuna.Study) -> pd.DataFrame:
-    """What was reported, as statistics.model wants it."""
+    """The reported scores, as surrogate_of takes them: number, step, score."""
     rows = [(t.number, step, score) for t in study.trials for step, score in t.intermediate_values.items()]
     return pd.DataFrame(rows, columns=["number", "step", "score"])
 
 
 def the_best(top: pd.DataFrame, true: Array) -> dict[str, Any]:
     """How much too high the winner's report is and is said to be, and whether the truly best trial is a tie."""
-    curse = statistics.winners_curse(top).iloc[0]
-    found = {"reported too high": curse.reported - true[0], "said too high": curse.curse}
+    curse = winners_curse(top).iloc[0]
     best = int(true.argmax())
-    return found | {"winner is the best": best == 0, "the best is tied": bool(top.tied[best])}
+    return {
+        "reported too high": curse.reported - true[0],
+        "said too high": curse.curse,
+        "winner is the best": best == 0,
+        "the best is tied": bool(top.tied[best]),
+    }
 
 
-def the_edges(found: pd.DataFrame, truth: Truth) -> dict[str, list[str]]:
+def the_edges(ends: pd.DataFrame, truth: Truth) -> dict[str, list[str]]:
     """The verdict on each side of what matters, by whether the optimum lies beyond it."""
     verdicts: dict[str, list[str]] = {"edge": [], "inside": []}
-    for row in found[found.hyperparameter != "nothing"].itertuples():
+    for row in ends[ends.hyperparameter != "nothing"].itertuples():
         optimum = truth.optimum[list(SPACE).index(str(row.hyperparameter))]
         beyond = optimum < 0 if row.side == "low" else optimum > 1
         verdicts["edge" if beyond else "inside"].append(str(row.verdict))
@@ -161,38 +177,44 @@ def the_edges(found: pd.DataFrame, truth: Truth) -> dict[str, list[str]]:
 RANKINGS = ("importance", "fanova", "ped_anova")
 
 
-def the_important(found: pd.DataFrame, truth: Truth) -> dict[str, list[bool]]:
+def the_important(shares: pd.DataFrame, truth: Truth) -> dict[str, list[bool]]:
     """Whether pairs whose true shares differ by a factor of three or more are in the right order, by each ranking."""
     true = dict(zip(SPACE, truth.importance(), strict=True))
     pairs = [(a, b) for a in SPACE for b in SPACE if true[a] > 3 * true[b] > 0]
-    return {how: [bool(found[how][a] > found[how][b]) for a, b in pairs] for how in RANKINGS}
+    orders: dict[str, list[bool]] = {}
+    for how in RANKINGS:
+        orders[how] = [bool(shares[how][a] > shares[how][b]) for a, b in pairs]
+    return orders
 
 
-def the_important_covered(found: pd.DataFrame, truth: Truth) -> dict[str, bool]:
-    """Of the shares that are not 0; whether the interval of that one holds 0 is what its verdict says."""
+def the_important_covered(shares: pd.DataFrame, truth: Truth) -> dict[str, bool]:
+    """Whether the intervals of the shares that are not 0 cover these; the verdict covers the share that is 0."""
     true = zip(SPACE, truth.importance(), strict=True)
-    return {f"share of {key}": within(share, found.low[key], found.high[key]) for key, share in true if share}
+    return {f"share of {key}": within(share, shares.low[key], shares.high[key]) for key, share in true if share}
 
 
-def tuned(found: pd.DataFrame, truth: Truth) -> dict[str, bool]:
+def tuned(gains: pd.DataFrame, truth: Truth) -> dict[str, bool]:
     """Whether the gain of setting each, from the middle of its range, to its estimated best is covered."""
-    own = found.set_index("hyperparameter")
-    chosen = place(own.value.to_dict())
-    gains = truth.fall * (np.square(0.5 - truth.optimum) - np.square(chosen - truth.optimum))
-    true = zip(SPACE, gains, strict=True)
-    return {f"gain by {key}": within(gain, own.low[key], own.high[key]) for key, gain in true}
+    estimated = gains.set_index("hyperparameter")
+    chosen = place(estimated.value.to_dict())
+    true = truth.fall * (np.square(0.5 - truth.optimum) - np.square(chosen - truth.optimum))
+    covered = {}
+    for key, gain in zip(SPACE, true, strict=True):
+        covered[f"gain by {key}"] = within(gain, estimated.low[key], estimated.high[key])
+    return covered
 
 
-def by_the_book(random: np.random.Generator) -> dict[str, bool]:
+def by_formula(random: np.random.Generator) -> dict[str, bool]:
     """Coverage of the intervals that need no search: seeds, images, noise floor, probability of improvement."""
     fresh = pd.DataFrame({"group": np.repeat([1, 2, 3], 5), "score": NOISE * random.normal(size=15)})
-    floor = statistics.noise_floor(fresh).iloc[0]
-    _, low, high = statistics.mean_interval(fresh.score[:5])
-    a, b = random.normal(0.5, 1, 20), random.normal(0, 1, 20)
-    better = statistics.improvement(a, b, resamples=500).iloc[0]
+    floor = noise_floor(fresh).iloc[0]
+    _, low, high = mean_interval(fresh.score[:5])
+    a = random.normal(0.5, 1, 20)
+    b = random.normal(0, 1, 20)
+    better = improvement(a, b, resamples=500).iloc[0]
     return {
         "mean over 5 seeds": within(0, low, high),
-        "accuracy on 5000 images": within(0.9, *statistics.wilson(random.binomial(5000, 0.9) / 5000, 5000)),
+        "accuracy on 5000 images": within(0.9, *wilson(random.binomial(5000, 0.9) / 5000, 5000)),
         "noise floor of 3 times 5 seeds": within(NOISE, floor.low, floor.high),
         "probability of improvement": within(norm.cdf(0.5 / np.sqrt(2)), better.low, better.high),
     }
@@ -200,13 +222,13 @@ def by_the_book(random: np.random.Generator) -> dict[str, bool]:
 
 def summary(studies: pd.DataFrame) -> dict[str, Any]:
     """Rates over studies."""
-    found: dict[str, Any] = {"studies": len(studies), "complete trials": studies.complete.mean()}
+    rates: dict[str, Any] = {"studies": len(studies), "complete trials": studies.complete.mean()}
     for side in ("edge", "inside"):
-        found[f"verdicts where it is {side}"] = studies[side].explode().value_counts(normalize=True).to_dict()
-    found |= {f"order right by {how}": float(studies[how].explode().mean()) for how in RANKINGS}
+        rates[f"verdicts where it is {side}"] = studies[side].explode().value_counts(normalize=True).to_dict()
+    rates |= {f"order right by {how}": float(studies[how].explode().mean()) for how in RANKINGS}
     for column in ("useless called so", "winner is the best", "the best is tied", "reported too high", "said too high"):
-        found[column] = float(studies[column].mean())
-    return found | {"covered": pd.DataFrame(list(studies.covered)).mean().to_dict()}
+        rates[column] = float(studies[column].mean())
+    return rates | {"covered": pd.DataFrame(list(studies.covered)).mean().to_dict()}
 
 
 def main(argv: list[str]) -> None:
@@ -215,27 +237,29 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args(argv)
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"  # of the processes to come
+        os.environ[f"{library}_NUM_THREADS"] = "1"  # for the processes that start below
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         studies = pd.DataFrame(list(pool.map(simulated, range(options.studies), chunksize=4)))
-    found = summary(studies)
+    rates = summary(studies)
     what = f"{options.studies} simulated searches of {TRIALS} trials with known truth, noise {100 * NOISE:.2f} points"
-    by_search = {str(search): summary(own) for search, own in studies.groupby("search")}
-    result = {"what": what, "figure": figure(found), "all": found, "by search": by_search}
+    by_search = {str(search): summary(group) for search, group in studies.groupby("search")}
+    result = {"what": what, "figure": figure(rates), "all": rates, "by search": by_search}
     save("evidence", "python -m benchmarks evidence", result)
 
 
-def figure(found: dict[str, Any]) -> str:
-    edge, inside = (found[f"verdicts where it is {side}"] for side in ("edge", "inside"))
-    order = {how: found[f"order right by {how}"] for how in RANKINGS}
-    covered = found["covered"]
-    least, most = min(covered, key=covered.__getitem__), max(covered, key=covered.__getitem__)
+def figure(rates: dict[str, Any]) -> str:
+    edge = rates["verdicts where it is edge"]
+    inside = rates["verdicts where it is inside"]
+    order = {how: rates[f"order right by {how}"] for how in RANKINGS}
+    covered = rates["covered"]
+    least = min(covered, key=covered.__getitem__)
+    most = max(covered, key=covered.__getitem__)
     return (
         f"verdicts on the ends of ranges: {edge.get('edge', 0):.1%} right where the best lies beyond,"
         f" {inside.get('inside', 0):.1%} where it lies inside ({inside.get('edge', 0):.1%} wrong, the others open);"
-        f" the winner reports {100 * found['reported too high']:.2f} points too much, and that is estimated as"
-        f" {100 * found['said too high']:.2f}; importance in the right order: {order['importance']:.1%} (Optuna's"
+        f" the winner reports {100 * rates['reported too high']:.2f} points too much, and that is estimated as"
+        f" {100 * rates['said too high']:.2f}; importance in the right order: {order['importance']:.1%} (Optuna's"
         f" fANOVA {order['fanova']:.1%}, PED-ANOVA {order['ped_anova']:.1%}); the useless hyperparameter called so:"
-        f" {found['useless called so']:.1%}; 95% intervals cover from {covered[least]:.1%} ({least}) to"
+        f" {rates['useless called so']:.1%}; 95% intervals cover from {covered[least]:.1%} ({least}) to"
         f" {covered[most]:.1%} ({most})"
     )

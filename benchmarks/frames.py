@@ -22,8 +22,8 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         make_study(Path(place), options.runs, epochs=10)
         begun = time.perf_counter()
-        found = read(place)
+        frames = read(place)
         seconds = time.perf_counter() - begun
-    assert (len(found.trials), len(found.runs)) == (options.runs, options.runs)
+    assert (len(frames.trials), len(frames.runs)) == (options.runs, options.runs)
     what = f"{options.runs} runs of at most 10 epochs, read with their study"
     save("frames", "python -m benchmarks frames", {"what": what, "seconds": seconds, "figure": f"{seconds:.1f} s"})

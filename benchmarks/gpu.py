@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType  # type: ignore[attr-defined]
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # it is not in __all__
 
 from benchmarks.common import Remote, save, settings, spread
 from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_splits

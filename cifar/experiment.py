@@ -30,7 +30,7 @@ from cifar.results import RunDirectory, best_of, summary
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, configured_backbone, load_classifier
-from cifar.trackers.base import FailSafeTracker, Run, Tracker
+from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
@@ -94,14 +94,12 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     """The trainer of a task."""
     model, train = task.model, task.train
     device = train.labels.device
-    settings = dataclasses.asdict(config.optimizer)
-    norms_and_biases = settings.pop("decay_norms_and_biases")
-    optimizer = build_optimizer(settings, task.groups, config.optimizer.extra)
+    optimizer = build_optimizer(config.optimizer.arguments(), task.groups)
     steps = config.epochs * len(train)
     schedule = build_schedule(dataclasses.asdict(config.scheduler), optimizer, steps)
     compiled: Any = torch.compile(model) if config.compile else model
     cast = autocast(device, task.dtype)
-    step = EagerStep(compiled, decayed_parameters(model, norms_and_biases), config.loss.l2, cast)
+    step = EagerStep(compiled, decayed_parameters(model, config.optimizer.decay_norms_and_biases), config.loss.l2, cast)
     score = EagerScore(compiled, cast)
     graph = uses_cuda_graph(config.cuda_graph, device)
     return Trainer(
@@ -215,11 +213,11 @@ class Experiment:
             "std": self.splits.std,
         }
 
-    def _tracked_run(self, study: str | None) -> Run:
+    def _tracked_run(self, study: str | None) -> TrackedRun:
         folder = Path(study).resolve() if study else None
         resumed = Path(self.config.resume).resolve() if self.config.resume else None
         settings = metadata.tracked_settings(self.config)
-        return Run(self.directory.path.resolve(), folder, resumed, settings, list(self.history))
+        return TrackedRun(self.directory.path.resolve(), folder, resumed, settings, list(self.history))
 
 
 @contextmanager

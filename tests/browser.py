@@ -1,4 +1,4 @@
-"""Headless Chromium, for the tests of pages: what it says on its console and asks of the network, and pictures."""
+"""Headless Chromium for the tests of pages: its console, its requests to the network, and screenshots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-FOUND = shutil.which("chromium") and shutil.which("chromedriver")
+INSTALLED = shutil.which("chromium") and shutil.which("chromedriver")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
@@ -25,7 +25,7 @@ class Browser:
         self.driver = driver
 
     def open(self, page: Path, width: int = 1280, dark: bool = False, height: int = 900) -> None:
-        """Show a file; of one screen's size, light or dark. What was logged before is forgotten."""
+        """Show a file at one screen's size, light or dark. Earlier logs are dropped."""
         self.console()
         self.requests()
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -35,34 +35,34 @@ class Browser:
         self.driver.get(page.resolve().as_uri())
 
     def console(self) -> list[str]:
-        """What was logged since the last look, errors and all else."""
+        """Messages since the last call, errors and all others."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """URLs asked for since the last look, but for what stands in the page itself."""
+        """URLs requested since the last call, without those whose data is in the page itself."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if not url.startswith("data:")]
+        urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls if not url.startswith("data:")]
 
     def click(self, selector: str) -> None:
         self.driver.find_element("css selector", selector).click()
 
     def media(self, name: str) -> None:
-        """Show the page as on "print", or again as on a screen ("")."""
+        """Show the page as in print ("print"), or as on a screen ("")."""
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": name})
 
     def run(self, script: str) -> Any:
         return self.driver.execute_script(script)
 
     def picture(self, path: Path, whole: bool = True) -> None:
-        """Save the page, or what the screen shows of it, as PNG."""
-        found = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole})
-        path.write_bytes(base64.b64decode(found["data"]))
+        """Save the page, or the part of it on the screen, as PNG."""
+        screenshot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole})
+        path.write_bytes(base64.b64decode(screenshot["data"]))
 
 
 @contextmanager
 def browsing() -> Iterator[Browser]:
-    from selenium import webdriver  # here: machines for the tests of CUDA need not have it
+    from selenium import webdriver  # imported here: machines that run the tests of CUDA need not have it
 
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
@@ -72,7 +72,7 @@ def browsing() -> Iterator[Browser]:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
         try:
-            driver.get("about:blank")  # Chromium's own first page asks for a lot
+            driver.get("about:blank")  # Chromium's start page sends many requests
             yield Browser(driver)
         finally:
             driver.quit()

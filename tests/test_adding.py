@@ -1,4 +1,4 @@
-"""What adding an option costs: files of its own. No line of an existing file changes."""
+"""What adding an option costs: new files. No line of an existing file changes."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Linear(Scheduler):
     "cifar/training/linear.py": """
 from torch.optim.lr_scheduler import LinearLR
 
-from cifar.training.schedulers import EveryStep
+from cifar.training.schedulers import StepSchedule
 
 
 def linear(optimizer, steps, end):
-    return EveryStep(LinearLR(optimizer, 1.0, end, total_iters=steps))
+    return StepSchedule(LinearLR(optimizer, 1.0, end, total_iters=steps))
 """,
     "conf/scheduler/linear.yaml": """# Linear decay to a fraction of the learning rate.
 # python run.py scheduler=linear
@@ -190,7 +190,20 @@ _target_: cifar.trackers.diary.Diary
 name: diary.txt
 """,
 }
-SECTION = {}
+SECTION = {
+    "analysis/sections/seconds.py": """
+from . import Context, Section
+
+ORDER = 95
+
+
+def section(context: Context) -> Section | None:
+    if context.kind == "several":
+        return None
+    seconds = context.frames.epochs.seconds.sum()
+    return Section("Seconds of all epochs", f"They took {seconds:.1f} seconds.")
+"""
+}
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +276,15 @@ def test_a_run_uses_the_option(kind: str, arguments: list[str], run: Run, checko
 )
 def test_its_ranges_are_checked(arguments: list[str], allowed: str, run: Run) -> None:
     answer = run(*arguments)
-    assert answer.returncode == 1 and answer.stderr.startswith("error: ") and allowed in answer.stderr
+    assert answer.returncode == 1 and "error: " in answer.stderr and allowed in answer.stderr
+
+
+def test_the_report_has_the_section(run: Run, checkout: Path) -> None:
+    assert run("data=digits", *TINY, *MODEL_4, "hydra.run.dir=reported").returncode == 0
+    command = [sys.executable, "-m", "analysis.report", "reported"]
+    answer = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stderr
+    assert "## Seconds of all epochs\n\nThey took " in (checkout / "reported" / "report" / "report.md").read_text()
 
 
 def test_help_lists_it_with_its_keys(run: Run) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
-from cifar.data.folder import image_folder
 from cifar.data.images import DataError, Images, from_arrays
 from cifar.data.split import split
+from cifar.options.data import Data
+from cifar.options.option import groups
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
@@ -80,17 +82,13 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
         ) from None
 
 
-SOURCES: dict[str, Source] = {
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "digits": digits,
-    "image_folder": image_folder,
-}
-
-
 def load(source: str, root: str | None, part: str, cache_dir: Path | str) -> Images:
-    """All images of one part ("train" or "test") of a source, read anew on each call.
+    """All images of one part ("train" or "test") of a source (an option of the config group data).
 
     Raises DataError for data that are missing, damaged or of one class.
     """
-    return SOURCES[source](root, part, Path(cache_dir).expanduser())
+    option = groups()["data"].options[source]
+    assert issubclass(option, Data)
+    module, _, name = option.loader.rpartition(".")
+    read: Source = getattr(import_module(module), name)
+    return read(root, part, Path(cache_dir).expanduser())

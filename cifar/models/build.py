@@ -10,17 +10,14 @@ from torch import nn
 
 from cifar.options.option import ConfigError, whitelist
 
-MODELS = ("torchvision.models.*", "timm.models.*")
-"""What an option of `model` may call while it builds a network; a config may not name these itself."""
 BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, RuntimeError)
 """What building a network raises where the settings do not fit it."""
 
 
 def build_model(settings: Mapping[str, object], classes: int) -> nn.Module:
     """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
-    allowed = (*whitelist(), *MODELS)
     try:
-        model: nn.Module = instantiate(dict(settings), num_classes=classes, _execution_whitelist_=allowed)
+        model: nn.Module = instantiate(dict(settings), num_classes=classes, _execution_whitelist_=whitelist())
     except BUILD_ERRORS as error:
         raise ConfigError(f"model: {settings} cannot be built: {one_line(error)}") from error
     return model

@@ -13,18 +13,10 @@ from cifar.models.build import BUILD_ERRORS, one_line
 from cifar.models.preprocess import Preprocess, preprocess_of
 from cifar.models.weights import RANDOM, TransferError, first_line, load_state, read_weights, state_hash
 from cifar.options.option import ConfigError
+from cifar.options.transfer import BACKBONES
 
 CLASSIFIERS = ("fc", "classifier", "head")
 """The names that classifiers have in torchvision and timm."""
-BACKBONES = (
-    "torchvision.models.*",
-    "timm.create_model",
-    "timm.models.*",
-    "cifar.models.resnet.BottleneckResNet",
-    "efficientnet_lite_pytorch.model.EfficientNet",
-    "efficientnet_lite_pytorch.EfficientNet.from_name",
-)
-"""What transfer.backbone may name."""
 
 
 @dataclass

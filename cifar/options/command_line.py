@@ -67,4 +67,6 @@ def _best_overrides(study: Path) -> list[str]:
             f"{FROM_STUDY}{study}: no {BEST} in it, which a search writes once a trial is complete;"
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
-    return [str(override) for override in OmegaConf.load(path)["overrides"]]
+    best = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(best, dict)
+    return [str(override) for override in best["overrides"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -30,6 +31,12 @@ class Optimizer(Option):
     lr: float = within("(0, inf)")
     weight_decay: float = within("[0, inf)")
     decay_norms_and_biases: bool = MISSING
+
+    def arguments(self) -> dict[str, object]:
+        """The target and what it is called with, beside the parameter groups."""
+        settings = dataclasses.asdict(self)
+        del settings["decay_norms_and_biases"]  # of the parameter groups
+        return {**settings, **self.extra}
 
 
 @dataclass

@@ -16,15 +16,9 @@ ParameterGroup = dict[str, Any]
 """A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
 
 
-def build_optimizer(
-    settings: Mapping[str, object], groups: list[ParameterGroup], extra: Mapping[str, object]
-) -> Optimizer:
-    """The optimizer that `settings` describe (a `_target_` and its arguments), over the parameter groups `groups`.
-
-    `extra` are arguments that are no settings of a run, such as {"fused": True}.
-    """
-    arguments: dict[str, Any] = {**settings, **extra}
-    optimizer: Optimizer = instantiate(arguments, groups, _execution_whitelist_=whitelist())
+def build_optimizer(arguments: Mapping[str, object], groups: list[ParameterGroup]) -> Optimizer:
+    """The optimizer of a `_target_` and its other arguments, over the parameter groups `groups`."""
+    optimizer: Optimizer = instantiate(dict(arguments), groups, _execution_whitelist_=whitelist())
     return optimizer
 
 

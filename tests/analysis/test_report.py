@@ -1,4 +1,4 @@
-"""The report: one page that needs no network, a Markdown twin with the same numbers, whatever state a search is in."""
+"""The report: a page that needs no network, and the same numbers in Markdown, whatever state a search is in."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from PIL import Image
 from sweeps import Sweep
 from test_figures import HOSTILE
 
-from analysis import pages, report, summary
+from analysis import pages, render, report, summary
+from analysis.formatting import format_value
 from analysis.frames import of_study, read
+from analysis.pages.study import facts as study_facts
 from benchmarks.report import make_study
 
 LIMIT = 8e6
@@ -33,7 +35,7 @@ class Texts(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.texts: list[str] = []
         self.inside = ""
         self.feed(page)
 
@@ -44,7 +46,7 @@ class Texts(HTMLParser):
         self.inside = ""
 
     def handle_data(self, data: str) -> None:
-        self.found += [data] if self.inside not in ("script", "style") else []
+        self.texts += [data] if self.inside not in ("script", "style") else []
 
 
 def make(folder: Path, *places: Path | str) -> Path:
@@ -54,16 +56,13 @@ def make(folder: Path, *places: Path | str) -> Path:
 
 
 def check(browser: Browser, page: Path) -> None:
-    """No word on the console, no request, every figure drawn, nothing wider than the screen; in both schemes."""
+    """No message on the console, no request, every figure drawn, nothing wider than the screen; in both schemes."""
     for width, dark in ((1280, False), (390, True)):
         browser.open(page, width, dark)
         assert browser.console() == []
         assert browser.requests() == [page.resolve().as_uri()]
-        drawn, places = (
-            browser.run(f"return document.querySelectorAll('{q}').length")
-            for q in (".figure .cartesianlayer", ".figure")
-        )
-        assert drawn == places
+        count = "return document.querySelectorAll('{}').length"
+        assert browser.run(count.format(".figure .cartesianlayer")) == browser.run(count.format(".figure"))
         assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
@@ -95,39 +94,42 @@ def test_a_page_is_dark_and_light(reports: dict[str, Path], browser: Browser) ->
 
 
 def test_the_first_screen_has_the_answer(reports: dict[str, Path], searched: Path, browser: Browser) -> None:
-    found = summary.summarize(read(searched / "search"))
+    answer = summary.summarize(read(searched / "search"))
     browser.open(reports["search"] / "report.html")
     seen = browser.run(
         "return [...document.querySelectorAll('header, .facts, .answer')]"
         ".filter(e => e.getBoundingClientRect().bottom < innerHeight).map(e => e.textContent).join(' ')"
     )
     assert f"python run.py from_study={searched}/search" in seen
-    assert all(f"{key}" in seen and summary.short(v) in seen for key, v in found["best"]["hyperparameters"].items())
-    assert f"{found['truly']['mean']:.4f}" in seen and f"{found['truly']['low']:.4f}" in seen
-    assert f"reported {found['best']['value']:.4f}" in seen and "BottleneckResNet" in seen and "not looked at" in seen
-    for step in summary.advice(found):
+    assert all(f"{key}" in seen and format_value(v) in seen for key, v in answer["best"]["hyperparameters"].items())
+    assert f"{answer['truly']['mean']:.4f}" in seen and f"{answer['truly']['low']:.4f}" in seen
+    assert f"reported {answer['best']['value']:.4f}" in seen and "BottleneckResNet" in seen
+    assert "not evaluated" in seen
+    for step in summary.advice(answer):
         assert step[1:] in seen
 
 
 @pytest.mark.parametrize("kind", PLACES)
-def test_the_markdown_twin_has_the_same_numbers(kind: str, reports: dict[str, Path]) -> None:
-    page = " ".join(Texts((reports[kind] / "report.html").read_text()).found)
-    twin = (reports[kind] / "report.md").read_text()
+def test_the_markdown_has_the_same_numbers(kind: str, reports: dict[str, Path]) -> None:
+    page = " ".join(Texts((reports[kind] / "report.html").read_text()).texts)
+    text = (reports[kind] / "report.md").read_text()
     number = re.compile(r"\d+\.\d+%?")
-    assert set(number.findall(page)) == set(number.findall(re.sub(r"!\[.*", "", twin)))
-    assert len(number.findall(twin)) > 10
-    for figure in re.findall(r"\]\((figures/.*?)\)", twin):
+    assert set(number.findall(page)) == set(number.findall(re.sub(r"!\[.*", "", text)))
+    assert len(number.findall(text)) > 10
+    for figure in re.findall(r"\]\((figures/.*?)\)", text):
         assert (reports[kind] / figure).exists() and (reports[kind] / figure).with_suffix(".png").exists()
 
 
 def test_best_yaml_trains_the_best_and_that_of_the_search_stays(searched: Path, reports: dict[str, Path]) -> None:
-    own = searched / "search" / "best.yaml"
-    before = own.stat()
-    assert (reports["search"] / "best.yaml").read_text() == own.read_text() and own.stat() == before
+    original = searched / "search" / "best.yaml"
+    before = original.stat()
+    assert (reports["search"] / "best.yaml").read_text() == original.read_text() and original.stat() == before
     assert not (reports["run"] / "best.yaml").exists()
 
 
-def test_a_search_shows_what_is_confused_and_how_the_recipes_compare(reports: dict[str, Path], searched: Path) -> None:
+def test_a_search_shows_its_confusion_matrix_and_a_comparison_its_recipes(
+    reports: dict[str, Path], searched: Path
+) -> None:
     best = summary.summarize(read(searched / "search"))["best"]["trial"]
     assert f"Validation images of trial {best}, the best reported" in (reports["search"] / "report.md").read_text()
     compared = (reports["comparison"] / "report.md").read_text()
@@ -135,9 +137,9 @@ def test_a_search_shows_what_is_confused_and_how_the_recipes_compare(reports: di
 
 
 def test_a_grid_is_compared_over_its_seeds(reports: dict[str, Path]) -> None:
-    said = (reports["grid"] / "report.md").read_text()
-    assert "2 degrees of freedom" in said and "| optimizer.lr | seeds | mean validation accuracy |" in said
-    assert re.search(r"^\| 0\.01 \| 2 \|", said, re.M) and re.search(r"^\| 0\.1 \| 2 \|", said, re.M)
+    text = (reports["grid"] / "report.md").read_text()
+    assert "2 degrees of freedom" in text and "| optimizer.lr | seeds | mean validation accuracy |" in text
+    assert re.search(r"^\| 0\.01 \| 2 \|", text, re.M) and re.search(r"^\| 0\.1 \| 2 \|", text, re.M)
 
 
 def stored(folder: Path, name: str = "s") -> optuna.Study:
@@ -159,11 +161,11 @@ STATES: dict[str, tuple[Callable[[optuna.Study], object], str]] = {
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_search_in_any_state_has_a_page(state: str, tmp_path: Path, browser: Browser) -> None:
-    act, said = STATES[state]
+    act, expected = STATES[state]
     act(stored(tmp_path))
-    made = make(tmp_path / "out", tmp_path)
-    assert said in (made / "report.md").read_text()
-    check(browser, made / "report.html")
+    folder = make(tmp_path / "out", tmp_path)
+    assert expected in (folder / "report.md").read_text()
+    check(browser, folder / "report.html")
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
@@ -171,9 +173,9 @@ def test_a_plain_optuna_study_has_a_page(direction: str, tmp_path: Path, browser
     url = f"sqlite:///{tmp_path}/any.db"
     study = optuna.create_study(storage=url, study_name="plain", direction=direction)
     study.optimize(lambda t: t.suggest_float("x", -1, 1) ** 2 + t.suggest_int("n", 1, 5), n_trials=12)
-    made = make(tmp_path / "out", url)
-    check(browser, made / "report.html")
-    assert f"reported {study.best_value:.4f}" in (made / "report.md").read_text()
+    folder = make(tmp_path / "out", url)
+    check(browser, folder / "report.html")
+    assert f"reported {study.best_value:.4f}" in (folder / "report.md").read_text()
 
 
 def test_names_and_values_cannot_bring_in_html(tmp_path: Path, browser: Browser) -> None:
@@ -185,21 +187,21 @@ def test_names_and_values_cannot_bring_in_html(tmp_path: Path, browser: Browser)
         return value + (trial.suggest_categorical("choice", [HOSTILE, "other"]) == "other")
 
     study.optimize(objective, n_trials=8)
-    made = make(tmp_path / "out", tmp_path)
-    check(browser, made / "report.html")
+    folder = make(tmp_path / "out", tmp_path)
+    check(browser, folder / "report.html")
     assert browser.run("return window.hacked === undefined && document.querySelectorAll('img, main b').length === 0")
     assert HOSTILE in browser.run("return document.querySelector('h1').textContent")
-    assert "<img" not in (made / "report.md").read_text()
+    assert "<img" not in (folder / "report.md").read_text()
 
 
-def test_a_confirmed_winner_is_told_with_its_test_accuracy(searched: Path) -> None:
+def test_a_confirmed_winner_has_its_mean_and_its_test_accuracy(searched: Path) -> None:
     frames = read(searched / "search")
     confirmed = {"trial": 1, "seeds": 5, "mean": 0.4321, "low": 0.4, "high": 0.45}
     test = {"accuracy": 0.4242, "images": 100, "wilson_low": 0.33, "wilson_high": 0.52, "look": 2}
-    found = summary.summarize(frames) | {"confirmed": confirmed | {"test": test}}
-    facts = {fact.label: fact for fact in pages._facts(frames, found)}
+    answer = summary.summarize(frames) | {"confirmed": confirmed | {"test": test}}
+    facts = {fact.label: fact for fact in study_facts(frames, answer)}
     assert facts["validation accuracy, mean of 5 fresh seeds"].value == "0.4321"
-    assert facts["test accuracy"].value == "0.4242" and "looked at 2 times" in facts["test accuracy"].note
+    assert facts["test accuracy"].value == "0.4242" and "evaluated 2 times" in facts["test accuracy"].note
 
 
 @pytest.fixture(scope="module")
@@ -239,16 +241,16 @@ def test_watching_rewrites_the_page_until_the_search_has_ended(
     tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = Sweep(tmp_path, "hydra.sweeper.n_trials=6", "hydra/sweeper/pruner=none", TOY_SECONDS="0.3")
-    monkeypatch.setattr(report, "EVERY", 1)
-    monkeypatch.setattr(report, "SHARE", 1.0)
+    monkeypatch.setattr(report, "POLL_SECONDS", 1)
+    monkeypatch.setattr(report, "MAX_SHARE", 1.0)
     place, pages_seen, ended = tmp_path / "study", [], threading.Event()
 
-    def look() -> None:
+    def poll() -> None:
         while not ended.wait(0.2):
             if (place / "report" / "report.html").exists():
                 pages_seen.append((place / "report" / "report.html").read_text())
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=poll)
     watcher.start()
     while not (place / "0").exists():
         time.sleep(0.1)
@@ -274,7 +276,7 @@ def test_ctrl_c_ends_the_watch_with_a_page_that_does_not_reload(
         assert 'http-equiv="refresh"' in (tmp_path / "report" / "report.html").read_text()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report.time, "sleep", interrupted)
+    monkeypatch.setattr(time, "sleep", interrupted)
     report.main([str(tmp_path), "--watch"])
     assert 'http-equiv="refresh"' not in (tmp_path / "report" / "report.html").read_text()
 
@@ -290,7 +292,7 @@ def test_where_a_report_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no folder", "several objectives", "cannot write"])
-def test_what_has_no_report_is_told_in_one_line(kind: str, tmp_path: Path) -> None:
+def test_what_has_no_report_is_an_error_of_one_line(kind: str, tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
     if kind != "no folder":
         place = tmp_path
@@ -321,5 +323,5 @@ def test_the_readme_shows_the_page(root: Path) -> None:
 def test_a_report_of_frames_needs_no_files() -> None:
     study = optuna.create_study(direction="maximize", study_name="in memory")
     study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1, log=True), n_trials=6)
-    found = pages.report_of([of_study(study)])
-    assert found.title == "in memory" and found.facts and json.dumps(report.page(found, "now", "test"))
+    contents = pages.report_of([of_study(study)])
+    assert contents.title == "in memory" and contents.facts and json.dumps(render.page(contents, "now", "test"))

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from sweeps import Sweep
 
-from analysis import frames
-from analysis.frames import FramesError, of_study, read
+from analysis import schema
+from analysis.frames import Frames, FramesError, of_study, read
 from cifar.reporting import EpochMetrics
 from cifar.results import RunDirectory, summary
 
@@ -35,7 +35,7 @@ def write_run(folder: Path, epochs: int = 3, status: str = "finished", accuracy:
     return folder
 
 
-def a_study(direction: str = "maximize") -> optuna.Study:
+def new_study(direction: str = "maximize") -> optuna.Study:
     return optuna.create_study(direction=direction, study_name="s")
 
 
@@ -46,33 +46,35 @@ def conditional(trial: optuna.Trial) -> float:
     return lr + momentum + trial.suggest_categorical("width", [16, 32])
 
 
-def check_columns(frame: pd.DataFrame, columns: frames.Columns) -> None:
+def check_columns(frame: pd.DataFrame, columns: schema.Columns) -> None:
     assert list(frame.columns)[: len(columns)] == list(columns)
     for name, (dtype, _) in columns.items():
-        assert str(frame[name].dtype) == ("object" if dtype == frames.TEXT else dtype), name
+        assert str(frame[name].dtype) == ("object" if dtype == schema.TEXT else dtype), name
 
 
-def check(found: frames.Frames) -> None:
+def check(result: Frames) -> None:
     for frame, columns in (
-        (found.spaces, frames.SPACES),
-        (found.trials, frames.TRIALS),
-        (found.runs, frames.RUNS),
-        (found.epochs, frames.EPOCHS),
+        (result.spaces, schema.SPACES),
+        (result.trials, schema.TRIALS),
+        (result.runs, schema.RUNS),
+        (result.epochs, schema.EPOCHS),
+        (result.fresh, schema.CONFIRMATION_RUNS),
+        (result.tests, schema.TESTS),
     ):
         check_columns(frame, columns)
 
 
 def test_a_run_is_a_row_and_its_epochs_are_rows(tmp_path: Path) -> None:
-    found = read(write_run(tmp_path / "run"))
-    check(found)
-    (run,) = found.runs.to_dict("records")
+    frames = read(write_run(tmp_path / "run"))
+    check(frames)
+    (run,) = frames.runs.to_dict("records")
     assert (run["status"], run["seed"], run["epochs_done"], run["problem"]) == ("finished", 3, 3, "")
     assert (run["best_epoch"], run["val_accuracy"], run["val_images"]) == (3, 0.53, 500)
     assert (run["config.optimizer.lr"], run["config.model.depths"]) == (0.01, "[1, 1]")
     assert run["train_seconds"] == 6.0 and pd.isna(run["test_accuracy"])
     assert run["started"] == pd.Timestamp("2026-11-24T10:00:00Z")
-    assert found.epochs.val_accuracy.tolist() == [0.51, 0.52, 0.53]
-    assert set(found.epochs.run) == {str(tmp_path / "run")}
+    assert frames.epochs.val_accuracy.tolist() == [0.51, 0.52, 0.53]
+    assert set(frames.epochs.run) == {str(tmp_path / "run")}
 
 
 def test_a_grid_is_its_runs_in_their_order(tmp_path: Path) -> None:
@@ -96,42 +98,42 @@ def test_damaged_and_half_written_runs_are_listed_with_their_problem(tmp_path: P
     }
     for name, harm in damage.items():
         harm(write_run(tmp_path / name))
-    found = read(tmp_path)
-    check(found)
-    problems = dict(zip(damage, found.runs.problem, strict=True))
-    assert len(found.runs) == len(damage)
+    frames = read(tmp_path)
+    check(frames)
+    problems = dict(zip(damage, frames.runs.problem, strict=True))
+    assert len(frames.runs) == len(damage)
     assert all(bool(problems[name]) == (name in "123458") for name in damage), problems
     assert "not JSON" in problems["1"] and "no such file" in problems["2"] and "metrics.csv" in problems["4"]
-    assert found.runs.epochs_done.tolist()[7] == 2, "a last line cut off is left out"
+    assert frames.runs.epochs_done.tolist()[7] == 2, "a last line cut off is left out"
 
 
 def test_a_study_is_its_trials_with_their_scores(tmp_path: Path) -> None:
-    study = a_study("minimize")
+    study = new_study("minimize")
     study.optimize(lambda trial: trial.suggest_float("lr", 0.1, 1, log=True), n_trials=3)
     study.ask()
-    found = of_study(study)
-    check(found)
-    assert found.trials.score.tolist()[:3] == [-trial.value for trial in study.trials[:3]]  # type: ignore[operator]
-    assert found.trials.state.tolist() == ["COMPLETE"] * 3 + ["RUNNING"]
-    assert found.objectives == ("minimize",)
-    (row,) = found.spaces.to_dict("records")
+    frames = of_study(study)
+    check(frames)
+    assert frames.trials.score.tolist()[:3] == [-trial.value for trial in study.trials[:3]]  # type: ignore[operator]
+    assert frames.trials.state.tolist() == ["COMPLETE"] * 3 + ["RUNNING"]
+    assert frames.objectives == ("minimize",)
+    (row,) = frames.spaces.to_dict("records")
     assert (row["hyperparameter"], row["low"], row["high"], row["log"], row["branch"]) == ("lr", 0.1, 1.0, True, "")
 
 
 def test_a_conditional_space_has_branches_and_columns_with_gaps() -> None:
-    study = a_study()
+    study = new_study()
     study.optimize(conditional, n_trials=20)
-    found = of_study(study)
-    assert set(found.trials.branch) == {"optimizer=sgd", "optimizer=adam"}
-    adam = found.trials[found.trials.branch == "optimizer=adam"]
+    frames = of_study(study)
+    assert set(frames.trials.branch) == {"optimizer=sgd", "optimizer=adam"}
+    adam = frames.trials[frames.trials.branch == "optimizer=adam"]
     assert adam["params.momentum"].isna().all() and adam["params.lr"].notna().all()
-    ranges = found.spaces.set_index(["branch", "hyperparameter"]).high
+    ranges = frames.spaces.set_index(["branch", "hyperparameter"]).high
     assert (ranges["optimizer=sgd", "lr"], ranges["optimizer=adam", "lr"]) == (0.3, 0.01)
     assert ranges["optimizer=adam", "width"] == 32
 
 
 def test_failed_trials_carry_their_reason_and_pruned_ones_their_last_epoch() -> None:
-    study = a_study()
+    study = new_study()
     lost, pruned = study.ask(), study.ask()
     lost.set_user_attr("outcome", "diverged")
     lost.set_user_attr("reason", "the loss is nan")
@@ -144,7 +146,7 @@ def test_failed_trials_carry_their_reason_and_pruned_ones_their_last_epoch() -> 
     assert (trials.last_step[1], trials.last_score[1]) == (2, 0.3)
 
 
-def test_a_sweep_is_read_with_its_runs_while_it_is_there_and_once_it_has_ended(tmp_path: Path) -> None:
+def test_a_sweep_is_read_with_its_runs_while_it_runs_and_once_it_has_ended(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "hydra.sweeper.n_trials=4", TOY_SECONDS="0.1")
     states: set[str] = set()
     while sweep.process.poll() is None:
@@ -152,20 +154,20 @@ def test_a_sweep_is_read_with_its_runs_while_it_is_there_and_once_it_has_ended(t
             states |= set(read(tmp_path / "study").trials.state)
         time.sleep(0.1)
     assert "RUNNING" in states, sweep.wait()
-    found = read(tmp_path / "study")
-    check(found)
-    assert len(found.trials) == len(found.runs) == 4
-    assert found.trials.run.tolist() == found.runs.run.tolist()
+    frames = read(tmp_path / "study")
+    check(frames)
+    assert len(frames.trials) == len(frames.runs) == 4
+    assert frames.trials.run.tolist() == frames.runs.run.tolist()
     (tmp_path / "study" / "study.db").rename(tmp_path / "plain.db")
     assert len(read(f"sqlite:///{tmp_path}/plain.db").trials) == len(read(tmp_path / "plain.db").trials) == 4
 
 
-def test_a_study_kept_elsewhere_is_found_by_its_runs(tmp_path: Path) -> None:
+def test_a_study_in_a_storage_elsewhere_is_resolved_from_its_runs(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/elsewhere.db"
     code, output = Sweep(tmp_path, "hydra.sweeper.n_trials=2", f"hydra.sweeper.storage={url}").wait()
     assert code == 0, output
-    found = read(tmp_path / "study")
-    assert (len(found.trials), len(found.runs)) == (2, 2)
+    frames = read(tmp_path / "study")
+    assert (len(frames.trials), len(frames.runs)) == (2, 2)
 
 
 def test_one_of_several_studies_is_named(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_one_of_several_studies_is_named(tmp_path: Path) -> None:
     assert read(url, "b").study == "b"
 
 
-def test_a_place_with_nothing_to_read_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_place_with_nothing_to_read_is_an_error_and_stays_unchanged(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database at all, but a text")
     (tmp_path / "empty.db").touch()
     for place in ("", "/nowhere", "/text.db", "/empty.db"):
@@ -190,6 +192,15 @@ def test_a_place_with_nothing_to_read_is_told_and_left_as_it_is(tmp_path: Path) 
             read(url)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "text.db"]
     assert (tmp_path / "empty.db").stat().st_size == 0
+
+
+def test_damaged_settings_of_a_sweep_are_an_error_of_one_line(tmp_path: Path) -> None:
+    settings = tmp_path / "0" / ".hydra" / "hydra.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("hydra: [\n")
+    with pytest.raises(FramesError, match=r"hydra\.yaml: not YAML") as caught:
+        read(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_journal_is_read(tmp_path: Path) -> None:

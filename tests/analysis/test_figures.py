@@ -1,4 +1,4 @@
-"""Figures show the numbers of the frames, tell what they show, and are drawn without a browser."""
+"""Figures show the numbers of the frames, are labelled and escaped, and are drawn without a browser."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 from test_statistics import search
 
-from analysis import figures, static, statistics
+from analysis import figures, static
 from analysis.frames import Frames, of_study, read
+from analysis.statistics.recipes import pareto
+from analysis.statistics.response import surface
 from analysis.summary import Evidence
 
 HOSTILE = '</script><img src=x onerror="window.hacked=1"><b>'
@@ -46,12 +48,12 @@ def failing() -> Frames:
     return of_study(study)
 
 
-def made(evidence: Evidence, frames: Frames, places: Path) -> dict[str, go.Figure]:
+def all_figures(evidence: Evidence, frames: Frames, places: Path) -> dict[str, go.Figure]:
     """Each kind of figure."""
     e, run = evidence, read(places / "run")
-    surface = statistics.surface(e.trials, e.space, e.surrogate, "lr", "nothing")
-    points = e.complete.assign(cost=range(len(e.complete)), about=figures.about(e.complete))
-    points = points.assign(front=statistics.pareto(points.score, points.cost))
+    estimates = surface(e.trials, e.space, e.surrogate, "lr", "nothing")
+    points = e.complete.assign(cost=range(len(e.complete)), hover=figures.hover_texts(e.complete))
+    points = points.assign(front=pareto(points.score, points.cost))
     confusion = pd.read_csv(places / "run" / "confusion.csv", index_col=0, dtype={0: str})
     return {
         **{y: figures.learning(figures.curves(read(places / "search")), y) for y in figures.MEASURES},
@@ -59,7 +61,7 @@ def made(evidence: Evidence, frames: Frames, places: Path) -> dict[str, go.Figur
         "slice": figures.slice_of(frames.trials, frames.spaces.iloc[0], "score"),
         "slice of choices": figures.slice_of(frames.trials, frames.spaces.iloc[1], "score"),
         "importance": figures.importance(e.importance),
-        "contour": figures.contour(surface, e.trials, e.space, "lr", "nothing", "score"),
+        "contour": figures.contour(estimates, e.trials, e.space, "lr", "nothing", "score"),
         "parallel": figures.parallel(frames.trials, frames.spaces, "score"),
         "best of n": figures.best_of_n({"a": e.curve}, "score", 5),
         "reached": figures.reached({"a": e.complete.score, HOSTILE: [0.5, 0.6]}, "score"),
@@ -71,7 +73,7 @@ def made(evidence: Evidence, frames: Frames, places: Path) -> dict[str, go.Figur
 
 @pytest.fixture(scope="module")
 def drawn(evidence: Evidence, searched: Path) -> dict[str, go.Figure]:
-    return made(evidence, failing(), searched)
+    return all_figures(evidence, failing(), searched)
 
 
 def named(figure: go.Figure, name: str) -> go.Scatter:
@@ -99,7 +101,7 @@ def test_what_comes_from_files_is_escaped(drawn: dict[str, go.Figure]) -> None:
         assert "<img" not in text and "<b>" not in text, name
 
 
-def test_colours_are_told_apart_by_all_kinds_of_sight(drawn: dict[str, go.Figure]) -> None:
+def test_colour_blind_readers_can_distinguish_the_colours(drawn: dict[str, go.Figure]) -> None:
     known = {*figures.SERIES, *figures.OUTCOMES.values(), "#fff"}
     for name in set(drawn) - {"parallel"}:  # whose colours are a scale between two of them
         for trace in drawn[name].data:
@@ -116,7 +118,7 @@ def test_failed_trials_stand_below_all_others(drawn: dict[str, go.Figure]) -> No
 
 def test_the_best_runs_stand_out_and_pruned_ones_end_in_a_cross() -> None:
     rows = [
-        {"run": r, "epoch": e, "val_loss": 1.0, "name": f"trial {r}", "about": "", "rank": r, "outcome": "complete"}
+        {"run": r, "epoch": e, "val_loss": 1.0, "name": f"trial {r}", "hover": "", "rank": r, "outcome": "complete"}
         for r in range(1, 6)
         for e in (1, 2)
     ]
@@ -129,18 +131,18 @@ def test_the_best_runs_stand_out_and_pruned_ones_end_in_a_cross() -> None:
 
 
 def test_a_diverged_run_does_not_flatten_the_others() -> None:
-    common = {"name": "r", "about": "", "epoch": 1}
+    common = {"name": "r", "hover": "", "epoch": 1}
     rows = [common | {"run": r, "val_loss": 1.0 + r, "rank": r, "outcome": "complete"} for r in (1, 2)]
     rows += [common | {"run": 3, "val_loss": 1e6, "rank": np.nan, "outcome": "pruned"}]
     assert figures.learning(pd.DataFrame(rows), "val_loss").layout.yaxis.range[1] < 10
 
 
-def test_hovering_tells_number_settings_and_folder(searched: Path) -> None:
+def test_hovering_shows_number_settings_and_folder(searched: Path) -> None:
     frames = read(searched / "search")
-    told = figures.about(frames.trials)[0]
+    text = figures.hover_texts(frames.trials)[0]
     trial = frames.trials.iloc[0]
-    assert told.startswith("trial 0, complete: ") and trial.run in told
-    assert f"optimizer.lr={trial['params.optimizer.lr']:.4g}" in told
+    assert text.startswith("trial 0, complete: ") and trial.run in text
+    assert f"optimizer.lr={trial['params.optimizer.lr']:.4g}" in text
     last = [
         text for text in named(figures.learning(figures.curves(frames), "gap"), "others").hovertext if "<br>" in text
     ]
@@ -191,5 +193,5 @@ def test_a_drawing_holds_the_points_of_the_figure(drawn: dict[str, go.Figure]) -
     "draw", [lambda frames: figures.curves(frames), lambda frames: figures.timeline(frames.trials)]
 )
 def test_a_study_without_trials_has_empty_figures(draw: Callable[[Frames], object]) -> None:
-    found = draw(of_study(optuna.create_study()))
-    assert len(found.data if isinstance(found, go.Figure) else found) == 0
+    drawn = draw(of_study(optuna.create_study()))
+    assert len(drawn.data if isinstance(drawn, go.Figure) else drawn) == 0

@@ -13,6 +13,7 @@ from sweeps import Sweep
 from test_statistics import search
 
 from analysis import summary
+from analysis.evidence import true_value
 from analysis.frames import of_study
 from analysis.summary import summarize, text
 
@@ -22,46 +23,46 @@ def stored(folder: Path, directions: tuple[str, ...] = ("maximize",)) -> optuna.
 
 
 def test_the_answer_has_the_best_how_sure_it_is_and_what_to_do_in_30_lines() -> None:
-    found = summarize(search(1.2))
-    said = text(found)
-    assert len(said.splitlines()) <= 30
-    assert f"best: trial {found['best']['trial']}" in said and "truly about 0.8" in said
-    assert "lr  " in said and "of the variance; the best lie at the high end of its range" in said
-    assert "nothing  " in said and "not distinguishable from noise" in said
-    assert "widen lr: 0.001 to" in said
-    assert "nothing: not shown to matter" in said
+    answer = summarize(search(1.2))
+    printed = text(answer)
+    assert len(printed.splitlines()) <= 30
+    assert f"best: trial {answer['best']['trial']}" in printed and "truly about 0.8" in printed
+    assert "lr  " in printed and "of the variance; the best lie at the high end of its range" in printed
+    assert "nothing  " in printed and "not distinguishable from noise" in printed
+    assert "widen lr: 0.001 to" in printed
+    assert "nothing: not shown to matter" in printed
 
 
 def test_where_nothing_is_shown_to_matter_nothing_is_advised_to_be_fixed() -> None:
-    said = text(summarize(search(0.5, trials=20, slope=0.0)))
-    assert "no hyperparameter is shown to matter" in said and "may be fixed" not in said
+    printed = text(summarize(search(0.5, trials=20, slope=0.0)))
+    assert "no hyperparameter is shown to matter" in printed and "may be fixed" not in printed
 
 
 def test_a_large_space_is_summed_up_in_30_lines_too() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
     study.optimize(lambda t: sum(t.suggest_float(f"h{i}", 0, 1) * 2**-i for i in range(12)), n_trials=12)
-    said = text(summarize(of_study(study)))
-    assert len(said.splitlines()) <= 30 and "h0  " in said
+    printed = text(summarize(of_study(study)))
+    assert len(printed.splitlines()) <= 30 and "h0  " in printed
 
 
 @pytest.mark.parametrize("runs, high", [([{"run": "0"}], 1.0), ([], 1.01)], ids=["ours", "any"])
 def test_no_accuracy_is_above_1(runs: list[dict[str, str]], high: float) -> None:
     frames = replace(of_study(optuna.create_study(direction="maximize")), runs=pd.DataFrame(runs))
     curse = pd.Series({"reported": 0.99, "estimate": 0.98, "low": -0.02, "high": 0.03})
-    assert summary._true(frames, curse) == pytest.approx({"mean": 0.98, "low": 0.96, "high": high})
+    assert true_value(frames, curse) == pytest.approx({"mean": 0.98, "low": 0.96, "high": high})
 
 
-def test_where_less_is_better_the_least_is_best_and_told_as_it_is() -> None:
+def test_where_less_is_better_the_least_is_best_and_printed_with_its_sign() -> None:
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(0))
     study.optimize(lambda t: 5 + (t.suggest_float("x", -1, 1) - 0.2) ** 2, n_trials=15)
-    found = summarize(of_study(study))
-    assert found["best"] | {"trial": study.best_trial.number, "value": study.best_value} == found["best"]
-    assert found["truly"]["low"] <= found["truly"]["mean"] <= found["truly"]["high"]
-    assert found["truly"]["mean"] == pytest.approx(5, abs=0.05) and "truly about 5.0" in text(found)
+    answer = summarize(of_study(study))
+    assert answer["best"] | {"trial": study.best_trial.number, "value": study.best_value} == answer["best"]
+    assert answer["truly"]["low"] <= answer["truly"]["mean"] <= answer["truly"]["high"]
+    assert answer["truly"]["mean"] == pytest.approx(5, abs=0.05) and "truly about 5.0" in text(answer)
 
 
 @pytest.mark.parametrize(
-    "objective, told",
+    "objective, expected",
     [
         (lambda t: float(t.suggest_categorical("b", [None, "x", 3]) == 3) + t.suggest_float("x", 0, 1), "b "),
         (lambda t: float(t.suggest_categorical("b", [True, False])) + t.suggest_int("n", 1, 9, log=True), "b "),
@@ -81,38 +82,38 @@ def test_where_less_is_better_the_least_is_best_and_told_as_it_is() -> None:
         "nothing",
     ],
 )
-def test_what_plain_optuna_may_hold_is_summed_up(objective: Callable[[optuna.Trial], float], told: str) -> None:
+def test_any_study_of_optuna_is_summed_up(objective: Callable[[optuna.Trial], float], expected: str) -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
     study.optimize(objective, n_trials=12)
-    found = summarize(of_study(study))
-    assert told in text(found) and found["best"]["value"] < math.inf
-    json.dumps(found, default=float)
+    answer = summarize(of_study(study))
+    assert expected in text(answer) and answer["best"]["value"] < math.inf
+    json.dumps(answer, default=float)
 
 
 def test_a_sweep_is_summed_up_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Sweep(tmp_path, "hydra.sweeper.n_trials=6", "hydra/sweeper/pruner=none").wait()[0] == 0
     summary.main([str(tmp_path / "study")])
-    said = capsys.readouterr().out
-    assert f"train it: python run.py from_study={tmp_path}/study" in said and "optimizer.lr" in said
+    printed = capsys.readouterr().out
+    assert f"train it: python run.py from_study={tmp_path}/study" in printed and "optimizer.lr" in printed
     summary.main([str(tmp_path / "study"), "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["trials"] == {"complete": 6} and found["winners_curse"]["reported"] == found["best"]["value"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["trials"] == {"complete": 6} and answer["winners_curse"]["reported"] == answer["best"]["value"]
 
 
-def test_empty_failed_and_small_studies_have_one_clear_sentence(tmp_path: Path) -> None:
+def test_empty_failed_and_small_studies_get_one_clear_sentence(tmp_path: Path) -> None:
     study = stored(tmp_path)
     assert "no trials yet" in text(summarize(of_study(study)))
     study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs={"reason": "out of memory"}))
-    assert "no trial is complete" in (said := text(summarize(of_study(study)))) and "out of memory" in said
+    assert "no trial is complete" in (printed := text(summarize(of_study(study)))) and "out of memory" in printed
     study.ask()
     study.add_trial(optuna.create_trial(value=0.5))
-    said = text(summarize(of_study(study)))
-    assert "1 complete" in said and "1 running" in said
-    assert "best: trial 2, which reported 0.5000" in said and "cannot be said: 1 complete trials" in said
+    printed = text(summarize(of_study(study)))
+    assert "1 complete" in printed and "1 running" in printed
+    assert "best: trial 2, which reported 0.5000" in printed and "cannot be said: 1 complete trials" in printed
 
 
 @pytest.mark.parametrize("kind", ["several objectives", "no folder", "no study"])
-def test_what_is_no_search_is_told_in_one_line(tmp_path: Path, kind: str) -> None:
+def test_a_place_without_a_search_is_an_error_of_one_line(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "elsewhere" if kind == "no folder" else tmp_path
     if kind == "several objectives":
         stored(tmp_path, ("maximize", "minimize"))

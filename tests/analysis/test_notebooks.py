@@ -20,7 +20,7 @@ def load(root: Path, name: str) -> Any:
     return nbformat.read(root / "analysis" / f"{name}.ipynb", as_version=4)
 
 
-def test_every_notebook_is_tried(root: Path) -> None:
+def test_every_notebook_is_tested(root: Path) -> None:
     assert {path.stem for path in (root / "analysis").glob("*.ipynb")} == set(PLACES)
 
 
@@ -39,7 +39,7 @@ def test_a_notebook_runs_on_a_small_sweep(root: Path, name: str, searched: Path,
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     cells[0].source = PLACES[name]
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(searched)}}).execute()
-    told = [output.output_type for cell in cells for output in cell.outputs]
-    assert "error" not in told and told.count("display_data") + told.count("execute_result") >= 4
+    outputs = [output.output_type for cell in cells for output in cell.outputs]
+    assert "error" not in outputs and outputs.count("display_data") + outputs.count("execute_result") >= 4
     figures = [o for c in cells for o in c.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]
     assert len(figures) >= 2, "the figures are shown"

@@ -1,0 +1,87 @@
+"""The answer of a search in plain types: what is best, how sure that is, and what the search says of its space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .architecture import architecture
+from .evidence import Evidence, true_value
+from .frames import Frames, FramesError
+from .statistics.budget import enough_trials
+from .statistics.curse import winners_curse
+from .statistics.learning import diagnosis
+from .statistics.model import StatisticsError
+
+PARAMS = "params."
+
+
+def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any]:
+    """All that the text says; what cannot be said is missing. Raises FramesError for what is no search.
+
+    Where options decided what else was searched, the hyperparameters are those of the winner's branch.
+    """
+    if len(frames.objectives) != 1:
+        what = f"{len(frames.objectives)} objectives" if frames.objectives else "runs, but no study"
+        raise FramesError(f"{frames.place}: holds {what}; allowed: a study with one objective")
+    evidence = evidence or Evidence(frames)
+    trials = frames.trials
+    counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
+    answer: dict[str, Any] = {"study": frames.study, "trials": counts}
+    if evidence.complete.empty:
+        reasons = trials.reason[trials.reason != ""]
+        return answer | {"reason": str(reasons.iloc[0]) if len(reasons) else ""}
+    if evidence.confirmed:
+        answer["confirmed"] = evidence.confirmed
+    elif len(frames.fresh):
+        answer["confirming"] = len(frames.fresh)
+    answer["best"] = _best(frames, evidence.winner)
+    if (Path(frames.place) / "best.yaml").exists():
+        answer["command"] = f"python run.py from_study={frames.place}"
+    try:
+        return answer | _estimates(evidence)
+    except StatisticsError as error:
+        return answer | {"unknown": str(error)}
+
+
+def _best(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
+    return {
+        "trial": int(winner.number),
+        "value": float(winner.value),
+        "run": winner.run,
+        "branch": winner.branch,
+        "hyperparameters": settings_of(winner),
+        "architecture": architecture(frames.runs[frames.runs.run == winner.run]),
+    }
+
+
+def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:
+    """A trial's hyperparameters, in the types that JSON has."""
+    settings = {str(key).removeprefix(PARAMS): trial[key] for key in trial.index if str(key).startswith(PARAMS)}
+    return {key: plain(value) for key, value in settings.items() if not pd.isna(value)}
+
+
+def plain(value: Any) -> Any:
+    """A NumPy number as a Python number; all else as it is."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _estimates(evidence: Evidence) -> dict[str, Any]:
+    """What the statistics say of the trials of the winner's branch."""
+    top = evidence.top
+    frames = evidence.frames
+    curse = winners_curse(top).iloc[0]
+    tied = top[top.tied].nlargest(len(top), "best")
+    learned = diagnosis(frames.epochs[frames.epochs.run == evidence.winner.run])
+    return {
+        "noise": evidence.noise,
+        "winners_curse": curse.to_dict(),
+        "truly": true_value(frames, curse),
+        "tied": tied[["number", "score", "estimate", "best"]].to_dict("records"),
+        "importance": evidence.importance.to_dict("records"),
+        "boundaries": evidence.boundaries.to_dict("records"),
+        "enough_trials": enough_trials(evidence.curve, evidence.noise),
+        "learned": learned.iloc[0].to_dict() if len(learned) else {},
+    }

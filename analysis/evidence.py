@@ -1,0 +1,127 @@
+"""The statistics of one study, each computed once: what the answer and the report are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .frames import Frames
+from .statistics import boundaries, importance
+from .statistics.accuracy import accuracy_on_test
+from .statistics.budget import best_of_n, budget_scores
+from .statistics.curse import measured_curse
+from .statistics.model import surrogate_of
+from .statistics.noise import binomial_noise
+from .statistics.ranking import top_trials
+from .surrogate import Noise, Surrogate
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the statistics say of a study's winner and of the trials of its branch.
+
+    `complete` are the complete trials, best first; the winner, the confirmed one if there is one, is one of these.
+    What comes from the surrogate raises StatisticsError where too few trials are complete.
+    """
+
+    frames: Frames
+
+    @cached_property
+    def complete(self) -> pd.DataFrame:
+        complete = self.frames.trials[self.frames.trials.score.notna()]
+        return complete.sort_values(["score", "number"], ascending=[False, True])
+
+    @cached_property
+    def confirmed(self) -> dict[str, Any]:
+        return confirmation(self.frames)
+
+    @cached_property
+    def winner(self) -> pd.Series[Any]:
+        number = self.confirmed["trial"] if self.confirmed else self.complete.number.iloc[0]
+        return self.complete[self.complete.number == number].iloc[0]
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        return self.frames.trials[self.frames.trials.branch == self.winner.branch]
+
+    @cached_property
+    def space(self) -> pd.DataFrame:
+        return self.frames.spaces[self.frames.spaces.branch == self.winner.branch]
+
+    @cached_property
+    def surrogate(self) -> Surrogate:
+        prior = expected_noise(self.frames, self.winner)
+        return surrogate_of(self.trials, self.space, reported_curves(self.frames), prior, self.frames.fresh)
+
+    @cached_property
+    def noise(self) -> float:
+        return float(self.surrogate.noise.mean())
+
+    @cached_property
+    def top(self) -> pd.DataFrame:
+        return top_trials(self.trials, self.space, self.surrogate, int(self.winner.number))
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        return importance.importance(self.trials, self.space, self.surrogate)
+
+    @cached_property
+    def boundaries(self) -> pd.DataFrame:
+        return boundaries.boundaries(self.trials, self.space, self.surrogate)
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        return best_of_n(budget_scores(self.trials))
+
+
+def confirmation(frames: Frames) -> dict[str, Any]:
+    """What fresh seeds and the test set say of the chosen trial; empty where there was no confirmation."""
+    curses = measured_curse(frames.fresh)
+    if frames.chosen not in curses.number.tolist():
+        return {}
+    chosen = curses[curses.number == frames.chosen].iloc[0]
+    confirmed = {
+        "trial": int(chosen.number),
+        **true_value(frames, chosen),
+        "seeds": int(chosen.seeds),
+        "curse": chosen.curse,
+        "candidates": curses.to_dict("records"),
+    }
+    tests = frames.tests.dropna(subset=["accuracy", "images"])
+    if tests.empty:
+        return confirmed | {"looks": frames.looks}
+    latest = accuracy_on_test(tests[tests["look"] == tests["look"].max()]).iloc[0].to_dict()
+    return confirmed | {"test": latest | {"look": frames.looks}}
+
+
+def true_value(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
+    """mean, low, high: a trial's value without the luck of having been chosen, of which `curse` is a row.
+
+    With runs of this program the value is an accuracy, and no more than 1.
+    """
+    sign = -1 if frames.objectives == ("minimize",) else 1
+    low, high = sorted(sign * (curse.reported - curse[end]) for end in ("high", "low"))
+    bounds = (0, 1) if len(frames.runs) else (-np.inf, np.inf)
+    ends = {"mean": sign * curse.estimate, "low": low, "high": high}
+    return {name: float(np.clip(value, *bounds)) for name, value in ends.items()}
+
+
+def expected_noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:
+    """The noise to expect by the number of validation images; None where that number is not known."""
+    images = frames.runs.val_images[frames.runs.run == winner.run].dropna()
+    if images.empty or not 0 < winner.value < 1:
+        return None
+    return binomial_noise(float(winner.value), int(images.iloc[0]))
+
+
+def reported_curves(frames: Frames) -> pd.DataFrame:
+    """number, step, score of every epoch of the trials' runs; empty where the study minimizes something else."""
+    if frames.objectives != ("maximize",):
+        return pd.DataFrame(columns=["number", "step", "score"])
+    number = dict(zip(frames.trials.run, frames.trials.number, strict=True))
+    epochs = frames.epochs[frames.epochs.run.isin(set(number) - {""})]
+    return pd.DataFrame({"number": epochs.run.map(number), "step": epochs.epoch, "score": epochs.val_accuracy})

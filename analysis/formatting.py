@@ -1,0 +1,39 @@
+"""Numbers as texts, for the terminal, the report and the figures alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+PREFIXES = ("", "k", "M", "G")
+
+
+def format_value(value: Any) -> str:
+    """A setting or a hyperparameter: numbers with a fraction to four significant digits, all else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_count(count: float) -> str:
+    """Three digits and the SI prefix, as 510 k or 23.5 M."""
+    thousands = min(len(PREFIXES) - 1, int(np.log10(max(count, 1)) / 3 + 1e-9))
+    return f"{count / 1000**thousands:.3g} {PREFIXES[thousands]}"
+
+
+def format_interval(low: float, high: float, pattern: str = ".4f", missing: str = "no interval from one value") -> str:
+    """low to high, each as `pattern` formats it; `missing` where the interval is NaN."""
+    return missing if pd.isna(low) else f"{low:{pattern}} to {high:{pattern}}"
+
+
+def format_duration(seconds: float) -> str:
+    """In days, hours or minutes with one decimal; below a minute in whole seconds."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def as_whole(value: Any) -> Any:
+    """A float without a fraction as an int, as it was before the gaps of other rows turned its column into floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

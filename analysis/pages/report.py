@@ -1,0 +1,113 @@
+"""A report, and the facts that all kinds of report share."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import yaml
+
+from ..architecture import architecture, model_name, model_settings
+from ..formatting import as_whole, format_count, format_duration, format_interval, format_value
+from ..frames import Frames
+from ..sections import Section
+from ..statistics.intervals import wilson
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One of the numbers at the top: what it is, its value, and how sure it is."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page shows, from top to bottom; `problem` says why there is no answer.
+
+    `counts` says how many trials or runs are in which state. `best_yaml` is the file that trains the best, None where
+    there is none.
+    """
+
+    title: str
+    kind: str
+    counts: str
+    running: bool
+    problem: str = ""
+    facts: list[Fact] = field(default_factory=list)
+    table_title: str = "Best settings"
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    wide_table: bool = False
+    command: str = ""
+    next_steps: list[str] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    best_yaml: Path | None = None
+
+    @property
+    def figures(self) -> dict[str, go.Figure]:
+        """Of all sections, by file name."""
+        return {name: figure for section in self.sections for name, figure in section.figures.items()}
+
+
+def is_running(frames: Frames) -> bool:
+    """Whether trials or runs are under way or still to come."""
+    if not frames.study:
+        return bool((frames.runs.status == "running").any())
+    return frames.trials.empty or bool(frames.trials.state.isin(["RUNNING", "WAITING"]).any())
+
+
+def best_yaml(frames: Frames) -> Path | None:
+    """The file that from_study= reads: of the confirmed trial, else of the best; None where there is neither."""
+    for name in ("confirmed.yaml", "best.yaml"):
+        path = Path(frames.place) / name
+        if path.exists():
+            return path
+    return None
+
+
+def command_of(run: str) -> str:
+    """The command line of a run, from the overrides that Hydra recorded; empty where they cannot be read."""
+    try:
+        overrides = yaml.safe_load((Path(run) / ".hydra" / "overrides.yaml").read_text("utf-8"))
+        return shlex.join(["python", "run.py", *overrides])
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return ""
+
+
+def sentence(text: str) -> str:
+    """With a full stop, and a capital unless it begins with a name such as optimizer.lr."""
+    first_word = text.split(" ")[0]
+    capitalised = text[0].upper() + text[1:] if first_word.isalpha() else text
+    return capitalised if text.endswith(".") else f"{capitalised}."
+
+
+def architecture_facts(runs: pd.DataFrame) -> list[Fact]:
+    """The model of the first of the runs: name, settings, size and cost; nothing where that is not known."""
+    model = architecture(runs)
+    if "parameters" not in model:
+        return []
+    settings = " ".join(f"{key}={format_value(as_whole(value))}" for key, value in model_settings(model).items())
+    notes = [settings] if settings else []
+    notes.append(f"{format_count(model['parameters'])} parameters")
+    if "flops" in model:
+        notes.append(f"{format_count(model['flops'])}FLOP an image")
+    return [Fact("architecture", model_name(model) or "model", " · ".join(notes))]
+
+
+def accuracy_fact(run: pd.Series[Any]) -> Fact:
+    """A run's validation accuracy, with Wilson's interval."""
+    note = f"epoch {run.best_epoch}"
+    if pd.notna(run.val_images):
+        interval = format_interval(*wilson(run.val_accuracy, int(run.val_images)))
+        note = f"{interval} · {run.val_images} images · {note}"
+    return Fact("validation accuracy", f"{run.val_accuracy:.4f}", note)
+
+
+def time_fact(seconds: float, note: str = "") -> Fact:
+    return Fact("training time", format_duration(seconds), note)

@@ -1,0 +1,88 @@
+"""Run directories as rows: one for the run, one for each of its epochs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cifar.reporting import EpochMetrics
+from cifar.results import flatten, read_metrics, read_result
+
+from .reading import attempt, read_yaml, value_at
+from .schema import EPOCHS, RUNS, table
+
+RESULT_KEYS = {
+    "status": "status",
+    "message": "message",
+    "started": "started",
+    "seed": "seed",
+    "epochs": "epochs",
+    "best_epoch": "best.epoch",
+    "val_accuracy": "best.val_accuracy",
+    "val_loss": "best.val_loss",
+    "test_accuracy": "test.accuracy",
+    "test_images": "test.images",
+    "parameters": "model.parameters",
+    "flops": "model.flops",
+    "train_images": "data.train.images",
+    "val_images": "data.val.images",
+    "val_fingerprint": "data.val.fingerprint",
+    "device": "device.type",
+}
+"""By column, its key in result.json; the other columns come from metrics.csv and from the folder."""
+RUN_MARKERS = ("result.json", "metrics.csv", ".hydra/config.yaml")
+"""One of these makes a folder a run directory."""
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The run directories at a folder: itself, or those up to three levels below, by number where they have one."""
+    if is_run(folder):
+        return [folder]
+    below = itertools.chain.from_iterable(folder.glob(pattern) for pattern in ("*", "*/*", "*/*/*"))
+    return sorted(filter(is_run, below), key=_by_number)
+
+
+def trial_folders(folder: Path) -> list[Path]:
+    """The run directories in the folder of a study, by number."""
+    return sorted(filter(is_run, folder.glob("*")), key=_by_number)
+
+
+def is_run(path: Path) -> bool:
+    return path.is_dir() and any((path / marker).exists() for marker in RUN_MARKERS)
+
+
+def _by_number(path: Path) -> tuple[Path, int, str]:
+    return path.parent, int(path.name) if path.name.isdigit() else -1, path.name
+
+
+def runs_and_epochs(folders: Iterable[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The frames of runs and of epochs."""
+    runs = []
+    epochs = []
+    for folder in folders:
+        run, its_epochs = _run(folder)
+        runs.append(run)
+        epochs += its_epochs
+    return table(runs, RUNS), table(epochs, EPOCHS)
+
+
+def _run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A run's row, and those of its epochs."""
+    problems: list[str] = []
+    result: dict[str, Any] = attempt(lambda: read_result(folder), {}, problems)
+    history: list[EpochMetrics] = attempt(lambda: read_metrics(folder / "metrics.csv"), [], problems, "metrics.csv: ")
+    config: dict[str, Any] = attempt(
+        lambda: read_yaml(folder / ".hydra" / "config.yaml"), {}, problems, "config.yaml: "
+    )
+    row = {name: value_at(result, key) for name, key in RESULT_KEYS.items()}
+    row |= {"run": folder, "problem": "; ".join(problems), "epochs_done": len(history)}
+    row["train_seconds"] = sum(epoch.seconds for epoch in history)
+    for key, value in flatten(config):
+        row[f"config.{key}"] = json.dumps(value) if isinstance(value, list) else value
+    return row, [{"run": folder, **asdict(epoch)} for epoch in history]

@@ -1,0 +1,123 @@
+"""The columns of the frames, and how rows become a frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+Columns = dict[str, tuple[str, str]]
+"""The columns of a frame: dtype and meaning by name. Missing texts are empty, missing numbers and times NA."""
+
+TEXT = "str"
+WHOLE = "Int64"
+NUMBER = "float64"
+FLAG = "bool"
+LOCAL = "datetime64[us]"
+SPACES: Columns = {
+    "branch": (TEXT, "the trials that it holds for, by the options that they drew, as optimizer=sgd; empty: all"),
+    "hyperparameter": (TEXT, "its key, as optimizer.lr"),
+    "kind": (TEXT, "number or choice"),
+    "low": (NUMBER, "smallest value; of a choice of numbers too"),
+    "high": (NUMBER, "largest value"),
+    "log": (FLAG, "searched by its logarithm"),
+    "whole": (FLAG, "whole numbers only"),
+    "choices": ("object", "tuple of what can be chosen, None of a number"),
+}
+TRIALS: Columns = {
+    "number": (WHOLE, "in its study"),
+    "state": (TEXT, "Optuna's: COMPLETE, PRUNED, RUNNING, WAITING, FAIL"),
+    "outcome": (TEXT, "complete, pruned, running, waiting; of a FAIL: failed, diverged, lost, interrupted, withdrawn"),
+    "reason": (TEXT, "why a failed trial failed"),
+    "value": (NUMBER, "the objective: best validation accuracy, share of 1"),
+    "score": (NUMBER, "the value where it is finite, negated where the study minimizes: larger is better"),
+    "last_step": (WHOLE, "the last epoch that it reported"),
+    "last_score": (NUMBER, "what it reported there, signed as score"),
+    "started": (LOCAL, "local time"),
+    "ended": (LOCAL, "local time"),
+    "seconds": (NUMBER, "from start to end"),
+    "worker": (TEXT, "host, process and index"),
+    "retry_of": (WHOLE, "the trial that it retries"),
+    "branch": (TEXT, "options that decided what else was searched, as optimizer=sgd; empty where none did"),
+    "run": (TEXT, "its run directory, empty where there is none"),
+    "problem": (TEXT, "what could not be read"),
+}
+"""And a column params.KEY for each hyperparameter, NaN or None in the trials that did not have it."""
+RUNS: Columns = {
+    "run": (TEXT, "run directory"),
+    "status": (TEXT, "running, finished, pruned, interrupted, diverged, failed; empty where not known"),
+    "message": (TEXT, "why it ended, where it did not finish"),
+    "problem": (TEXT, "what could not be read"),
+    "started": ("datetime64[us, UTC]", "start of the run"),
+    "seed": (WHOLE, "of weights, order and augmentation"),
+    "epochs": (WHOLE, "planned"),
+    "epochs_done": (WHOLE, "epochs"),
+    "best_epoch": (WHOLE, "with the highest validation accuracy"),
+    "val_accuracy": (NUMBER, "of the best epoch, share of 1"),
+    "val_loss": (NUMBER, "of the best epoch, nats"),
+    "test_accuracy": (NUMBER, "share of 1, NaN where the test set was not evaluated"),
+    "test_images": (WHOLE, "images"),
+    "train_seconds": (NUMBER, "training and validation of all epochs"),
+    "parameters": (WHOLE, "of the model"),
+    "flops": (WHOLE, "of an image's forward pass, 2 for a multiply-add"),
+    "train_images": (WHOLE, "images"),
+    "val_images": (WHOLE, "images"),
+    "val_fingerprint": (TEXT, "of the validation images: equal for equal splits"),
+    "device": (TEXT, "cpu or cuda"),
+}
+"""And a column config.KEY for each setting of the run."""
+EPOCHS: Columns = {
+    "run": (TEXT, "run directory"),
+    "epoch": (WHOLE, "from 1"),
+    "train_loss": (NUMBER, "mean cross-entropy, nats"),
+    "train_accuracy": (NUMBER, "share of 1"),
+    "val_loss": (NUMBER, "mean cross-entropy, nats"),
+    "val_accuracy": (NUMBER, "share of 1"),
+    "lr": (NUMBER, "of the first parameter group in the last step"),
+    "seconds": (NUMBER, "training and validation"),
+    "images_per_second": (NUMBER, "training images"),
+}
+CONFIRMATION_RUNS: Columns = {
+    "number": (WHOLE, "of the trial that was confirmed"),
+    "reported": (NUMBER, "its score in the search"),
+    "seed": (WHOLE, "one that the search did not use"),
+    "score": (NUMBER, "with that seed"),
+    "run": (TEXT, "run directory"),
+}
+TESTS: Columns = {
+    "look": (WHOLE, "from 1: how often the test set had been evaluated, this time included"),
+    "number": (WHOLE, "of the trial that was chosen"),
+    "seed": (WHOLE, "of the run that was evaluated"),
+    "accuracy": (NUMBER, "on the test images, share of 1"),
+    "images": (WHOLE, "test images"),
+    "run": (TEXT, "run directory"),
+}
+
+
+def table(rows: list[dict[str, Any]], columns: Columns) -> pd.DataFrame:
+    """A frame of these columns in their dtypes, followed by the other keys of the rows."""
+    names = dict.fromkeys(columns)
+    for row in rows:
+        names |= dict.fromkeys(row)
+    frame = pd.DataFrame(rows, columns=list(names))
+    for name, (dtype, _) in columns.items():
+        frame[name] = _typed(frame[name], dtype)
+    return frame
+
+
+def _typed(values: pd.Series[Any], dtype: str) -> pd.Series[Any]:
+    """A column in its dtype; what does not fit (a damaged file) is missing."""
+    if dtype == TEXT:
+        return values.map(_text).astype(object)
+    if dtype.startswith("datetime"):
+        return pd.to_datetime(values, errors="coerce", utc="UTC" in dtype, format="ISO8601").astype(dtype)
+    if dtype == NUMBER:
+        return pd.to_numeric(values, errors="coerce").astype(dtype)
+    if dtype == WHOLE:
+        return pd.to_numeric(values, errors="coerce").round().astype(dtype)
+    return values.astype(dtype)
+
+
+def _text(value: Any) -> str:
+    missing = value is None or value != value  # NaN is not equal to itself
+    return "" if missing else str(value)

@@ -1,0 +1,20 @@
+"""How many trials are enough."""
+
+from __future__ import annotations
+
+from .. import figures
+from . import Context, Section
+
+ORDER = 80
+
+
+def section(context: Context) -> Section | None:
+    if not context.evidence:
+        return None
+    curve = context.evidence.curve
+    enough = context.answer.get("enough_trials")
+    text = f"The expected best of n trials, drawn at random from the {curve.n.iloc[-1]} trials of this search."
+    if enough:
+        text += f" With {enough} trials it is within the noise of one trial of the best of all."
+    figure = figures.best_of_n({context.frames.study: curve}, context.score, enough)
+    return Section("How many trials are enough", text, {"best-of-n": figure})

@@ -1,0 +1,22 @@
+"""The epochs of one run."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from . import Context, Section
+
+ORDER = 150
+MEASURES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+
+
+def section(context: Context) -> Section | None:
+    if context.kind != "run":
+        return None
+    epochs = context.frames.epochs
+    columns = {"epoch": epochs.epoch.astype(str)}
+    for name in MEASURES:
+        columns[name.replace("_", " ")] = epochs[name].map("{:.4f}".format)
+    columns["lr"] = epochs.lr.map("{:.3g}".format)
+    columns["seconds"] = epochs.seconds.map("{:.1f}".format)
+    return Section("Epoch by epoch", "Losses in nats, accuracies as shares of 1.", table=pd.DataFrame(columns))

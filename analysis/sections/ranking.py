@@ -1,0 +1,39 @@
+"""The best trials, with the estimate of each."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..evidence import Evidence
+from ..formatting import format_interval, format_value
+from . import MAX_ROWS, Context, Section
+
+ORDER = 120
+
+
+def section(context: Context) -> Section | None:
+    evidence = context.modelled
+    if not evidence:
+        return None
+    tied = int(evidence.top.tied.sum())  # the best itself is one of them
+    text = "No other trial is statistically tied with the best."
+    if tied > 1:
+        text = (
+            f"{tied} of {len(evidence.top)} complete trials, the best included, are statistically tied with the best."
+        )
+    return Section("The best trials", text, table=_table(evidence))
+
+
+def _table(evidence: Evidence) -> pd.DataFrame:
+    top = evidence.top.head(MAX_ROWS)
+    settings = evidence.trials.set_index("number").loc[top.number]
+    columns = {
+        "trial": top.number.astype(str),
+        "reported": top.score.map("{:.4f}".format),
+        "estimate": top.estimate.map("{:.4f}".format),
+        "95% interval": [format_interval(row.low, row.high) for row in top.itertuples()],
+        "P(best)": top.best.map("{:.0%}".format),
+    }
+    for key in evidence.space.hyperparameter:
+        columns[key] = [format_value(value) for value in settings[f"params.{key}"]]
+    return pd.DataFrame(columns)

@@ -1,0 +1,19 @@
+"""The workers of a search over time."""
+
+from __future__ import annotations
+
+from .. import figures
+from . import Context, Section
+
+ORDER = 110
+
+
+def section(context: Context) -> Section | None:
+    trials = context.frames.trials
+    started = trials[trials.started.notna()]
+    if context.kind != "study" or started.empty:
+        return None
+    workers = started.worker[started.worker != ""].nunique() or 1
+    plural = "s" if workers > 1 else ""
+    text = f"{len(started)} trials on {workers} worker{plural}; in the gaps a worker was idle."
+    return Section("Timeline of the workers", text, {"timeline": figures.timeline(started)})

@@ -1,0 +1,61 @@
+"""The surrogate of a search."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cifar.errors import UserError
+
+from ..scaling import unit
+from ..surrogate import Noise, Surrogate, observations
+from .places import varying
+
+FEWEST = 5
+"""With fewer complete trials a search says nothing about its hyperparameters."""
+
+
+class StatisticsError(UserError):
+    """Frames from which a statistic cannot be computed."""
+
+
+def surrogate_of(
+    trials: pd.DataFrame,
+    space: pd.DataFrame,
+    curves: pd.DataFrame,
+    noise: Noise | None = None,
+    fresh: pd.DataFrame | None = None,
+) -> Surrogate:
+    """The surrogate of the trials of one branch; `curves` has their number, step and score, `noise` is a prior.
+
+    `fresh` has number and score of trials that ran again with other seeds; the surrogate learns from them too. Without
+    a prior the noise is assumed to be about a fifth of the distance from the median to the best.
+    Raises StatisticsError where too few trials are complete.
+    """
+    steps = {number: dict(zip(rows.step, rows.score, strict=True)) for number, rows in curves.groupby("number")}
+    observed = observations(trials, {number: steps.get(number, {}) for number in trials.number})
+    complete = observed.score[observed.extra == 0]
+    _check(complete, space)
+    default = Noise(max(float(complete.max() - complete.median()) / 5, 1e-6), 1.0)
+    if fresh is not None:
+        observed = pd.concat([observed, _repeated(trials, fresh)])
+    places = unit(trials.loc[observed.index], space)
+    return Surrogate(places, observed.score.to_numpy(), observed.extra.to_numpy(), noise or default)
+
+
+def _check(complete: pd.Series[float], space: pd.DataFrame) -> None:
+    """Raises StatisticsError where these scores of complete trials say nothing about the space."""
+    if len(complete) < FEWEST:
+        raise StatisticsError(
+            f"{len(complete)} complete trials: at least {FEWEST} are needed to tell signal from noise"
+        )
+    if not varying(space):
+        raise StatisticsError("nothing was searched")
+    if complete.max() == complete.min():
+        raise StatisticsError(f"all {len(complete)} complete trials have the same score")
+
+
+def _repeated(trials: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
+    """The fresh scores as observations: score and extra, by the index of the trial that they repeat."""
+    index = dict(zip(trials.number, trials.index, strict=True))
+    repeats = fresh[fresh.number.isin(list(index))]
+    return pd.DataFrame({"score": repeats.score.to_numpy(), "extra": 0.0}, index=repeats.number.map(index))

@@ -1,0 +1,159 @@
+"""The answer of a search in words: lines for a terminal, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .architecture import model_name, model_settings
+from .formatting import format_count, format_interval, format_value
+
+SHOWN = 5
+"""Hyperparameters and tied trials that the text names."""
+
+
+def text(answer: dict[str, Any]) -> str:
+    """An answer of `summarize` as at most 30 lines."""
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in answer["trials"].items()) or "no trials yet"
+    lines = [f"study {answer['study']}: {counts}"]
+    if "best" not in answer:
+        reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
+        return "\n".join([*lines, f"no trial is complete, so nothing can be said yet{reason}"])
+    lines += [*_winner(answer), "how sure:"]
+    if "confirmed" in answer:
+        lines += _confirmation(answer["confirmed"])
+    if "confirming" in answer:
+        lines += [f"  its confirmation has begun: {answer['confirming']} runs on fresh seeds are done"]
+    if "unknown" in answer:
+        return "\n".join([*lines, f"  more cannot be said: {answer['unknown']}"])
+    steps = [f"  {step}" for step in advice(answer)]
+    return "\n".join([*lines, *_estimates(answer), "next:", *steps])
+
+
+def _winner(answer: dict[str, Any]) -> list[str]:
+    best = answer["best"]
+    chosen = "best on fresh seeds" if "confirmed" in answer else "best"
+    lines = [f"{chosen}: trial {best['trial']}, which reported {best['value']:.4f}", *_hyperparameters(answer)]
+    if best["architecture"]:
+        lines += [f"  model: {_architecture(best['architecture'])}"]
+    if "command" in answer:
+        lines += [f"  train it: {answer['command']}"]
+    return lines
+
+
+def _hyperparameters(answer: dict[str, Any]) -> list[str]:
+    """A line each, the most important first: its value, its share of the variance, and where in its range it lies."""
+    values = {key: format_value(value) for key, value in answer["best"]["hyperparameters"].items()}
+    importance = answer.get("importance", [])
+    notes = {row["hyperparameter"]: f"  {_share(row)}{_position(row, answer)}" for row in importance}
+    ranked = [key for key in notes if key in values]
+    others = [key for key in values if key not in notes]
+    shown = [*ranked, *others][: 2 * SHOWN]
+    key_width = max((len(key) for key in shown), default=0)
+    value_width = max((len(values[key]) for key in shown), default=0)
+    return [f"  {key:<{key_width}}  {values[key]:<{value_width}}{notes.get(key, '')}".rstrip() for key in shown]
+
+
+def _share(row: dict[str, Any]) -> str:
+    if row["verdict"] != "matters":
+        return str(row["verdict"])
+    return f"explains {row['importance']:.0%} ({row['low']:.0%} to {row['high']:.0%}) of the variance"
+
+
+def _position(row: dict[str, Any], answer: dict[str, Any]) -> str:
+    """Where in its range the best values of a hyperparameter lie; empty where that is open."""
+    sides = [side for side in answer["boundaries"] if side["hyperparameter"] == row["hyperparameter"]]
+    edges = [side["side"] for side in sides if side["verdict"] == "edge"]
+    if edges:
+        return f"; the best lie at the {edges[0]} end of its range"
+    if sides and all(side["verdict"] == "inside" for side in sides):
+        return "; best inside its range"
+    return ""
+
+
+def _architecture(model: dict[str, Any]) -> str:
+    settings = [f"{key}={value}" for key, value in model_settings(model).items()]
+    parts = [" ".join([model_name(model), *settings])]
+    if "parameters" in model:
+        parts.append(f"{format_count(model['parameters'])} parameters")
+    if "flops" in model:
+        parts.append(f"{format_count(model['flops'])}FLOP an image")
+    return ", ".join(parts)
+
+
+def _confirmation(confirmed: dict[str, Any]) -> list[str]:
+    """What fresh seeds and the test set say."""
+    direction = "better" if confirmed["curse"] > 0 else "worse"
+    lines = [
+        f"  {confirmed['mean']:.4f} on {confirmed['seeds']} fresh seeds ({_between(confirmed)}), the best mean of"
+        f" {len(confirmed['candidates'])} candidates; it had reported {abs(confirmed['curse']):.4f} {direction}"
+    ]
+    if confirmed.get("looks"):
+        lines += [f"  the test set was looked at ({confirmed['looks']}), but the runs with the results are missing"]
+    if "test" in confirmed:
+        lines += [_test_accuracy(confirmed["test"], confirmed["trial"])]
+    return lines
+
+
+def _test_accuracy(test: dict[str, Any], chosen: int) -> str:
+    looks = "looked at once" if test["look"] == 1 else f"looked at {test['look']:.0f} times, so no longer unseen"
+    of_trial = "" if test["number"] == chosen else f" (of trial {test['number']:.0f})"
+    images = f"{format_interval(test['wilson_low'], test['wilson_high'])} over {test['images']:.0f} images"
+    seeds = f"{_between(test)} over {test['seeds']:.0f} seeds"
+    return f"  test accuracy {test['accuracy']:.4f}{of_trial}: {images}, {seeds}; {looks}"
+
+
+def _between(row: dict[str, Any]) -> str:
+    return format_interval(row["low"], row["high"], missing="no interval")
+
+
+def _estimates(answer: dict[str, Any]) -> list[str]:
+    """What the search itself says."""
+    lines = []
+    if "confirmed" not in answer:
+        true = answer["truly"]
+        lines += [f"  truly about {true['mean']:.4f} ({_between(true)}): the best of many is partly luck"]
+    source = "by the search and its fresh seeds" if "confirmed" in answer else "as this search estimates"
+    lines += [f"  one trial varies by {answer['noise']:.4f} (s.d.) from seed to seed, {source}"]
+    tied = answer["tied"]
+    if len(tied) > 1:
+        likeliest = ", ".join(f"{trial['number']} ({trial['best']:.0%})" for trial in tied[:SHOWN])
+        lines += [f"  {len(tied)} trials cannot be distinguished from the best; most likely the best: {likeliest}"]
+    return lines
+
+
+def advice(answer: dict[str, Any]) -> list[str]:
+    """What to do next, a sentence each, at most six."""
+    lines = [*_ranges_to_widen(answer)[:2], *_what_to_fix(answer["importance"])]
+    learned = answer["learned"]
+    if learned.get("improving"):
+        lines += [f"the best run still improved at its end, in epoch {learned['best_epoch']}: try more epochs"]
+    lines += [_whether_more_trials(answer)]
+    if "command" in answer and "confirmed" not in answer:
+        study = answer["command"].partition("from_study=")[2]
+        lines += [f"confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
+    return lines
+
+
+def _ranges_to_widen(answer: dict[str, Any]) -> list[str]:
+    lines = []
+    for side in answer["boundaries"]:
+        if side["verdict"] == "edge":
+            wider = f"{format_value(side['low'])} to {format_value(side['high'])}"
+            lines.append(f"widen {side['hyperparameter']}: {wider} (hydra.sweeper.study_name=ANOTHER)")
+    return lines
+
+
+def _what_to_fix(importance: list[dict[str, Any]]) -> list[str]:
+    idle = [row["hyperparameter"] for row in importance if row["verdict"] != "matters"]
+    if not idle:
+        return []
+    if len(idle) == len(importance):
+        return ["no hyperparameter is shown to matter: the trials are too few, or the ranges too narrow"]
+    return [f"{', '.join(idle[:SHOWN])}: not shown to matter; may be fixed"]
+
+
+def _whether_more_trials(answer: dict[str, Any]) -> str:
+    done = sum(answer["trials"].get(outcome, 0) for outcome in ("complete", "pruned"))
+    enough = answer["enough_trials"]
+    more = "more of the same are hardly worth it" if enough <= done / 2 else "more trials may still find better"
+    return f"{enough} of {done} trials come within the noise of the best: {more}"

@@ -1,0 +1,86 @@
+"""Sections of the report are files: a new one appears by itself, in its order, and an incomplete one is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from analysis import pages, sections
+from analysis.frames import Frames, of_study, read
+
+SECTION = """
+from . import Context, Section
+
+ORDER = {order}
+
+
+def section(context: Context) -> Section | None:
+    return Section("A new section", f"of a {{context.kind}}") if context.kind == "study" else None
+"""
+
+
+@pytest.fixture
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """add(name, source): a file in another folder that belongs to the package of sections."""
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
+    yield lambda name, source: (tmp_path / f"{name}.py").write_text(source) and None
+    for path in tmp_path.glob("*.py"):
+        sys.modules.pop(f"{sections.__name__}.{path.stem}", None)
+        vars(sections).pop(path.stem, None)
+
+
+def studied() -> Frames:
+    study = optuna.create_study(direction="maximize", study_name="s")
+    study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1, log=True), n_trials=6)
+    return of_study(study)
+
+
+@pytest.mark.parametrize(("order", "position"), [(0, 0), (1000, -1)])
+def test_a_new_file_is_a_section_in_its_order(order: int, position: int, add: Callable[[str, str], None]) -> None:
+    before = [section.title for section in pages.report_of([studied()]).sections]
+    add("new_section", SECTION.format(order=order))
+    after = pages.report_of([studied()]).sections
+    assert after[position].title == "A new section" and after[position].text == "of a study"
+    assert len(after) == len(before) + 1
+
+
+def test_a_section_that_does_not_apply_is_left_out(add: Callable[[str, str], None], searched: Path) -> None:
+    add("new_section", SECTION.format(order=0))
+    titles = [section.title for section in pages.report_of([read(searched / "run")]).sections]
+    assert titles and "A new section" not in titles
+
+
+def test_a_file_without_an_order_is_named(add: Callable[[str, str], None]) -> None:
+    add("no_order", "def section(context): return None")
+    with pytest.raises(TypeError, match=r"no_order\.py: a section needs ORDER"):
+        pages.report_of([studied()])
+
+
+KINDS = {
+    "search": [
+        *("Learning and generalization", "One hyperparameter at a time", "Importance"),
+        *("Pairs of hyperparameters", "All hyperparameters", "How many trials are enough"),
+        *("Accuracy and cost", "Confusion matrix", "Timeline of the workers", "The best trials"),
+    ],
+    "run": ["Learning and generalization", "Confusion matrix", "Epoch by epoch"],
+    "grid": ["Learning and generalization", "Confusion matrix", "All runs"],
+    "search adam": [
+        *("Recipes compared", "Accuracy and cost of the recipes"),
+        *("Learning and generalization of the best runs", "Confusion matrix"),
+    ],
+}
+
+
+@pytest.mark.parametrize("places", KINDS)
+def test_each_kind_of_report_has_its_sections_in_their_order(places: str, searched: Path) -> None:
+    report = pages.report_of([read(searched / name) for name in places.split()])
+    titles = [section.title for section in report.sections]
+    assert titles == KINDS[places]
+
+
+def test_file_names_hold_letters_digits_and_hyphens() -> None:
+    assert sections.file_name("optimizer.weight_decay") == "optimizer-weight-decay"
