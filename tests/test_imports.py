@@ -17,14 +17,6 @@ READ_CONFIGS = {"options", "tasks", "experiment", "sweep", "search", "run", "ben
 """The rooms that may import Hydra and OmegaConf."""
 INSTANTIATE = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
 """What the other rooms may import of Hydra, to call what a `_target_` names."""
-TORCH = {
-    *("errors", "files", "signals", "reporting", "results", "options", "cache", "sweep", "search", "analysis", "run"),
-}
-"""The rooms that import no torch, not even inside a function."""
-READ_CONFIGS = {"options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}
-"""The rooms that may import Hydra and OmegaConf."""
-INSTANTIATE = {Path("cifar/models/build.py")}
-"""The files elsewhere that may, because they call what a `_target_` names."""
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 TRACKERS = {"tensorboard", "google", "mlflow", "wandb", "filelock"}
 

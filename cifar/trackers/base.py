@@ -118,6 +118,3 @@ def display_name(folder: Path) -> str:
     """The path of `folder`, relative to the working directory where it is inside."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
-
-
-Run = TrackedRun
