@@ -117,7 +117,7 @@ def _estimates(answer: dict[str, Any]) -> list[str]:
     tied = answer["tied"]
     if len(tied) > 1:
         likeliest = ", ".join(f"{trial['number']} ({trial['best']:.0%})" for trial in tied[:SHOWN])
-        lines += [f"  {len(tied)} trials cannot be distinguished from the best; most likely the best: {likeliest}"]
+        lines += [f"  {len(tied)} trials, the best included, are statistically tied; most likely the best: {likeliest}"]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 A Report holds texts, tables and figures; analysis.render writes it as a page and as Markdown.
 
-report.py   Report and Fact, and the facts that all kinds share
+base.py     Report and Fact, and the facts that all kinds share
 study.py    of one search
 runs.py     of a grid or a folder of runs
 run.py      of one run
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ..frames import Frames
 from . import run, runs, several, study
-from .report import Fact, Report
+from .base import Fact, Report
 
 __all__ = ["Fact", "Report", "report_of"]
 

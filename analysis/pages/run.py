@@ -15,7 +15,7 @@ from ..sections import Context, Place, sections_of
 from ..statistics.intervals import wilson
 from ..statistics.learning import diagnosis
 from .advice import after_training, on_generalization
-from .report import Fact, Report, accuracy_fact, architecture_facts, command_of, is_running, sentence, time_fact
+from .base import Fact, Report, accuracy_fact, architecture_facts, command_of, is_running, sentence, time_fact
 
 SHOWN_SETTINGS = re.compile(
     r"config\.(optimizer|scheduler|loss|transfer|data\.(source|limit|val_size)|epochs|batch_size)"

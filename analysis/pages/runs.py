@@ -14,7 +14,7 @@ from ..statistics.intervals import mean_interval
 from ..statistics.learning import diagnosis
 from ..statistics.noise import noise_floor
 from .advice import after_training
-from .report import Fact, Report, accuracy_fact, architecture_facts, command_of, is_running, time_fact
+from .base import Fact, Report, accuracy_fact, architecture_facts, command_of, is_running, time_fact
 
 
 def report_of(frames: Frames) -> Report:

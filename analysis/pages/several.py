@@ -19,7 +19,7 @@ from ..sections.recipes import win_probability
 from ..statistics.curse import winners_curse
 from ..statistics.model import StatisticsError
 from ..statistics.recipes import improvement
-from .report import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact
+from .base import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact
 
 
 @dataclass(frozen=True)

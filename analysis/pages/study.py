@@ -14,7 +14,7 @@ from ..formatting import format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..wording import advice
-from .report import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact
+from .base import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact
 
 
 def report_of(frames: Frames) -> Report:
