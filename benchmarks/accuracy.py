@@ -15,7 +15,6 @@ from benchmarks.common import save, settings
 from benchmarks.plain import PlainLoop
 from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.models.resnet import BottleneckResNet
-from cifar.options import model
 
 DEPTHS = [1, 1, 1, 1]
 """Of model=resnet14."""
@@ -45,8 +44,7 @@ def main(argv: list[str]) -> None:
         splits = load_splits(config)
         ours.append([metrics.val_accuracy for metrics in build_trainer(config, splits, device).epochs()])
         torch.manual_seed(seed)
-        assert isinstance(config.model, model.BottleneckResNet)
-        net = BottleneckResNet(config.model.depths, config.model.width, len(splits.train.classes))
+        net = BottleneckResNet(DEPTHS, options.width, len(splits.train.classes))
         plain = PlainLoop(splits.train, splits.val, net, device.type, config.optimizer.lr, seed)
         theirs.append([plain.epoch()[1] for _ in range(options.epochs)])
         print(f"seed {seed}: this project {ours[-1]}, plain loop {theirs[-1]}", flush=True)
