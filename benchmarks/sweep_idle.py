@@ -15,9 +15,9 @@ from benchmarks.sweep_runs import finish, spans, start
 
 def idle(folder: Path, jobs: int) -> float:
     """The share of the time from the first begin to the last end in which a worker ran no trial."""
-    found = spans(folder)
-    whole = max(span["ended"] for span in found) - found[0]["begun"]
-    return 1 - sum(span["ended"] - span["begun"] for span in found) / (jobs * whole)
+    runs = spans(folder)
+    whole = max(span["ended"] for span in runs) - runs[0]["begun"]
+    return 1 - sum(span["ended"] - span["begun"] for span in runs) / (jobs * whole)
 
 
 def main(argv: list[str]) -> None:

@@ -51,13 +51,13 @@ def complete(folder: Path) -> dict[int, str]:
 
 def audit(folder: Path) -> dict[str, Any]:
     """How the study ended: states, why any failed, and the unfinished that were not tried again exactly once."""
-    found = trials(folder)
-    retries = Counter(t.user_attrs["retry_of"] for t in found if "retry_of" in t.user_attrs)
-    unfinished = [t.number for t in found if t.user_attrs.get("outcome") in ("lost", "interrupted")]
+    audited = trials(folder)
+    retries = Counter(t.user_attrs["retry_of"] for t in audited if "retry_of" in t.user_attrs)
+    unfinished = [t.number for t in audited if t.user_attrs.get("outcome") in ("lost", "interrupted")]
     return {
-        "states": dict(Counter(t.user_attrs.get("outcome", t.state.name) for t in found)),
+        "states": dict(Counter(t.user_attrs.get("outcome", t.state.name) for t in audited)),
         "not retried once": [number for number in unfinished if retries[number] != 1],
-        "failed": {t.number: t.user_attrs["reason"] for t in found if t.user_attrs.get("outcome") == "failed"},
+        "failed": {t.number: t.user_attrs["reason"] for t in audited if t.user_attrs.get("outcome") == "failed"},
     }
 
 
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
                 time.sleep(0.05)  # every fifth kill may come while the sweep starts
             time.sleep(rng.uniform(0, 4))
             kill(process, rng.choice(["parent", "worker", "both"]))
-            time.sleep(rng.uniform(0, 4))  # a worker's death is mended by the parent, which then goes on for a while
+            time.sleep(rng.uniform(0, 4))  # the parent replaces a dead worker, and continues for a while
             kill(process, "both")
             process.wait()
             now = complete(folder)
@@ -91,13 +91,13 @@ def main(argv: list[str]) -> None:
         finish(start(folder, *common), folder)
         now = complete(folder)
         changed |= {trial for trial in kept if now.get(trial) != kept[trial]}
-        found = audit(folder)
-        unfinished = sum(found["states"].get(outcome, 0) for outcome in ("lost", "interrupted"))
-        result = found | {
+        audited = audit(folder)
+        unfinished = sum(audited["states"].get(outcome, 0) for outcome in ("lost", "interrupted"))
+        result = audited | {
             "what": f"{options.kills} kills of a sweep of {options.trials} trials, 2 workers",
             "complete": len(now),
             "complete trials lost or changed": sorted(changed),
             "figure": f"{len(now)} complete, {len(changed)} of them lost or changed; {unfinished} unfinished ones,"
-            f" all but {len(found['not retried once'])} retried once",
+            f" all but {len(audited['not retried once'])} retried once",
         }
     save("sweep-kills", "python -m benchmarks sweep_kills", result)

@@ -21,8 +21,8 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         finish(start(folder, f"hydra.sweeper.n_trials={options.trials}", "hydra/sweeper/pruner=none"), folder)
-        found = spans(folder)
-    gaps = [after["begun"] - before["ended"] for before, after in itertools.pairwise(found)]
+        runs = spans(folder)
+    gaps = [after["begun"] - before["ended"] for before, after in itertools.pairwise(runs)]
     tenth = max(1, len(gaps) // 10)
     first, last = spread(gaps[:tenth]), spread(gaps[-tenth:])
     result = {

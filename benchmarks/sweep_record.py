@@ -1,4 +1,4 @@
-"""A pool of full learning curves at random settings, for sweep_replay; goes on where it was stopped.
+"""A pool of full learning curves at random settings, for sweep_replay; resumes where it was stopped.
 
 python -m benchmarks sweep_record --trials 100 data=image_folder data.root=DIR data.limit=5000
 """

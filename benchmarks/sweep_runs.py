@@ -39,15 +39,15 @@ def start(folder: Path, *overrides: str, sweeper: str = "optuna", seconds: float
 
 
 def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait for a sweep; a failure of it ends the benchmark with what it said."""
+    """Wait for a sweep; a failure ends the benchmark with its output."""
     if process.wait() != 0:
         sys.exit((folder / "log").read_text("utf-8", "replace")[-3000:])
 
 
 def spans(folder: Path) -> list[dict[str, Any]]:
-    """When and where each finished trial ran (pid, begun, ended in seconds since 1970), by its begin."""
-    found = [json.loads(path.read_text("utf-8")) for path in (folder / "study").glob("*/span.json")]
-    return sorted(found, key=lambda span: span["begun"])
+    """When and where each finished trial ran (pid, begun, ended in seconds since 1970), by their begin."""
+    runs = [json.loads(path.read_text("utf-8")) for path in (folder / "study").glob("*/span.json")]
+    return sorted(runs, key=lambda span: span["begun"])
 
 
 def trials(folder: Path) -> list[FrozenTrial]:

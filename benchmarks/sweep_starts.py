@@ -26,10 +26,10 @@ def main(argv: list[str]) -> None:
             common = [f"hydra.sweeper.n_trials={options.trials}", "hydra/sweeper/pruner=none"]
             processes = [start(folder, *common) for _ in range(options.processes)]
             crashes += sum(process.wait() != 0 for process in processes)
-            found = [(trial.number, trial.state.name) for trial in trials(folder)]
-            if found != [(n, "COMPLETE") for n in range(options.trials)]:
+            states = [(trial.number, trial.state.name) for trial in trials(folder)]
+            if states != [(n, "COMPLETE") for n in range(options.trials)]:
                 wrong.append(number)
-            print(f"round {number + 1}: {len(found)} trials, {crashes} crashes so far", flush=True)
+            print(f"round {number + 1}: {len(states)} trials, {crashes} crashes so far", flush=True)
     result = {
         "what": f"{options.rounds} rounds of {options.processes} processes that start at once, {options.trials} trials",
         "crashes": crashes,

@@ -193,11 +193,7 @@ class Frozen(Task):
         backbone = configured_backbone(config, resources)
         dtype = dtype_of(config.precision, device)
         cache = resources.feature_cache(config.cache.dir, device, settings.batch_size, dtype)
-<<<<<<< HEAD
         views = [cache.get(backbone, view) for view in _views(config, splits.train, settings.views)]
-=======
-        views = [cache.get(backbone, view) for view in _views(config, settings.views, splits.train)]
->>>>>>> train
         rows = resources.stacked(views, device)
         val = cache.get(backbone, splits.val)
         model = nn.Linear(backbone.width, len(splits.train.classes)).to(device)
@@ -299,13 +295,8 @@ def _private_copy(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
 
 
-<<<<<<< HEAD
 def _views(config: Config, images: Images, views: int) -> list[Images]:
     """The images as they are, or `views` augmented versions of them where there are more than one."""
-=======
-def _views(config: Config, views: int, images: Images) -> list[Images]:
-    """The images as they are where `views` is 1, or else so many augmented versions of them."""
->>>>>>> train
     if views == 1:
         return [images]
     return [augmented(images, config.data.crop, config.data.flip, view) for view in range(views)]

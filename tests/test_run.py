@@ -1,4 +1,4 @@
-"""The commands of the README, in processes of their own."""
+"""The commands of the README, in separate processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ LONGER = ["data.limit=400", "epochs=6", "optimizer=adam", "scheduler=onecycle", 
 """A run long enough to be interrupted."""
 
 
-def assert_refused(answer: Answer, *said: str) -> None:
+def assert_refused(answer: Answer, *phrases: str) -> None:
     """Exit code not 0, one message that says it, no stack trace."""
     assert answer.returncode not in (0, None)
     assert "Traceback" not in answer.stdout + answer.stderr
     _, *errors = f"\n{answer.stderr}".split("\nerror: ")
     assert len(errors) == 1, answer.stderr
-    for part in said:
+    for part in phrases:
         assert part in errors[0]
 
 
@@ -181,7 +181,7 @@ def test_help_shows_groups_options_and_three_commands_without_torch(run_py: RunP
 
 
 @pytest.mark.parametrize(
-    "override, said",
+    "override, phrases",
     [
         ("optimizer.lr=-1", ["optimizer.lr", "-1", "(0, inf)"]),
         ("optimizer.lrr=1", ["optimizer.lrr", "momentum"]),
@@ -198,10 +198,10 @@ def test_help_shows_groups_options_and_three_commands_without_torch(run_py: RunP
     ],
 )
 def test_a_bad_setting_is_one_error_before_torch_is_imported(
-    override: str, said: list[str], run_py: RunPy, no_torch: dict[str, str]
+    override: str, phrases: list[str], run_py: RunPy, no_torch: dict[str, str]
 ) -> None:
     answer = run_py(override, **no_torch)
-    assert_refused(answer, *said)
+    assert_refused(answer, *phrases)
     assert "torch was imported" not in answer.stderr
 
 
@@ -210,7 +210,7 @@ def test_a_bad_setting_of_a_sweep_is_one_error(run_py: RunPy, no_torch: dict[str
 
 
 @pytest.mark.parametrize(
-    "overrides, said",
+    "overrides, phrases",
     [
         (["data=image_folder", "data.root=nowhere"], ["nowhere/train: no such directory"]),
         (["data.limit=null", "data.val_size=5000"], ["data.val_size", "5000"]),
@@ -219,9 +219,9 @@ def test_a_bad_setting_of_a_sweep_is_one_error(run_py: RunPy, no_torch: dict[str
     ],
 )
 def test_what_goes_wrong_later_is_one_error(
-    overrides: list[str], said: list[str], run_py: RunPy, tiny: list[str]
+    overrides: list[str], phrases: list[str], run_py: RunPy, tiny: list[str]
 ) -> None:
-    assert_refused(run_py(*tiny, *overrides), *said)
+    assert_refused(run_py(*tiny, *overrides), *phrases)
 
 
 def test_a_directory_that_cannot_be_written_is_named(run_py: RunPy, tiny: list[str], tmp_path: Path) -> None:

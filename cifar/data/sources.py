@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,5 @@ def load(source: str, root: str | None, part: str, cache_dir: Path | str) -> Ima
     """
     option = groups()["data"].options[source]
     assert issubclass(option, Data)
-    module, _, name = option.loader.rpartition(".")
-    read: Source = getattr(import_module(module), name)
+    read: Source = pkgutil.resolve_name(option.loader)
     return read(root, part, Path(cache_dir).expanduser())

@@ -30,7 +30,7 @@ class Option:
 
     group: ClassVar[str]
     key: ClassVar[str] = "_target_"
-    """The key by which the options of the group are told apart."""
+    """The key by which the options of the group differ."""
     package: ClassVar[str] = ""
     """A package that the option needs; the extra that installs it has the same name."""
     calls: ClassVar[tuple[str, ...]] = ()

@@ -31,6 +31,8 @@ class Transfer(Option):
 
     group: ClassVar[str] = "transfer"
     key: ClassVar[str] = "mode"
+    task: ClassVar[str]
+    """The import path of the class in cifar.tasks that builds and loads what is trained."""
 
     mode: str = MISSING
 
@@ -39,6 +41,7 @@ class Transfer(Option):
 class NoTransfer(Transfer):
     """No pretrained weights: the model learns from scratch."""
 
+    task = "cifar.tasks.Scratch"
     mode: str = "none"
 
     def check(self, config: Config) -> None:
@@ -70,6 +73,7 @@ class Pretrained(Transfer):
 class Frozen(Pretrained):
     """A frozen pretrained backbone: its features are computed once and cached, and a linear head is trained on them."""
 
+    task = "cifar.tasks.Frozen"
     mode: str = "frozen"
     views: int = within("[1, 1000]")
     batch_size: int = within("[1, inf)")
@@ -86,6 +90,7 @@ class Frozen(Pretrained):
 class Finetune(Pretrained):
     """Fine-tuning: a new head, and all of the backbone trains on from its pretrained weights."""
 
+    task = "cifar.tasks.Finetune"
     mode: str = "finetune"
     backbone_lr_scale: float = within("(0, inf)")
     frozen_stages: int = within("[0, inf)")

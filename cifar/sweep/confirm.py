@@ -203,15 +203,15 @@ class Confirmation:
     def reruns(self, candidates: list[FrozenTrial], seeds: list[int]) -> list[dict[str, Any]]:
         """What to enqueue: each candidate on a seed before any on the next, so that a part of it compares them all."""
         return [
-            self.again(t, t.params | {self.seed_key: seed}, confirms=t.number) for seed in seeds for t in candidates
+            self.copy_of(t, t.params | {self.seed_key: seed}, confirms=t.number) for seed in seeds for t in candidates
         ]
 
     def evaluations(self, runs: list[FrozenTrial]) -> list[dict[str, Any]]:
         """What to enqueue to evaluate the test set with runs of the confirmation, which have ended."""
-        return [self.again(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
+        return [self.copy_of(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
 
-    def again(self, trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
-        """The arguments of studies.enqueue, beside the study."""
+    def copy_of(self, trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
+        """The arguments of studies.enqueue, beside the study, that run a trial again with these parameters."""
         return {"params": params, "distributions": trial.distributions | {self.seed_key: SEEDS}, **attributes}
 
     def enqueue(self, url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> int:

@@ -144,10 +144,11 @@ def check_keys(space: Space, config: DictConfig, app: SearchedApp) -> None:
 
 def complete(call: Invocation, name: str, folder: str, total: int, url: str | None = None) -> DictConfig:
     """The config with what follows from the rest: the study's name, folder, total and storage, and the launcher."""
-    config, given = call.config, list(call.config.hydra.overrides.hydra)
+    config = call.config
+    hydra_overrides = list(config.hydra.overrides.hydra)
 
     def is_given(key: str) -> bool:
-        return any(line.startswith(f"{key}=") for line in given)
+        return any(line.startswith(f"{key}=") for line in hydra_overrides)
 
     sweeper = config.hydra.sweeper
     extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]
@@ -164,7 +165,7 @@ def complete(call: Invocation, name: str, folder: str, total: int, url: str | No
     if launcher == "joblib" and not is_given("hydra.launcher.n_jobs"):
         extra.append(f"hydra.launcher.n_jobs={sweeper.n_jobs}")
     return call.context.config_loader.load_configuration(
-        config.hydra.job.config_name, [*given, *call.arguments, *extra], RunMode.MULTIRUN
+        config.hydra.job.config_name, [*hydra_overrides, *call.arguments, *extra], RunMode.MULTIRUN
     )
 
 

@@ -131,7 +131,7 @@ def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tupl
 
 
 def ends(space: Space) -> list[str]:
-    """The overrides to check a space by: both ends of each range, each choice; options have branches of their own."""
+    """The overrides to check a space by: both ends of each range, each choice; the options of a group are branches."""
     overrides = []
     for key, distribution in space.distributions.items():
         if key not in space.options:

@@ -30,10 +30,10 @@ def test_split_is_stratified() -> None:
 
 def test_split_is_a_function_of_its_seed() -> None:
     images = numbered([150, 100, 50])
-    one, again, other = (numbers(split(images, 0.2, seed=seed)[1]) for seed in (1, 1, 2))
+    one, repeated, other = (numbers(split(images, 0.2, seed=seed)[1]) for seed in (1, 1, 2))
     torch.manual_seed(5)
     np.random.seed(5)
-    assert one == again == numbers(split(images, 0.2, seed=1)[1]) != other
+    assert one == repeated == numbers(split(images, 0.2, seed=1)[1]) != other
 
 
 @pytest.mark.parametrize("size", [300, 301, 5000, 299, 2, 0.001, 0.999])

@@ -58,9 +58,9 @@ def test_each_image_passes_the_backbone_once_and_later_not_at_all(tmp_path: Path
     first, images = backbone(), some_images(50)
     features = new_cache(tmp_path).get(first, images)
     assert first.images_seen == 50
-    again = new_cache(tmp_path).get(first, images)
+    second = new_cache(tmp_path).get(first, images)
     assert first.images_seen == 50
-    assert torch.equal(features.features, again.features) and features.seconds == again.seconds
+    assert torch.equal(features.features, second.features) and features.seconds == second.seconds
 
 
 def test_every_part_of_the_key_gives_another_entry(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_an_interrupted_extraction_resumes_after_its_last_finished_block(
     monkeypatch.setattr(stopping, "features", until_it_stops)
     with pytest.raises(KeyboardInterrupt):
         new_cache(tmp_path, 4).get(stopping, images)
-    again = backbone()
-    resumed = new_cache(tmp_path, 4).get(again, images)
-    assert again.images_seen == 40 - 16
+    second = backbone()
+    resumed = new_cache(tmp_path, 4).get(second, images)
+    assert second.images_seen == 40 - 16
     assert torch.equal(resumed.features, whole.features)
     assert not list((tmp_path / "features").glob("*.parts"))
 
@@ -176,8 +176,8 @@ def test_an_entry_has_the_name_and_the_content_that_earlier_versions_gave_it(tmp
     earlier = tmp_path / "earlier" / "features" / f"{key}.safetensors"
     earlier.parent.mkdir(parents=True)
     save_file({"features": other}, earlier, metadata)
-    again = new_cache(tmp_path / "earlier").get(first, images)
-    assert torch.equal(again.features, other) and again.seconds == 2.5
+    second = new_cache(tmp_path / "earlier").get(first, images)
+    assert torch.equal(second.features, other) and second.seconds == 2.5
     assert first.images_seen == 20
 
 
@@ -191,4 +191,4 @@ def test_caches_that_share_their_checked_entries_map_each_once(tmp_path: Path) -
     (path,) = (tmp_path / "features").glob("*.safetensors")
     path.unlink()
     assert torch.equal(other.get(first, images).features, features.features)
-    assert first.images_seen == 40, "an entry that was removed is computed again"
+    assert first.images_seen == 40, "an entry that was removed is computed second"

@@ -190,8 +190,8 @@ def test_a_misspelt_key_is_named_with_the_keys_there_are(
     override: str, key: str, allowed: str, compose: Compose
 ) -> None:
     line = refusal(compose, override)
-    told, there = line.split("allowed: ")
-    assert key in told and allowed in there.split(", ")
+    problem, choices = line.split("allowed: ")
+    assert key in problem and allowed in choices.split(", ")
     assert "\n" not in line
 
 

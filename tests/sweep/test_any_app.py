@@ -44,12 +44,12 @@ def outcomes(trials: list[FrozenTrial]) -> list[str]:
 
 def test_an_app_that_only_registers_the_sweeper_is_minimized(tmp_path: Path) -> None:
     output = run("app.py", tmp_path, *POINT, "hydra.sweeper.n_trials=25")
-    found = study(tmp_path)
-    assert found.direction == StudyDirection.MINIMIZE
-    assert outcomes(found.trials) == ["COMPLETE"] * 25
-    assert found.best_value < 2 and f"best: trial {found.best_trial.number}, value" in output
+    search = study(tmp_path)
+    assert search.direction == StudyDirection.MINIMIZE
+    assert outcomes(search.trials) == ["COMPLETE"] * 25
+    assert search.best_value < 2 and f"best: trial {search.best_trial.number}, value" in output
     best = OmegaConf.load(tmp_path / "sweeps" / "app" / "best.yaml")
-    assert best.params == found.best_params
+    assert best.params == search.best_params
     assert best.command == f"python app.py x={best.params.x} y={best.params.y}"
     assert "25 trials are done" in run("app.py", tmp_path, *POINT, "hydra.sweeper.n_trials=25")
 
@@ -81,13 +81,13 @@ def complete(folder: Path) -> int:
 def test_an_app_that_reports_its_steps_is_pruned(tmp_path: Path) -> None:
     rate = "rate=tag(log,interval(1e-3,0.5))"
     run("app_with_reporter.py", tmp_path, rate, "hydra.sweeper.n_trials=20", "hydra/sweeper/sampler=random")
-    found = study(tmp_path, "app_with_reporter")
-    assert {*outcomes(found.trials)} == {"COMPLETE", "PRUNED"}
-    for trial in found.trials:
+    search = study(tmp_path, "app_with_reporter")
+    assert {*outcomes(search.trials)} == {"COMPLETE", "PRUNED"}
+    for trial in search.trials:
         steps = len(trial.intermediate_values)
         assert (steps == 20) == (trial.state.name == "COMPLETE") and steps > 0
-    pruned = [trial.params["rate"] for trial in found.trials if trial.state.name == "PRUNED"]
-    assert found.best_params["rate"] > max(pruned)
+    pruned = [trial.params["rate"] for trial in search.trials if trial.state.name == "PRUNED"]
+    assert search.best_params["rate"] > max(pruned)
 
 
 def test_what_an_app_says_of_itself_is_used_by_all_of_its_workers(tmp_path: Path) -> None:

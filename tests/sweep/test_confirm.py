@@ -54,7 +54,7 @@ def means(folder: Path) -> dict[int, float]:
     values = defaultdict(list)
     for trial in trials(folder, FOLDER):
         values[trial.user_attrs["confirms"]].append(trial.values[0])
-    return {number: statistics.mean(own) for number, own in values.items()}
+    return {number: statistics.mean(of_one) for number, of_one in values.items()}
 
 
 def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
@@ -63,9 +63,9 @@ def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
     output = confirm()
     reported = {t.number: t.values[0] for t in trials(tmp_path)}
     top = sorted(reported, key=lambda number: -reported[number])[:3]
-    found = trials(tmp_path, FOLDER)
-    assert {(t.user_attrs["confirms"], t.params["seed"]) for t in found} == {(n, s) for n in top for s in range(1, 6)}
-    for trial in found:
+    reruns = trials(tmp_path, FOLDER)
+    assert {(t.user_attrs["confirms"], t.params["seed"]) for t in reruns} == {(n, s) for n in top for s in range(1, 6)}
+    for trial in reruns:
         config = OmegaConf.load(tmp_path / FOLDER / str(trial.number) / ".hydra" / "config.yaml")
         origin = trials(tmp_path)[trial.user_attrs["confirms"]].params
         assert all(OmegaConf.select(config, key) == value for key, value in origin.items())
@@ -89,13 +89,13 @@ def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
 
 def test_the_frames_hold_what_was_confirmed(tmp_path: Path, study: Path, confirm: Toy) -> None:
     confirm(*SMALL)
-    found = frames.read(study)
-    assert len(found.trials) == len(found.runs) == 8, "the confirmation's runs are not the search's"
+    tables = frames.read(study)
+    assert len(tables.trials) == len(tables.runs) == 8, "the confirmation's runs are not the search's"
     values = {t.number: t.values[0] for t in trials(tmp_path)}
-    assert [values[number] for number in found.fresh.number] == found.fresh.reported.tolist()
-    assert found.fresh.groupby("number").score.mean().to_dict() == pytest.approx(means(tmp_path))
-    assert found.tests.accuracy.tolist() == [t.values[0] / 2 for t in trials(tmp_path, LOOK)]
-    assert found.tests["look"].tolist() == [1, 1] and found.tests.images.tolist() == [1000, 1000]
+    assert [values[number] for number in tables.fresh.number] == tables.fresh.reported.tolist()
+    assert tables.fresh.groupby("number").score.mean().to_dict() == pytest.approx(means(tmp_path))
+    assert tables.tests.accuracy.tolist() == [t.values[0] / 2 for t in trials(tmp_path, LOOK)]
+    assert tables.tests["look"].tolist() == [1, 1] and tables.tests.images.tolist() == [1000, 1000]
 
 
 def test_the_same_confirmation_again_does_nothing_more(tmp_path: Path, study: Path, confirm: Toy) -> None:
@@ -185,8 +185,8 @@ def test_a_search_that_a_server_keeps_is_confirmed_there(
     names = set(optuna.get_all_study_names(url))
     assert len(names) == 3 and {name.partition("-confirmation")[2] for name in names} == {"", "-test-1"}
     assert "on 2 fresh seeds" in output and "looked at once" in output
-    found = frames.read(tmp_path / "study")
-    assert (len(found.trials), len(found.fresh), len(found.tests)) == (3, 4, 2)
+    tables = frames.read(tmp_path / "study")
+    assert (len(tables.trials), len(tables.fresh), len(tables.tests)) == (3, 4, 2)
 
 
 def test_confirmations_that_start_at_once_share_the_work_and_the_look(tmp_path: Path, study: Path) -> None:
@@ -262,10 +262,10 @@ def test_no_trial_touches_a_test_image_and_the_split_never_moves(
     command = ("-m", "hydra/sweeper=confirm", "hydra.sweeper.study=study", *SMALL)
     refused = run_py(*command, cwd=tmp_path)
     assert refused.returncode == 1 and "not an image that can be decoded" in refused.stderr
-    found = frames.read(tmp_path / "study")
-    again = frames.read(tmp_path / FOLDER)
-    assert (len(found.runs), len(again.runs)) == (3, 4)
-    assert {*found.runs.val_fingerprint, *again.runs.val_fingerprint} == {found.runs.val_fingerprint[0]}
+    tables = frames.read(tmp_path / "study")
+    confirmation = frames.read(tmp_path / FOLDER)
+    assert (len(tables.runs), len(confirmation.runs)) == (3, 4)
+    assert {*tables.runs.val_fingerprint, *confirmation.runs.val_fingerprint} == {tables.runs.val_fingerprint[0]}
     for path, content in images.items():
         path.write_bytes(content)
     mended = run_py(*command, cwd=tmp_path)

@@ -126,8 +126,8 @@ def test_a_killed_worker_is_replaced_and_its_trial_resumes_from_its_checkpoint(t
     check_total(tmp_path, 6)
     params = {t.number: t.params for t in trials(tmp_path)}  # of one killed while it drew them, some
     retried = {t.number: t.user_attrs["retry_of"] for t in trials(tmp_path) if "retry_of" in t.user_attrs}
-    assert retried and all(params[before].items() <= params[again].items() for again, before in retried.items())
-    results = [(tmp_path / "study" / str(again) / "result.json").read_text() for again in retried]
+    assert retried and all(params[before].items() <= params[retry].items() for retry, before in retried.items())
+    results = [(tmp_path / "study" / str(retry) / "result.json").read_text() for retry in retried]
     assert any('"resumed_after": 1' in text for text in results), "the one that was killed in its second epoch"
 
 

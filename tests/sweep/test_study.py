@@ -81,9 +81,9 @@ def test_a_released_trial_is_retried_once_with_its_parameters(study: SharedStudy
     trial = ask(study)
     study.release(trial, "Ctrl-C")
     study.requeue()
-    again = ask(study)
-    assert again.params == trial.params
-    assert study.trials()[again.number].user_attrs["retry_of"] == trial.number
+    retry = ask(study)
+    assert retry.params == trial.params
+    assert study.trials()[retry.number].user_attrs["retry_of"] == trial.number
     assert states(study) == {"interrupted": 1, "RUNNING": 1}
 
 
@@ -167,10 +167,10 @@ def test_two_processes_that_see_a_stale_trial_retry_it_once(tmp_path: Path) -> N
     dead = ask(first)
     let_heartbeats_stop(first)
     let_heartbeats_stop(second)
-    again = ask(first)
+    retry = ask(first)
     assert ask(second).params != dead.params
     assert [t.user_attrs.get("retry_of") for t in first.trials()] == [None, 0, None]
-    assert again.params == dead.params
+    assert retry.params == dead.params
 
 
 def test_without_a_common_lock_one_of_two_retries_is_withdrawn(study: SharedStudy) -> None:
