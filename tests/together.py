@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cifar import experiment
 from cifar.options.config import Config
@@ -87,12 +86,6 @@ def assert_equal_runs(one: Path, other: Path, timeless: Callable[[Any], dict[str
     for name in ("best.pt", "checkpoint.pt"):
         weights, others = (checkpoint.load(place / name)["model"] for place in (one, other))
         assert all(torch.equal(weights[key], others[key]) for key in weights)
-
-
-def small_model(settings: dict[str, Any], classes: int) -> nn.Module:
-    """In place of experiment._model: with batch norm and dropout, so that buffers and the global generator matter."""
-    pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, classes)]
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), *pooled)
 
 
 def assert_apart(device: torch.device) -> None:
