@@ -49,10 +49,14 @@ MAX_PROCESSES = 4
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the whole suite on several cores, unless -n says otherwise; the tests of one GPU run one after another."""
+    """Run the whole suite on several cores, unless -n says otherwise; the tests of one GPU run one after another.
+
+    Not with --cov: pytest-cov has already decided by now that it measures one process.
+    """
     is_worker = hasattr(config, "workerinput")
     whole_suite = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    if is_worker or not whole_suite or config.option.usepdb or torch.cuda.is_available():
+    measures = bool(getattr(config.option, "cov_source", None))
+    if is_worker or not whole_suite or measures or config.option.usepdb or torch.cuda.is_available():
         return
     if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
         config.option.numprocesses = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
