@@ -39,7 +39,7 @@ from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
 
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
-"""Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it."""
+"""Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
 CPU = torch.device("cpu")
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -44,7 +44,9 @@ class Option:
             cls.options = {}
         name = vars(cls).get(cls.key, MISSING)
         if name != MISSING:
-            cls.options[name] = cls
+            other = cls.options.setdefault(name, cls)
+            if other is not cls:
+                raise TypeError(f"{cls.group}: {other.__name__} and {cls.__name__} both have {cls.key}={name}")
 
     def check(self, config: Config) -> None:
         """Check what needs more than one key. Raises ConfigError."""
