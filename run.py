@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -63,7 +64,13 @@ def one_line(error: BaseException) -> str | None:
         return str(error).strip()
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return None
+    return str(error) if raised_by_hydra(error) else None
+
+
+def raised_by_hydra(error: BaseException) -> bool:
+    """Whether a module of Hydra raised it: what is wrong with a command line is a plain ValueError or RuntimeError."""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    return str(innermost.f_globals["__name__"]).startswith("hydra.")
 
 
 if __name__ == "__main__":
