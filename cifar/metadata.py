@@ -103,7 +103,7 @@ def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
     images = f"{data['train']['images']} training and {data['val']['images']} validation images"
     log.info("%s · %.2f M parameters · %.3f GFLOPs an image", model_name(config), millions, gflops)
     log.info("%s · %s in %d classes", data["source"], images, data["classes"])
-    log.info("%s, %s, %d threads · results in %s", device["type"], device["precision"], device["threads"], directory)
+    log.info("%s, %s, threads=%d · results in %s", device["type"], device["precision"], device["threads"], directory)
 
 
 def model_name(config: Config) -> str:

@@ -46,7 +46,7 @@ def _check(complete: pd.Series[float], space: pd.DataFrame) -> None:
     """Raises StatisticsError where these scores of complete trials say nothing about the space."""
     if len(complete) < FEWEST:
         raise StatisticsError(
-            f"{len(complete)} complete trials: at least {FEWEST} are needed to tell signal from noise"
+            f"trials complete: {len(complete)}; at least {FEWEST} are needed to distinguish signal from noise"
         )
     if not varying(space):
         raise StatisticsError("nothing was searched")

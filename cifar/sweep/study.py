@@ -77,8 +77,8 @@ def create(
     if changes:
         more = " ..." if changes[5:] else ""
         raise StudyError(
-            f"study {name} was begun with other settings: {'; '.join(changes[:5])}{more};"
-            f" use those, or begin another: hydra.sweeper.study_name={_free_name(name, names)}"
+            f"study {name} was started with other settings: {'; '.join(changes[:5])}{more};"
+            f" use those, or start another: hydra.sweeper.study_name={_free_name(name, names)}"
         )
 
 

@@ -109,7 +109,7 @@ def test_empty_failed_and_small_studies_get_one_clear_sentence(tmp_path: Path) -
     study.add_trial(optuna.create_trial(value=0.5))
     printed = text(summarize(of_study(study)))
     assert "1 complete" in printed and "1 running" in printed
-    assert "best: trial 2, which reported 0.5000" in printed and "cannot be said: 1 complete trials" in printed
+    assert "best: trial 2, which reported 0.5000" in printed and "not known yet: trials complete: 1" in printed
 
 
 @pytest.mark.parametrize("kind", ["several objectives", "no folder", "no study"])
