@@ -252,8 +252,8 @@ def test_entries_of_earlier_versions_are_used_where_decoding_has_not_changed(
     earlier_entry(root, tmp_path / "earlier", earlier)
     assert read_folder(root, tmp_path / "earlier").fingerprint == earlier.fingerprint
     no_decoding()
-    again = read_folder(root, tmp_path / "earlier")
-    assert torch.equal(again.images, earlier.images) and again.fingerprint == earlier.fingerprint
+    second = read_folder(root, tmp_path / "earlier")
+    assert torch.equal(second.images, earlier.images) and second.fingerprint == earlier.fingerprint
     assert len(list((tmp_path / "earlier").rglob("*.safetensors"))) == 1
 
 
