@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 
 from cifar import metadata, saving
-from cifar.data.images import DataError
+from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
@@ -83,6 +83,19 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
 
 
+def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
+    """The test part, labelled by the classes of the training part, of which it may lack some.
+
+    Raises DataError where there is none, or where it has other classes.
+    """
+    data = config.data
+    images = resources.images(data.source, data.root, "test", config.cache.dir)
+    try:
+        return images.with_classes(splits.train.classes)
+    except DataError as error:
+        raise DataError(f"test=true: the test part of {data.root or data.source}: {error}; or set test=false") from None
+
+
 def build_trainer(
     config: Config, splits: Splits, device: torch.device, bar: bool = False, resources: Resources = SHARED
 ) -> Trainer:
@@ -134,7 +147,9 @@ class Experiment:
         self.isolation = isolation
         self.resources = resources
         self.splits = load_splits(config, resources)
+        self.test_images = load_test_images(config, self.splits, resources) if config.test else None
         self.task = build_task(config, self.splits, isolation.device, resources)
+        self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
         self.saver = RunSaver(directory, self.trainer, self._description())
@@ -155,8 +170,8 @@ class Experiment:
         with signals, recording(directory, facts, self.history, tracker):
             tracker.start(self._tracked_run(study))
             self._train(tracker)
-            if config.test:
-                facts["test"] = self._test()
+            if self.test_images is not None:
+                facts["test"] = self._test(self.test_images)
         best = best_of(self.history)
         assert best is not None
         log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, directory.path)
@@ -185,23 +200,19 @@ class Experiment:
                 self.stop.signum,
             )
 
-    def _test(self) -> dict[str, Any]:
+    def _test(self, images: Images) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""
-        data = self.config.data
-        images = self.resources.images(data.source, data.root, "test", self.config.cache.dir)
-        expected = self.splits.train.classes
-        if images.classes != expected:
-            raise DataError(
-                f"{data.root}: the test part has the classes {', '.join(images.classes)}; allowed: those of the"
-                f" training part, {', '.join(expected)}"
-            )
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.model, best["model"], path)
         evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images)))
-        accuracy = evaluation.accuracy
-        log.info("test accuracy %.4f of %d images (weights of epoch %d)", accuracy, len(images), best["epoch"])
-        return {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": best["epoch"]}
+        present = images.present_classes()
+        missing = [name for name in images.classes if name not in present]
+        scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
+        accuracy, epoch = evaluation.accuracy, best["epoch"]
+        log.info("test accuracy %.4f of %d images%s (weights of epoch %d)", accuracy, len(images), scope, epoch)
+        result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
+        return result | ({"missing_classes": missing} if missing else {})
 
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""

@@ -23,6 +23,7 @@ from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.split import Splits
 from cifar.models.build import build_model
+from cifar.models.dry_run import DryRun
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
 from cifar.models.preprocess import Preprocess
@@ -113,6 +114,11 @@ class Task(ABC):
     @abstractmethod
     def evaluation(self, images: Images) -> EpochLoader:
         """Batches to evaluate the model on `images`."""
+
+    def check(self, classes: int) -> None:
+        """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
+        setting = "transfer.backbone" if "transfer" in self.facts else "model"
+        DryRun(self.model, setting, self.train.shape, classes, self.train.total, self.train.batch_size).check()
 
     @staticmethod
     @abstractmethod

@@ -41,11 +41,15 @@ class Data(Option):
             raise ConfigError(
                 f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
             )
-        images = min((n for n in (self.limit, self.train_images) if n is not None), default=None)
-        if images is not None and self.val_size >= images:
+        if self.train_images is not None and self.val_size >= self.train_images:
             raise ConfigError(
-                f"data.val_size={self.val_size:g}: not below the {images} images that there are (data.source,"
-                " data.limit); allowed: fewer, or a fraction"
+                f"data.val_size={self.val_size:g}: not below the {self.train_images} images that there are"
+                " (data.source); allowed: fewer, or a fraction"
+            )
+        if self.limit is not None and self.val_size >= self.limit:
+            raise ConfigError(
+                f"data.limit={self.limit}: not above data.val_size={self.val_size:g}, the images to validate on;"
+                " allowed: a larger limit or null, fewer images to validate on, or a fraction"
             )
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None and len(value) != 3:

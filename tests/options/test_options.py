@@ -229,6 +229,7 @@ def test_a_validation_split_not_below_the_data_is_refused_before_any_is_read(
 ) -> None:
     line = refusal(compose, *overrides)
     assert "data.val_size" in line and overrides[-1].split("=")[1] in line
+    assert line.startswith(overrides[0] if overrides[0].startswith("data.limit") else overrides[1]), "the cause"
 
 
 def test_nesterov_needs_momentum(compose: Compose) -> None:
