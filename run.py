@@ -6,6 +6,11 @@ import os
 import sys
 import traceback
 
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -40,17 +45,21 @@ def command_line() -> None:
     """Run main. An error that the user can fix becomes one line and exit code 1; any other keeps its traceback."""
     if "HYDRA_FULL_ERROR" in os.environ:
         return main()
+    folders = endings.NewFolders()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the exceptions itself, and they do not arrive here
     try:
         sys.argv[1:] = expand(sys.argv[1:])
         main()
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        sys.exit(128 + error.signum)
+    except KeyboardInterrupt as error:
+        folders.remove_unused()
+        if isinstance(error, Interrupted):
+            endings.exit_interrupted(error, error.signum)
+        endings.exit_interrupted()
     except Exception as error:
         message = one_line(error)
         if message is None:
             raise
+        folders.remove_unused()
         sys.exit(f"error: {message}")
 
 

@@ -19,6 +19,7 @@ import torch
 from hydra.utils import instantiate
 
 from cifar import metadata, saving
+from cifar.commands import command, override
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
@@ -196,7 +197,7 @@ class Experiment:
         if self.stop.signum is not None:
             raise Interrupted(
                 f"interrupted after epoch {self.trainer.done} of {self.trainer.total}; to resume:"
-                f" python run.py resume={self.directory.path}",
+                f" {command(override('resume', self.directory.path))}",
                 self.stop.signum,
             )
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from cifar.commands import command, override
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
 from cifar.reporting import EpochMetrics
@@ -41,7 +42,8 @@ class RunDirectory:
         """Begin metrics.csv with the epochs already done; a directory that holds another run is refused."""
         if self.result.exists() and not resumed:
             raise ResultsError(
-                f"{self.path} already holds a run; resume it (resume={self.path}) or choose another hydra.run.dir"
+                f"{self.path} already holds a run; resume it ({command(override('resume', self.path))}) or choose"
+                " another hydra.run.dir"
             )
         _write_table(self.metrics, [f.name for f in fields(EpochMetrics)], map(astuple, history))
 
