@@ -9,7 +9,7 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 from optuna.trial import Trial
 
+from cifar import trust
 from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
@@ -46,7 +47,8 @@ class Worker:
 
     `folder` is the study's, absolute. `overrides` are those of every trial of every worker. `devices` is the number of
     CUDA devices to share out, 0 for none. `dependent`: the worker is a child of the process `parent` and has to end
-    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search.
+    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search. `trust` are the
+    modules that the person who started it trusts, and their directory.
     """
 
     app: SearchedApp
@@ -61,8 +63,10 @@ class Worker:
     parent: int
     dependent: bool
     launch: str
+    trust: tuple[tuple[str, ...], str] = field(default_factory=trust.granted)
 
     def __call__(self, cfg: DictConfig) -> None:
+        trust.grant(*self.trust)
         index = int(HydraConfig.get().job.num)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         orphaned = self.ignore_terminal()
