@@ -208,7 +208,10 @@ class Confirmation:
 
     def evaluations(self, runs: list[FrozenTrial]) -> list[dict[str, Any]]:
         """What to enqueue to evaluate the test set with runs of the confirmation, which have ended."""
-        return [self.copy_of(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
+        return [
+            self.copy_of(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{trial_kinds.folder_of(t)}")
+            for t in runs
+        ]
 
     def copy_of(self, trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
         """The arguments of studies.enqueue, beside the study, that run a trial again with these parameters."""

@@ -65,7 +65,7 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
 
 
 def make_worker(call: Invocation, plan: Plan) -> Worker:
-    keys, app, jobs = plan.space.fixed.keys(), call.app, plan.settings.n_jobs
+    keys, app, jobs = plan.space.decided | spaces.everywhere(plan.space), call.app, plan.settings.n_jobs
     threads = max(1, (os.cpu_count() or 1) // jobs)
     share_threads = jobs > 1 and app.threads_key is not None and app.threads_key not in keys
     share_devices = app.device_key is not None and app.device_key not in keys

@@ -19,6 +19,7 @@ from cifar.sweep.app import SearchedApp
 from cifar.sweep.plan import Plan, SweepError
 from cifar.sweep.space import Space, overrides_of
 from cifar.sweep.study import SharedStudy
+from cifar.sweep.trials import folder_of
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 
@@ -60,7 +61,7 @@ def check_complete(plan: Plan, study: SharedStudy) -> None:
     failures = study.failures()
     none_complete = study.finished() and best_of(study.study) is None
     if study.failing(plan.settings.max_failure_rate) or none_complete:
-        log = f"; its log: {plan.folder / str(failures[0].number)}" if failures else ""
+        log = f"; its log: {plan.folder / folder_of(failures[0])}" if failures else ""
         first = failures[0].user_attrs.get("reason", "unknown") if failures else "every other trial was pruned"
         raise SweepError(
             f"{len(failures)} of {study.total} trials failed (allowed: hydra.sweeper.max_failure_rate="
@@ -78,7 +79,7 @@ def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
         "best_params": best.params,
         "best_value": best.value,
         "trial": best.number,
-        "folder": str(plan.folder / str(best.number)),
+        "folder": str(plan.folder / folder_of(best)),
     }
     save(plan.folder / "optimization_results.yaml", results)
     save(plan.folder / BEST, settings_of(best, app, plan.settings.study_name, plan.folder, plan.space))
@@ -93,7 +94,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "value": trial.value,
         "params": trial.params,
         "trial": trial.number,
-        "folder": str(folder / str(trial.number)),
+        "folder": str(folder / folder_of(trial)),
         "overrides": overrides,
         "command": shlex.join([*program, *overrides]),
     }

@@ -97,6 +97,7 @@ class PullSweeperConf(OptunaSweeperConf):
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "percentile"}])
     pruner: Pruner = MISSING
     direction: Any = None
+    params: dict[str, Any] | None = None
     n_jobs: int = 1
     trials_per_worker: int = 1
     max_failure_rate: float = 0.5

@@ -161,6 +161,12 @@ class SharedStudy:
         trial.set_user_attr("folder", str(trial.number))
         trial.set_user_attr("worker", {"host": socket.gethostname(), "pid": os.getpid(), "index": worker})
 
+    def set_folder(self, trial: Trial, folder: Path) -> None:
+        """Record where the trial runs: hydra.sweep.subdir may name the folder by what it drew."""
+        relative = os.path.relpath(folder.resolve(), self.folder)
+        if relative != str(trial.number):
+            trial.set_user_attr("folder", relative)
+
     def frozen(self, trial: Trial) -> FrozenTrial:
         """The trial as the storage holds it now."""
         return self.storage.get_trial(id_of(trial))

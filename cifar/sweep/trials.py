@@ -61,3 +61,8 @@ def lineage(trial: FrozenTrial, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         trial = by_number[number]
         before.append(trial)
     return before
+
+
+def folder_of(trial: FrozenTrial) -> str:
+    """A trial's run directory, relative to the study's folder; before it is known, that of its number."""
+    return str(trial.user_attrs.get("folder") or trial.number)
