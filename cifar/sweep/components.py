@@ -53,7 +53,7 @@ def make_pruner(settings: DictConfig) -> BasePruner:
 
 def make_sampler(settings: DictConfig, space: Space, number: int, stage: str, index: int) -> BaseSampler:
     """The sampler of one trial, seeded by its number: a search that was stopped resumes as if it had not been."""
-    make = _partial(settings.sampler, SAMPLERS)
+    make = _partial(settings.sampler, (*SAMPLERS, *trusted()))
     seed = settings.sampler.get("seed")
     if make.func is GridSampler:
         sampler = make(grid(space), seed=seed or 0)  # all workers must have the same order of the grid
@@ -139,7 +139,8 @@ def _refuse_unknown(key: str, node: Mapping[Any, Any], names: Collection[str] | 
         return
     for name in node:
         if name not in {*names, *OF_HYDRA}:
-            raise ComponentError(f"{key}.{name}: no such setting; allowed: {', '.join(sorted(names))}")
+            allowed = sorted(name for name in names if name not in OF_HYDRA)
+            raise ComponentError(f"{key}.{name}: no such setting; allowed: {', '.join(allowed) or 'none'}")
 
 
 def _built(key: str, build: Callable[[], Any]) -> Any:
@@ -158,6 +159,6 @@ def _built(key: str, build: Callable[[], Any]) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, and that of what caused it."""
-    lines = [str(e).splitlines()[0] for e in (error, error.__cause__) if e is not None and str(e)]
-    return "; ".join(lines) or type(error).__name__
+    """The message of an error and of what caused it, in one line."""
+    messages = [" ".join(str(e).split()) for e in (error, error.__cause__) if e is not None and str(e)]
+    return "; ".join(messages) or type(error).__name__

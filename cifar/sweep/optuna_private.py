@@ -56,6 +56,11 @@ def id_of(trial: Trial | FrozenTrial) -> int:
     return trial._trial_id
 
 
+def enqueued_values(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a waiting trial, whether it was enqueued or added."""
+    return {**trial.params, **trial.system_attrs.get("fixed_params", {})}
+
+
 def storage_of(study: optuna.Study) -> BaseStorage:
     """The storage of a study, with Optuna's cache of finished trials."""
     return study._storage

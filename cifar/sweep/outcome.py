@@ -18,6 +18,7 @@ from cifar.reporting import Interrupted
 from cifar.sweep.app import SearchedApp
 from cifar.sweep.plan import Plan, SweepError
 from cifar.sweep.space import Space, overrides_of
+from cifar.sweep.storage import read_trials
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.trials import folder_of
 
@@ -26,7 +27,7 @@ BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials, best first; of equals the earlier first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = [trial for trial in read_trials(study) if trial.state == TrialState.COMPLETE]
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(complete, key=lambda t: (sign * t.values[0], t.number))
 
@@ -79,10 +80,15 @@ def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
         "best_params": best.params,
         "best_value": best.value,
         "trial": best.number,
-        "folder": str(plan.folder / folder_of(best)),
+        "folder": run_directory(best, plan.folder),
     }
     save(plan.folder / "optimization_results.yaml", results)
     save(plan.folder / BEST, settings_of(best, app, plan.settings.study_name, plan.folder, plan.space))
+
+
+def run_directory(trial: FrozenTrial, folder: Path) -> str | None:
+    """None where the trial was run by another program; `folder` is that of the study."""
+    return str(folder / folder_of(trial)) if "folder" in trial.user_attrs else None
 
 
 def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "value": trial.value,
         "params": trial.params,
         "trial": trial.number,
-        "folder": str(folder / folder_of(trial)),
+        "folder": run_directory(trial, folder),
         "overrides": overrides,
         "command": shlex.join([*program, *overrides]),
     }
