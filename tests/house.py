@@ -22,14 +22,15 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "endings", "commands", "files", "signals", "reporting", "results", "options", "trackers", "cache"),
+    *("errors", "trust", "endings", "commands", "files", "signals", "reporting", "results", "options", "trackers"),
+    "cache",
     *("data", "models", "training", "resources", "tasks", "metadata", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
     "cache": ("cifar.errors", "cifar.endings", "cifar.files"),
-    "sweep": ("cifar.errors", "cifar.commands", "cifar.files", "cifar.signals", "cifar.reporting"),
+    "sweep": (*("cifar.errors", "cifar.trust", "cifar.commands", "cifar.files", "cifar.signals", "cifar.reporting"),),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
         *("cifar.options.former", "cifar.sweep.storage"),

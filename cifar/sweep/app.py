@@ -79,6 +79,9 @@ class SearchedApp:
     seed_key: str | None = None
     """Key of the seed of a run, which a confirmation changes."""
 
+    chance_keys: tuple[str, ...] = ()
+    """Further keys that change nothing but chance, such as the seed of a split: a search over one is warned of."""
+
     test_key: str | None = None
     """Key that has a run evaluate the test set, which a confirmation sets to true at the end."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import sqlite3
 import time
+from collections.abc import Collection
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -16,6 +18,7 @@ from filelock import FileLock
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
@@ -27,6 +30,8 @@ SQLITE_TIMEOUT = 120
 """Seconds that a writer waits for the other writers."""
 SQLITE_OPTIONS = {"timeout", "uri", "mode", "cache", "isolation_level", "check_same_thread", "cached_statements", "vfs"}
 """What may follow a ? in the URL of a SQLite file."""
+HYDRA_SETTINGS = Path(".hydra") / "hydra.yaml"
+"""Hydra's settings of a run, in its directory."""
 CONNECTION_ATTEMPTS = 5
 """Attempts to open a database whose tables another process may be creating."""
 STORAGE_ERRORS = (OptunaError, SQLAlchemyError, ImportError, OSError, RuntimeError, ValueError)
@@ -180,6 +185,37 @@ def open_study(url: str, name: str | None) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
+def read_trials(study: optuna.Study, adopted: Collection[int] | None = None) -> list[FrozenTrial]:
+    """The trials of a study, with the attributes that are true of them in it.
+
+    A failed trial that another one replaces has the outcome replaced. Of `adopted` trials (by default, those that the
+    study says it adopted), which ended before the first search, no attribute is read; failed ones are withdrawn.
+    """
+    trials = study.get_trials(deepcopy=False)
+    numbers = study.user_attrs.get("adopted", ()) if adopted is None else adopted
+    replaced = {
+        trial.user_attrs["replaces"]
+        for trial in trials
+        if trial.user_attrs.get("replaces") is not None and trial.user_attrs.get("outcome") != "withdrawn"
+    }
+    read = []
+    for trial in trials:
+        has_failed = trial.state == TrialState.FAIL
+        if trial.number in numbers:
+            trial = _with_attributes(trial, {"outcome": "withdrawn"} if has_failed else {})
+        elif has_failed and trial.number in replaced:
+            trial = _with_attributes(trial, trial.user_attrs | {"outcome": "replaced"})
+        read.append(trial)
+    return read
+
+
+def _with_attributes(trial: FrozenTrial, attributes: dict[str, Any]) -> FrozenTrial:
+    """A copy, as the trial itself is in Optuna's cache."""
+    changed = copy.copy(trial)
+    changed.user_attrs = attributes
+    return changed
+
+
 def resolve_location(place: str) -> Location:
     """Where the study is that `place` means: a storage URL, a SQLite file, or the folder of a search.
 
@@ -201,14 +237,28 @@ def resolve_location(place: str) -> Location:
 
 
 def _sweeper_settings(folder: Path) -> dict[str, Any]:
-    """The settings of the sweeper in the hydra.yaml of the folder's first trial; empty where there are none."""
-    path = folder / "0" / ".hydra" / "hydra.yaml"
-    if not path.exists():
-        return {}
+    """The settings of the sweeper in the hydra.yaml of one of the folder's trials; empty where there are none.
+
+    hydra.sweep.subdir says how deep the trials are: deeper ones are of another study, in a folder below.
+    """
+    for depth in range(1, 4):
+        folders = [folder / "0", *sorted(folder.glob("/".join("*" * depth)))]
+        path = next((path for path in (place / HYDRA_SETTINGS for place in folders) if path.exists()), None)
+        hydra = _hydra_settings(path) if path else {}
+        subdir = _mapping(hydra.get("sweep")).get("subdir", "${hydra.job.num}")
+        if path and len(PurePath(str(subdir)).parts) == depth:
+            return _mapping(hydra.get("sweeper"))
+    return {}
+
+
+def _hydra_settings(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, ValueError) as error:
         raise StudyError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-    for key in ("hydra", "sweeper"):
-        settings = settings.get(key) if isinstance(settings, dict) else None
-    return settings if isinstance(settings, dict) else {}
+    return _mapping(_mapping(settings).get("hydra"))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The value, where it is a mapping; else an empty one."""
+    return value if isinstance(value, dict) else {}
