@@ -89,17 +89,21 @@ def expand(
 ) -> list[Override]:
     """The overrides that `resume` and `study` bring along, followed by `overrides`, which win.
 
-    What the files that the command line names set (`keys_of_files`) wins too. A resumed run has the settings of its
-    study already. Raises ConfigError where a directory holds no run, or no best trial.
+    What the files that the command line names set (`keys_of_files`) wins too. `resume` and `study` are among the
+    result. A resumed run has the settings of its study already. Raises ConfigError where a directory holds no run, or
+    no best trial.
     """
-    explicit = {key for override in overrides for key, _ in leaves(override)} | set(keys_of_files)
+    on_command_line = {key for override in overrides for key, _ in leaves(override)}
+    explicit = on_command_line | set(keys_of_files)
     if resume is not None:
         brought = read_run(resume)
-        if not explicit & {"hydra.run.dir", "hydra.run"}:
-            overrides = [*parse([f"hydra.run.dir={quoted(resume)}"], Path(resume)), *overrides]
+        names = {"hydra.run.dir": resume, "resume": resume}
     else:
         brought = read_study(Path(study or ""))
-    return [*(override for override in brought if not is_decided(key_of(override), explicit)), *overrides]
+        names = {"from_study": study or ""}
+    brought = [override for override in brought if not is_decided(key_of(override), explicit)]
+    lines = [f"{key}={quoted(value)}" for key, value in names.items() if key not in on_command_line]
+    return [*brought, *parse(lines, Path(resume or study or "")), *overrides]
 
 
 def is_decided(key: str, explicit: Collection[str]) -> bool:
@@ -115,7 +119,7 @@ def read_run(directory: str) -> list[Override]:
     return read_overrides(file, read_yaml(file), of_run=True)
 
 
-def read_study(study: Path, quiet: bool = False) -> list[Override]:
+def read_study(study: Path) -> list[Override]:
     """The overrides of the confirmed trial of a study, else of its best one."""
     file = next((study / name for name in (CONFIRMED, BEST) if (study / name).exists()), None)
     if file is None:
@@ -125,7 +129,7 @@ def read_study(study: Path, quiet: bool = False) -> list[Override]:
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
     best = read_yaml(file)
-    return read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False, quiet=quiet)
+    return read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False)
 
 
 def check_study(config: Config, task_overrides: list[str]) -> None:
@@ -133,13 +137,11 @@ def check_study(config: Config, task_overrides: list[str]) -> None:
 
     An option that is swept, such as an experiment, may name it: that is seen in the job alone.
     """
-    study = Path(config.from_study or "")
-    if config.from_study is None or config.resume is not None or not (study / BEST).exists():
+    if config.from_study is None or config.resume is not None:
         return
-    decided = {key for override in parse(task_overrides, study) for key, _ in leaves(override)}
-    if not all(is_decided(key_of(override), decided) for override in read_study(study, quiet=True)):
+    if "from_study" not in map(key_of, parse(task_overrides, Path(config.from_study))):
         raise ConfigError(
-            f"from_study={study}: not of an option that is swept; allowed: from_study=DIR on the command line"
+            f"from_study={config.from_study}: in an option that is swept; allowed: from_study=DIR on the command line"
         )
 
 

@@ -32,8 +32,8 @@ DEVICE = {"device", "threads"}
 """Taken of a run that is resumed, as its results depend on them; not of a study, which may be another machine's."""
 READ = {"data.root", "transfer.weights"}
 """Places that are only read."""
-NOT_SETTINGS = {"resume", "from_study"}
-"""Which settings were brought before: they are in the overrides already."""
+STUDY = "from_study"
+"""Kept of a run, for the record; not of a study. Its settings are among the overrides already."""
 OPTION = r"\w[\w.+-]*(/\w[\w.+-]*)*"
 PLACE = re.compile(r"[/\\:~]|\$\{[^}]*:")
 """Of a text that may be a place, an address, or a resolver's value."""
@@ -56,18 +56,16 @@ def read_yaml(file: Path) -> Any:
         raise ConfigError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def read_overrides(file: Path, lines: Any, of_run: bool, quiet: bool = False) -> list[Override]:
-    """The overrides of `lines`, the content of `file`, that are taken.
-
-    Says which are left out, and what is read, unless `quiet`.
-    """
+def read_overrides(file: Path, lines: Any, of_run: bool) -> list[Override]:
+    """The overrides of `lines`, the content of `file`, that are taken; says which are left out, and what is read."""
     if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
         raise ConfigError(f"{file}: holds no list of overrides; allowed: what a run or a search wrote")
-    overrides = [override for override in parse(lines, file) if key_of(override) not in NOT_SETTINGS]
+    overrides = [
+        override for override in parse(lines, file) if key_of(override) not in ("resume", "" if of_run else STUDY)
+    ]
     source = _source(overrides)
     taken = [override for override in overrides if _is_taken(override, of_run, source)]
-    if not quiet:
-        _report(file, overrides, taken)
+    _report(file, overrides, taken)
     return taken
 
 
@@ -125,6 +123,8 @@ def _is_allowed(key: str, value: Any, of_run: bool, source: type[Data]) -> bool:
     texts = [text for text in values if isinstance(text, str)]
     if key in CHOICES:
         return len(texts) == len(values) and all(re.fullmatch(OPTION, text) for text in texts)
+    if key == STUDY and of_run:
+        return True
     if key in READ:
         return not any("${" in text for text in texts) and (key != "data.root" or all(map(source.only_reads, texts)))
     if not (key in KEYS or (of_run and key in DEVICE) or (group in GROUPS and name)):
