@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,11 @@ from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
+from cifar.options.resume import recorded_settings, settings_of
 from cifar.options.transfer import Pretrained
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
-from cifar.results import RunDirectory, best_of, summary
+from cifar.results import RunDirectory, best_of, same_directory, summary
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, configured_backbone, load_classifier
@@ -49,16 +50,21 @@ STATUS_OF_ERROR = {Pruned: "pruned", KeyboardInterrupt: "interrupted", Diverged:
 
 
 def run(
-    config: Config, output_dir: str, reporter: Reporter, study: str | None = None, resources: Resources = SHARED
+    config: Config,
+    output_dir: str,
+    reporter: Reporter,
+    study: str | None = None,
+    resources: Resources = SHARED,
+    settings: Mapping[str, str] | None = None,
 ) -> float:
     """Train as `config` says, write the results to `output_dir`, and return the best validation accuracy.
 
-    `study` is the folder of the sweep that the run belongs to. Raises Pruned, Interrupted or Diverged after result.json
-    says so; any other error leaves the status "failed".
+    `study` is the folder of the sweep that the run belongs to; `settings` are the files of .hydra/, written at the
+    start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     with Isolation(set_up(config)) as isolation:
         experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
-        return experiment.run(study)
+        return experiment.run(study, settings or {})
 
 
 def set_up(config: Config) -> torch.device:
@@ -153,17 +159,23 @@ class Experiment:
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
-        self.saver = RunSaver(directory, self.trainer, self._description())
+        self.saver = RunSaver(directory, self.trainer, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
-    def run(self, study: str | None) -> float:
+    def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the best validation accuracy."""
         config, directory = self.config, self.directory
-        if config.resume is not None:
-            self.history += saving.resume(self.trainer, Path(config.resume), directory)
+        source = Path(config.resume) if config.resume is not None else None
+        if source is not None:
+            self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
         facts = metadata.run_facts(config, self.splits, self.trainer) | self.task.facts
-        directory.start(self.history, resumed=config.resume is not None)
+        first_result = result_of("running", None, self.history, facts)
+        directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
+        if settings:
+            directory.write_settings(settings)
+        if source is not None:
+            saving.copy_best_files(source, directory.path)
         metadata.log_start(config, facts, directory.path)
         tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))
         facts["start_seconds"] = time.perf_counter() - self.start_time
@@ -242,7 +254,7 @@ def recording(
     """
 
     def write(status: str, message: str | None = None) -> None:
-        directory.write_result({"status": status, "message": message} | summary(history) | facts)
+        directory.write_result(result_of(status, message, history, facts))
 
     def end(status: str, message: str | None = None) -> None:
         write(status, message)
@@ -255,6 +267,13 @@ def recording(
         end(_status_of(error), f"{type(error).__name__}: {error}")
         raise
     end("finished")
+
+
+def result_of(
+    status: str, message: str | None, history: list[EpochMetrics], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of result.json."""
+    return {"status": status, "message": message, **summary(history), **facts}
 
 
 def _status_of(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
@@ -20,8 +21,11 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
+    changeable: ClassVar[tuple[str, ...]] = ("root",)
     loader: ClassVar[str]
     """The import path of the function that reads the images: (root, "train" or "test", cache directory) -> Images."""
+    downloads: ClassVar[str] = ""
+    """The folder below `root` that the loader downloads where it is missing; "" for one that only reads."""
     train_images: ClassVar[int | None] = None
     """Images in the training part; None where that depends on the user."""
 
@@ -35,6 +39,11 @@ class Data(Option):
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
+
+    @classmethod
+    def only_reads(cls, root: str) -> bool:
+        """Whether loading from the directory `root` writes nothing there."""
+        return not cls.downloads or (Path(root).expanduser() / cls.downloads).is_dir()
 
     def check(self, config: Config) -> None:
         if self.val_size >= 1 and self.val_size % 1:
@@ -63,6 +72,7 @@ class CIFAR10(Data):
     """CIFAR-10: 50,000 training images of 32x32 pixels in 10 classes; torchvision downloads and checks 170 MB."""
 
     loader = "cifar.data.sources.cifar10"
+    downloads = "cifar-10-batches-py"
     train_images = 50_000
     source: str = "cifar10"
 
@@ -72,6 +82,7 @@ class CIFAR100(Data):
     """CIFAR-100: 50,000 training images of 32x32 pixels in 100 classes; torchvision downloads and checks 170 MB."""
 
     loader = "cifar.data.sources.cifar100"
+    downloads = "cifar-100-python"
     train_images = 50_000
     source: str = "cifar100"
 
