@@ -24,17 +24,19 @@ from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from cifar.sweep import outcome
+from cifar.sweep import components, outcome
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep import trials as trial_kinds
 from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.launch import run_trials
 from cifar.sweep.outcome import ranked
-from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, without
+from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, overrides_of_hydra, without
+from cifar.sweep.rehearsal import check_subdir
 from cifar.sweep.space import Space
 from cifar.sweep.storage import folder_lock, open_storage, open_study, read_trials, resolve_location
 from cifar.sweep.study import SharedStudy
+from cifar.sweep.values import canonical, parse_line
 
 FOLDER, LOOK = "confirmation", "test-"
 SEEDS = IntDistribution(0, 2**32 - 1)
@@ -51,6 +53,8 @@ def confirm(call: Invocation) -> None:
     check_settings(call.config.hydra, call.app)
     check_app(call)
     confirmation = Confirmation(call, open_search(settings, call.arguments, call.app))
+    components.check(settings, confirmation.search.space)
+    check_subdir(call, call.config, confirmation.search.space)
     runs = confirmation.rerun(settings.top, settings.seeds)
     refused = None
     if settings.test:
@@ -69,7 +73,8 @@ def check_app(call: Invocation) -> None:
             "hydra/sweeper=confirm: this app says neither what its seed is nor how it evaluates a test set; allowed:"
             " SearchedApp(seed_key=..., test_key=...), or hydra.sweeper.test=false without a test set"
         )
-    if any(line.startswith("hydra.sweep.dir=") for line in call.config.hydra.overrides.hydra):
+    keys = (canonical(parse_line(line).get_key_element()) for line in overrides_of_hydra(call.config))
+    if "hydra.sweep.dir" in keys:
         raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
 
 

@@ -181,11 +181,17 @@ def check_keys(space: Space, config: DictConfig, app: SearchedApp) -> None:
         )
 
 
+def overrides_of_hydra(config: DictConfig) -> list[str]:
+    """The overrides of Hydra's own settings, with their interpolations, which only a trial can resolve."""
+    lines = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(lines, list)
+    return lines
+
+
 def complete(call: Invocation, name: str, folder: str, total: int, url: str | None = None) -> DictConfig:
     """The config with what follows from the rest: the study's name, folder, total and storage, and the launcher."""
     config = call.config
-    hydra_overrides = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
-    assert isinstance(hydra_overrides, list)
+    hydra_overrides = overrides_of_hydra(config)
     keys = {canonical(parse_line(line).get_key_element()) for line in hydra_overrides}
     sweeper = config.hydra.sweeper
     extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]

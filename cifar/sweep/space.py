@@ -128,6 +128,8 @@ def _fix(space: Space, override: Override) -> None:
     if override.is_list_extend() and canonical(key) in map(canonical, space.fixed):
         raise SpaceError(f"{override.input_line}: {key} is given twice; give the whole list once, as {key}=[1,2]")
     _forget(space, places)
+    if space.literals.get(key):  # a choice of dicts; an option of a config group stays when its keys are set
+        _forget(space, {canonical(key)})
     space.fixed.pop(key, None)
     space.fixed[key] = override.input_line  # at the end: the last decides
 

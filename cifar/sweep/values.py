@@ -32,17 +32,18 @@ def canonical(key: str) -> str:
 
 
 def keys_of(override: Override) -> set[str]:
-    """The places in the config that an override decides: its key, and below it what a dict as its value holds."""
+    """The places in the config that an override decides: its key, or of a dict, which Hydra merges, those in it."""
     key = canonical(override.get_key_element())
     value = None if override.is_sweep_override() or override.is_delete() else override.value()
-    return {key, *_below(key, value)}
+    return set(_leaves(key, value))
 
 
-def _below(key: str, value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for name, nested in value.items():
-            yield f"{key}.{name}"
-            yield from _below(f"{key}.{name}", nested)
+def _leaves(key: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, Mapping) or not value:
+        yield key
+        return
+    for name, nested in value.items():
+        yield from _leaves(f"{key}.{name}", nested)
 
 
 def parse_line(text: str) -> Override:
