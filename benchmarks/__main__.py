@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from cifar import endings
-
-if __name__ == "__main__":
-    endings.prepare()
-
 import ast
 import importlib
 import sys
@@ -28,4 +23,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    endings.run(main)
+    main(sys.argv[1:])
