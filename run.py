@@ -49,16 +49,16 @@ def command_line() -> None:
     try:
         sys.argv[1:] = expand(sys.argv[1:])
         main()
-    except KeyboardInterrupt as error:
+    except Interrupted as error:
         folders.remove_unused()
-        if isinstance(error, Interrupted):
-            endings.exit_interrupted(error, error.signum)
-        endings.exit_interrupted()
-    except Exception as error:
+        endings.exit_interrupted(error, error.signum)
+    except (Exception, KeyboardInterrupt) as error:
         message = one_line(error)
-        if message is None:
+        if message is None and not endings.CTRL_C.pressed:
             raise
         folders.remove_unused()
+        if message is None:
+            endings.exit_interrupted()
         sys.exit(f"error: {message}")
 
 

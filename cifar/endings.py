@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO
 
 from cifar.errors import UserError
@@ -49,8 +49,25 @@ class Console(TextIOWrapper):
         os.close(nowhere)
 
 
+class CtrlC:
+    """The handler of SIGINT. It remembers that it was called, as libraries may turn KeyboardInterrupt into another error.
+
+    (OmegaConf does: an AttributeError, where it was interrupted while it copied a config.)
+    """
+
+    pressed = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> NoReturn:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+
+CTRL_C = CtrlC()
+
+
 def prepare() -> None:
     """Call it before the imports that take time: from then on Ctrl-C and closed pipes end without a traceback."""
+    signal.signal(signal.SIGINT, CTRL_C)
     sys.excepthook = _show
     sys.unraisablehook = _show_unraisable
     sys.stdout = _console(sys.stdout)
@@ -71,7 +88,7 @@ def _console(stream: TextIO) -> TextIO:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
+    if CTRL_C.pressed or issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
@@ -79,7 +96,7 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
 
 def _show_unraisable(problem: Any) -> None:
     """Ctrl-C while Python tidies up, in a destructor or at the exit, is not worth a traceback either."""
-    if not issubclass(problem.exc_type, KeyboardInterrupt):
+    if not CTRL_C.pressed:
         sys.__unraisablehook__(problem)
 
 
@@ -89,8 +106,10 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        exit_interrupted()
+    except (Exception, KeyboardInterrupt):
+        if CTRL_C.pressed:
+            exit_interrupted()
+        raise
 
 
 def exit_interrupted(message: object = "interrupted", signum: int = signal.SIGINT) -> NoReturn:
