@@ -18,7 +18,7 @@ def format_value(value: Any) -> str:
 def format_count(count: float) -> str:
     """Three digits and the SI prefix, as 510 k or 23.5 M."""
     thousands = min(len(PREFIXES) - 1, int(np.log10(max(count, 1)) / 3 + 1e-9))
-    return f"{count / 1000**thousands:.3g} {PREFIXES[thousands]}"
+    return f"{count / 1000**thousands:.3g} {PREFIXES[thousands]}".rstrip()
 
 
 def format_interval(low: float, high: float, pattern: str = ".4f", missing: str = "no interval from one value") -> str:

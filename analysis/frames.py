@@ -8,6 +8,7 @@ What cannot be read is listed with its `problem` and does not stop the reading. 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,9 @@ def _of_runs(place: str, folders: list[Path]) -> Frames:
 
 def of_study(study: Study, place: str = "", folder: Path | None = None) -> Frames:
     """The frames of an open study, with the runs and the confirmation in its folder."""
-    trials = read_trials(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of choices that are lists: the study has them, whoever reads it
+        trials = read_trials(study)
     branches = branches_of(trials)
     sign = sign_of(study)
     rows = [trial_row(trial, sign, branches[trial.number], folder) for trial in trials]

@@ -17,14 +17,14 @@ def text(answer: dict[str, Any]) -> str:
     lines = [f"study {answer['study']}: {counts}"]
     if "best" not in answer:
         reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
-        return "\n".join([*lines, f"no trial is complete, so nothing can be said yet{reason}"])
+        return "\n".join([*lines, f"{answer['problem']}{reason}"])
     lines += [*_winner(answer), "how sure:"]
     if "confirmed" in answer:
         lines += _confirmation(answer["confirmed"])
     if "confirming" in answer:
         lines += [f"  its confirmation has begun: {answer['confirming']} runs on fresh seeds are done"]
     if "unknown" in answer:
-        return "\n".join([*lines, f"  more cannot be said: {answer['unknown']}"])
+        return "\n".join([*lines, f"  not known yet: {answer['unknown']}"])
     steps = [f"  {step}" for step in advice(answer)]
     return "\n".join([*lines, *_estimates(answer), "next:", *steps])
 
@@ -82,20 +82,20 @@ def _architecture(model: dict[str, Any]) -> str:
 
 def _confirmation(confirmed: dict[str, Any]) -> list[str]:
     """What fresh seeds and the test set say."""
-    direction = "better" if confirmed["curse"] > 0 else "worse"
+    direction = "too high" if confirmed["curse"] > 0 else "too low"
     lines = [
         f"  {confirmed['mean']:.4f} on {confirmed['seeds']} fresh seeds ({_between(confirmed)}), the best mean of"
-        f" {len(confirmed['candidates'])} candidates; it had reported {abs(confirmed['curse']):.4f} {direction}"
+        f" {len(confirmed['candidates'])} candidates; the search reported {abs(confirmed['curse']):.4f} {direction}"
     ]
     if confirmed.get("looks"):
-        lines += [f"  the test set was looked at ({confirmed['looks']}), but the runs with the results are missing"]
+        lines += [f"  the test set was evaluated ({confirmed['looks']}), but the runs with the results are missing"]
     if "test" in confirmed:
         lines += [_test_accuracy(confirmed["test"], confirmed["trial"])]
     return lines
 
 
 def _test_accuracy(test: dict[str, Any], chosen: int) -> str:
-    looks = "looked at once" if test["look"] == 1 else f"looked at {test['look']:.0f} times, so no longer unseen"
+    looks = "evaluated once" if test["look"] == 1 else f"evaluated {test['look']:.0f} times, so no longer unseen"
     of_trial = "" if test["number"] == chosen else f" (of trial {test['number']:.0f})"
     images = f"{format_interval(test['wilson_low'], test['wilson_high'])} over {test['images']:.0f} images"
     seeds = f"{_between(test)} over {test['seeds']:.0f} seeds"
@@ -111,8 +111,8 @@ def _estimates(answer: dict[str, Any]) -> list[str]:
     lines = []
     if "confirmed" not in answer:
         true = answer["truly"]
-        lines += [f"  truly about {true['mean']:.4f} ({_between(true)}): the best of many is partly luck"]
-    source = "by the search and its fresh seeds" if "confirmed" in answer else "as this search estimates"
+        lines += [f"  probably about {true['mean']:.4f} ({_between(true)}): the best of many trials is partly luck"]
+    source = "estimated from the search and its fresh seeds" if "confirmed" in answer else "estimated from this search"
     lines += [f"  one trial varies by {answer['noise']:.4f} (s.d.) from seed to seed, {source}"]
     tied = answer["tied"]
     if len(tied) > 1:
@@ -128,9 +128,8 @@ def advice(answer: dict[str, Any]) -> list[str]:
     if learned.get("improving"):
         lines += [f"the best run still improved at its end, in epoch {learned['best_epoch']}: try more epochs"]
     lines += [_whether_more_trials(answer)]
-    if "command" in answer and "confirmed" not in answer:
-        study = answer["command"].partition("from_study=")[2]
-        lines += [f"confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
+    if "confirm" in answer and "confirmed" not in answer:
+        lines += [f"confirm it: {answer['confirm']}"]
     return lines
 
 
@@ -155,5 +154,5 @@ def _what_to_fix(importance: list[dict[str, Any]]) -> list[str]:
 def _whether_more_trials(answer: dict[str, Any]) -> str:
     done = sum(answer["trials"].get(outcome, 0) for outcome in ("complete", "pruned"))
     enough = answer["enough_trials"]
-    more = "more of the same are hardly worth it" if enough <= done / 2 else "more trials may still find better"
-    return f"{enough} of {done} trials come within the noise of the best: {more}"
+    more = "more trials are hardly worth it" if enough <= done / 2 else "more trials may still find a better one"
+    return f"{enough} of {done} trials would have been enough to come within the noise of the best: {more}"

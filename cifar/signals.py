@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,14 +18,17 @@ def _no_announcement() -> None:
 
 
 class StopFlag:
-    """Set by the first SIGINT (Ctrl-C) or SIGTERM; a second Ctrl-C raises KeyboardInterrupt at once.
+    """Set by the first SIGINT (Ctrl-C) or SIGTERM; a second one that is in `at_once` raises KeyboardInterrupt.
 
     It is a plain attribute and not a threading.Event: a signal handler may interrupt the code that holds an Event's
     lock. `announce` is called by the handler when the flag is set. `signum` is the signal that set it.
     """
 
-    def __init__(self, announce: Callable[[], None] = _no_announcement) -> None:
+    def __init__(
+        self, announce: Callable[[], None] = _no_announcement, at_once: Collection[int] = (signal.SIGINT,)
+    ) -> None:
         self.announce = announce
+        self.at_once = at_once
         self.signum: int | None = None
 
     def is_set(self) -> bool:
@@ -58,7 +61,7 @@ class StopFlag:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.is_set():
-            if signum == signal.SIGINT:
+            if signum in self.at_once:
                 raise KeyboardInterrupt
             return
         self.set(signum)

@@ -30,18 +30,21 @@ class Sign(Optimizer):
     shrink: float = within("(0, 1]")
 """,
     "cifar/training/sign.py": """
+from typing import Any
+
 import torch
 
 
 class Sign(torch.optim.Optimizer):
-    def __init__(self, params, lr, weight_decay, shrink):
+    def __init__(self, params: list[dict[str, Any]], lr: float, weight_decay: float, shrink: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "shrink": shrink})
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:  # type: ignore[override]  # without a closure
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.add_(parameter.grad.sign(), alpha=-group["lr"] * group["shrink"])
+                gradient = parameter.grad + group["weight_decay"] * parameter
+                parameter.add_(gradient.sign(), alpha=-group["lr"] * group["shrink"])
 """,
     "conf/optimizer/sign.yaml": """# Descent along the sign of the gradient.
 # python run.py optimizer=sign
@@ -68,12 +71,13 @@ class Linear(Scheduler):
     end: float = within("[0, 1)")
 """,
     "cifar/training/linear.py": """
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LinearLR
 
 from cifar.training.schedulers import StepSchedule
 
 
-def linear(optimizer, steps, end):
+def linear(optimizer: Optimizer, steps: int, end: float) -> StepSchedule:
     return StepSchedule(LinearLR(optimizer, 1.0, end, total_iters=steps))
 """,
     "conf/scheduler/linear.yaml": """# Linear decay to a fraction of the learning rate.
@@ -102,7 +106,7 @@ from torch import nn
 
 
 class Perceptron(nn.Sequential):
-    def __init__(self, num_classes, hidden):
+    def __init__(self, num_classes: int, hidden: int) -> None:
         super().__init__(nn.Flatten(), nn.Linear(3 * 32 * 32, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 """,
     "conf/model/perceptron.yaml": """# One hidden layer.
@@ -126,12 +130,14 @@ class Stripes(Data):
     source: str = "stripes"
 """,
     "cifar/data/stripes.py": """
+from pathlib import Path
+
 import numpy as np
 
-from cifar.data.images import from_arrays
+from cifar.data.images import Images, from_arrays
 
 
-def stripes(root, part, cache_dir):
+def stripes(root: str | None, part: str, cache_dir: Path) -> Images:
     random = np.random.default_rng(part == "test")
     across = np.broadcast_to((np.arange(32) % 4 < 2)[:, None], (32, 32))
     labels = np.arange(60) % 2
@@ -170,17 +176,18 @@ class Diary(Tracker):
     name: str = MISSING
 """,
     "cifar/trackers/diary.py": """
-from cifar.trackers.base import Tracker
+from cifar.reporting import EpochMetrics
+from cifar.trackers.base import TrackedRun, Tracker
 
 
 class Diary(Tracker):
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def start(self, run):
+    def start(self, run: TrackedRun) -> None:
         self.path = run.directory / self.name
 
-    def epoch(self, metrics):
+    def epoch(self, metrics: EpochMetrics) -> None:
         with self.path.open("a") as file:
             file.write(f"epoch {metrics.epoch}\\n")
 """,

@@ -96,6 +96,17 @@ def test_a_search_is_resumed(place: Path, run_py: RunPy) -> None:
     assert resumed[: len(interrupted)] == interrupted and len(resumed) == 40
 
 
+def test_a_search_whose_command_names_a_former_path_starts_and_resumes(tmp_path: Path, run_py: RunPy) -> None:
+    search = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=named", *TINY, "epochs=1")
+    former = ("model._target_=cifar.resnet.BottleneckResNet", "scheduler._target_=cifar.optim.plateau")
+    succeed(run_py(*search, *former, "hydra.sweeper.n_trials=1", cwd=tmp_path))
+    output = succeed(run_py(*search, "hydra.sweeper.n_trials=2", cwd=tmp_path))
+    assert "1 of 2 trials are done" in output
+    confirm = ("-m", "hydra/sweeper=confirm", "hydra.sweeper.study=sweeps/named", "hydra.sweeper.test=false")
+    counts = ("hydra.sweeper.top=1", "hydra.sweeper.seeds=1")
+    succeed(run_py(*confirm, *counts, *TINY, *former, "epochs=1", cwd=tmp_path))
+
+
 def test_other_settings_are_still_refused(place: Path, run_py: RunPy) -> None:
     command = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=stopped", *TINY, "optimizer=adamw")
     answer = run_py(*command, "epochs=41", cwd=place)

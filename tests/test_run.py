@@ -188,6 +188,7 @@ def test_help_shows_groups_options_and_three_commands_without_torch(run_py: RunP
         ("+epoch=3", ["epoch", "epochs"]),
         ("epochs=ten", ["epochs", "ten"]),
         ("optimizer=lion", ["lion", "adam", "sgd"]),
+        ("optimizer=3", ["must be a string"]),
         ("device=tpu", ["device", "tpu", "auto, cpu, cuda"]),
         ("data=image_folder", ["data.root"]),
         ("data.val_size=0", ["data.val_size"]),

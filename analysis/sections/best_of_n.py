@@ -15,6 +15,6 @@ def section(context: Context) -> Section | None:
     enough = context.answer.get("enough_trials")
     text = f"The expected best of n trials, drawn at random from the {curve.n.iloc[-1]} trials of this search."
     if enough:
-        text += f" With {enough} trials it is within the noise of one trial of the best of all."
+        text += f" From n = {enough} on, it is within the noise of the best of all trials."
     figure = figures.best_of_n({context.frames.study: curve}, context.score, enough)
     return Section("How many trials are enough", text, {"best-of-n": figure})

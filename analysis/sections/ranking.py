@@ -18,9 +18,7 @@ def section(context: Context) -> Section | None:
     tied = int(evidence.top.tied.sum())  # the best itself is one of them
     text = "No other trial is statistically tied with the best."
     if tied > 1:
-        text = (
-            f"{tied} of {len(evidence.top)} complete trials, the best included, are statistically tied with the best."
-        )
+        text = f"{tied} of {len(evidence.top)} complete trials, the best included, are statistically tied."
     return Section("The best trials", text, table=_table(evidence))
 
 

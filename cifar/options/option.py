@@ -35,6 +35,8 @@ class Option:
     """A package that the option needs; the extra that installs it has the same name."""
     calls: ClassVar[tuple[str, ...]] = ()
     """What the target may build beside itself, as patterns of import paths."""
+    changeable: ClassVar[tuple[str, ...]] = ()
+    """Keys that may change when a run is resumed: they take effect from its next epoch."""
     options: ClassVar[dict[str, type[Option]]]
     """Of a group's base class: its options by their value of `key`."""
 
@@ -44,7 +46,9 @@ class Option:
             cls.options = {}
         name = vars(cls).get(cls.key, MISSING)
         if name != MISSING:
-            cls.options[name] = cls
+            other = cls.options.setdefault(name, cls)
+            if other is not cls:
+                raise TypeError(f"{cls.group}: {other.__name__} and {cls.__name__} both have {cls.key}={name}")
 
     def check(self, config: Config) -> None:
         """Check what needs more than one key. Raises ConfigError."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from cifar.commands import quoted as quoted  # for apps, which name a directory in an override
+
 if TYPE_CHECKING:
     from optuna.study import Study
 
@@ -129,8 +131,3 @@ class Invocation:
     config: DictConfig
     arguments: list[str]
     app: SearchedApp
-
-
-def quoted(text: str) -> str:
-    """A text as the value of a Hydra override."""
-    return "'" + text.replace("'", "\\'") + "'"

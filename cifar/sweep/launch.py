@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,13 +144,13 @@ def run_workers(launcher: Launcher, plan: Plan, study: SharedStudy, stop: StopFl
 
 @contextmanager
 def stoppable(stop_file: Path) -> Iterator[StopFlag]:
-    """Ctrl-C and SIGTERM ask the workers to stop after their step; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM ask the workers to stop after their step; a second one stops at once."""
 
     def announce() -> None:
         stop_file.touch()
         print("\nstopping after the current step; Ctrl-C again to stop at once", flush=True)
 
-    flag = StopFlag(announce)
+    flag = StopFlag(announce, at_once=(signal.SIGINT, signal.SIGTERM))
     try:
         with flag.handling_signals():
             yield flag

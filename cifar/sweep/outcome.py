@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from cifar.commands import command
 from cifar.files import write_atomically
 from cifar.reporting import Interrupted
 from cifar.sweep.app import SearchedApp
@@ -94,7 +94,7 @@ def run_directory(trial: FrozenTrial, folder: Path) -> str | None:
 def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
     """All that it takes to run the app with a trial's settings, as best.yaml holds it."""
     overrides = overrides_of(space, trial.params)
-    program = app.command or ("python", Path(sys.argv[0]).name)
+    program = app.command or (Path(sys.argv[0]).name,)
     return {
         "study": study,
         "value": trial.value,
@@ -102,7 +102,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "trial": trial.number,
         "folder": run_directory(trial, folder),
         "overrides": overrides,
-        "command": shlex.join([*program, *overrides]),
+        "command": command(*overrides, script=program[-1]),
     }
 
 

@@ -261,7 +261,7 @@ def default_name(config: DictConfig, space: Space, app: SearchedApp) -> str:
 
 
 def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[str, Any]:
-    """The settings that no trial changes. Raises SweepError for those that are not allowed in a search."""
+    """The settings that no trial changes, by their present names. Raises SweepError for those that are not allowed."""
     overrides = [*space.fixed.values(), *rehearsal.missing_groups(config, space)]
     cfg = call.context.config_loader.load_sweep_config(config, overrides)
     for key, reason in call.app.forbidden.items():
@@ -270,7 +270,7 @@ def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[s
             raise SweepError(f"{key}={value}: not in a search; {reason}")
     plain = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(plain, dict)
-    settings = {str(key): value for key, value in plain.items()}
+    settings = call.app.upgrade_settings({str(key): value for key, value in plain.items()})
     return without(settings, [*space.distributions, *call.app.execution_keys, "hydra"])
 
 

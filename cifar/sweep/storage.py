@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import shlex
+import sqlite3
 import time
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import optuna
 import yaml
@@ -15,6 +19,7 @@ from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from cifar.errors import UserError
@@ -23,6 +28,8 @@ SQLITE, JOURNAL = "sqlite:///", "journal:///"
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
 SQLITE_TIMEOUT = 120
 """Seconds that a writer waits for the other writers."""
+SQLITE_OPTIONS = {"timeout", "uri", "mode", "cache", "isolation_level", "check_same_thread", "cached_statements", "vfs"}
+"""What may follow a ? in the URL of a SQLite file."""
 HYDRA_SETTINGS = Path(".hydra") / "hydra.yaml"
 """Hydra's settings of a run, in its directory."""
 CONNECTION_ATTEMPTS = 5
@@ -60,17 +67,23 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
 
 def _existing(url: str) -> BaseStorage:
     for scheme in (SQLITE, JOURNAL):
-        if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
+        if url.startswith(scheme) and not file_of(url).exists():
             raise _unreadable(url, "no such file")  # Optuna would create it
     try:
         if url.startswith(JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-        return RDBStorage(url, skip_table_creation=True)
+        return _rdb(url, skip_table_creation=True)
     except STORAGE_ERRORS as error:
         raise _unreadable(url, _first_line(error)) from None
 
 
 def _unreadable(url: str, reason: str) -> StudyError:
+    if "optuna storage upgrade" in reason or "no such column" in reason:
+        upgrade = shlex.join(["optuna", "storage", "upgrade", "--storage", url])
+        return StudyError(
+            f"{url}: written by an older version of Optuna, whose tables differ; copy it, then bring it up to date:"
+            f" {upgrade}"
+        )
     return StudyError(f"{url}: holds no study that Optuna can read ({reason})")
 
 
@@ -80,14 +93,43 @@ def _first_line(error: BaseException) -> str:
 
 
 def _sqlite(url: str) -> BaseStorage:
-    path = Path(url.removeprefix(SQLITE))
+    path = file_of(url)
     kind = file_system(path.resolve(), Path("/proc/mounts"))
     if kind in NETWORK_FILE_SYSTEMS:
         raise StudyError(
             f"{path}: on a network file system ({kind}), where SQLite loses data; allowed: a local folder"
             " (hydra.sweep.dir=DIR), or a server (hydra.sweeper.storage=postgresql://USER@HOST/DATABASE)"
         )
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+    return _rdb(url)
+
+
+def _rdb(url: str, **options: Any) -> RDBStorage:
+    """Optuna's storage in a database; a SQLite file may have any name, though ? % { have a meaning in a URL."""
+    if not url.startswith(SQLITE):
+        return RDBStorage(url, **options)
+    if _has_options(url) and not Path(url.removeprefix(SQLITE)).exists():
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}}, **options)
+    connect = partial(sqlite3.connect, file_of(url), timeout=SQLITE_TIMEOUT, check_same_thread=False)
+    return RDBStorage(f"{SQLITE}study.db", engine_kwargs={"creator": connect}, **options)
+
+
+def file_of(url: str) -> Path:
+    """The file that sqlite:///FILE or journal:///FILE names.
+
+    FILE is taken as it is written. Where there is no such file, it is read as SQLAlchemy reads it, which decodes %20
+    and takes what follows a ? for options, if there is a file of that name or if these are options.
+    """
+    scheme = JOURNAL if url.startswith(JOURNAL) else SQLITE
+    path = Path(url.removeprefix(scheme))
+    if scheme == JOURNAL or path.exists():
+        return path
+    decoded = Path(unquote(make_url(url).database or ""))
+    return decoded if decoded.is_file() or _has_options(url) else path
+
+
+def _has_options(url: str) -> bool:
+    options = make_url(url).query
+    return bool(options) and SQLITE_OPTIONS.issuperset(options)
 
 
 def _server(url: str) -> BaseStorage:
@@ -138,7 +180,7 @@ def open_study(url: str, name: str | None) -> optuna.Study:
         name = names[0]
     if name not in names:
         problem = f"study {name}: not in {url}" if name else f"{url}: holds {len(names)} studies"
-        allowed = "--study " + ", ".join(names) if names else "a storage with a study"
+        allowed = "--study " + ", ".join(map(shlex.quote, names)) if names else "a storage with a study"
         raise StudyError(f"{problem}; allowed: {allowed}")
     return optuna.load_study(study_name=name, storage=storage)
 
@@ -181,9 +223,8 @@ def resolve_location(place: str) -> Location:
     do not, the URL is None. Raises StudyError where there is no such folder or its settings cannot be read.
     """
     if "://" in place:
-        file = Path(place.partition(":///")[2])
-        in_folder = place.startswith(SQLITE) and file.name == "study.db"
-        return Location(place, file.parent if in_folder else None, None)
+        file = file_of(place) if place.startswith(SQLITE) else Path()
+        return Location(place, file.parent if file.name == "study.db" else None, None)
     path = Path(place)
     if path.is_file():
         return Location(f"{SQLITE}{path}", path.parent if path.name == "study.db" else None, None)

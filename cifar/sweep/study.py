@@ -36,6 +36,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from cifar.commands import argument
 from cifar.sweep.adoption import adopt
 from cifar.sweep.app import unchanged
 from cifar.sweep.optuna_private import id_of, storage_of, tell
@@ -80,9 +81,10 @@ def create(
             study.set_user_attr("overrides", overrides)
     if changes:
         more = " ..." if changes[5:] else ""
+        another = argument("hydra.sweeper.study_name", _free_name(name, names))
         raise StudyError(
-            f"study {name} was begun with other settings: {'; '.join(changes[:5])}{more};"
-            f" use those, or begin another: hydra.sweeper.study_name={_free_name(name, names)}"
+            f"study {name} was started with other settings: {'; '.join(changes[:5])}{more};"
+            f" use those, or start another: {another}"
         )
 
 

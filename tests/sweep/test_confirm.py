@@ -20,7 +20,7 @@ from sweeps import Sweep, Toy, trials
 from analysis import frames
 from analysis.summary import summarize, text
 from cifar.errors import UserError
-from cifar.options.command_line import expand
+from cifar.options.command_line import read_study
 from cifar.sweep.plan import SweepError
 
 FOLDER, LOOK = "study/confirmation", "study/confirmation/test-1"
@@ -83,8 +83,8 @@ def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
     saved = OmegaConf.load(study / "confirmed.yaml")
     assert (saved.trial, saved.value) == (chosen, reported[chosen])
     assert saved.mean == pytest.approx(means(tmp_path)[chosen])
-    assert f"best on fresh seeds: trial {chosen}" in output and "test accuracy" in output and "looked at once" in output
-    assert set(saved.overrides) <= set(expand([f"from_study={tmp_path / 'study'}"]))
+    assert f"best on fresh seeds: trial {chosen}" in output and "test accuracy" in output and "evaluated once" in output
+    assert [override.input_line for override in read_study(study)] == list(saved.overrides)
 
 
 def test_the_frames_hold_what_was_confirmed(tmp_path: Path, study: Path, confirm: Toy) -> None:
@@ -101,7 +101,7 @@ def test_the_frames_hold_what_was_confirmed(tmp_path: Path, study: Path, confirm
 def test_the_same_confirmation_again_does_nothing_more(tmp_path: Path, study: Path, confirm: Toy) -> None:
     confirm(*SMALL)
     output = confirm(*SMALL)
-    assert output.count("nothing is left") == 2 and "looked at once" in output
+    assert output.count("nothing is left") == 2 and "evaluated once" in output
     assert (len(trials(tmp_path, FOLDER)), len(trials(tmp_path, LOOK))) == (4, 2)
 
 
@@ -114,10 +114,10 @@ def test_another_look_at_the_test_set_is_refused_unless_forced_and_told_ever_aft
         confirm(*more)
     assert len(trials(tmp_path, FOLDER)) == 6, "the seeds were run"
     assert not (tmp_path / FOLDER / "test-2").exists()
-    assert "looked at once" in confirm(*more, "hydra.sweeper.test=false")
-    assert "looked at 2 times, so no longer unseen" in confirm(*more, "hydra.sweeper.force=true")
+    assert "evaluated once" in confirm(*more, "hydra.sweeper.test=false")
+    assert "evaluated 2 times, so no longer unseen" in confirm(*more, "hydra.sweeper.force=true")
     assert len(trials(tmp_path, f"{FOLDER}/test-2")) == 3
-    assert "looked at 2 times" in confirm(*more)
+    assert "evaluated 2 times" in confirm(*more)
 
 
 def test_a_look_that_was_killed_right_after_its_marker_is_the_first_one_still(
@@ -125,7 +125,7 @@ def test_a_look_that_was_killed_right_after_its_marker_is_the_first_one_still(
 ) -> None:
     confirm(*SMALL, "hydra.sweeper.test=false")
     (tmp_path / LOOK).mkdir()
-    assert "looked at once" in confirm(*SMALL)
+    assert "evaluated once" in confirm(*SMALL)
     assert len(trials(tmp_path, LOOK)) == 2
 
 
@@ -142,7 +142,7 @@ def test_a_confirmation_that_is_killed_or_asked_to_stop_resumes(tmp_path: Path, 
     complete = [t for t in trials(tmp_path, FOLDER) if t.state.name == "COMPLETE"]
     pairs = [(t.user_attrs["confirms"], t.params["seed"]) for t in complete]
     assert len(pairs) == len(set(pairs)) == 4, "a retry stands for the trial that it tries again"
-    assert len(trials(tmp_path, LOOK)) == 2 and "looked at once" in output
+    assert len(trials(tmp_path, LOOK)) == 2 and "evaluated once" in output
 
 
 def test_a_candidate_that_fails_on_a_fresh_seed_is_not_chosen(tmp_path: Path, study: Path, confirm: Toy) -> None:
@@ -184,7 +184,7 @@ def test_a_search_that_a_server_keeps_is_confirmed_there(
     output = confirm(*SMALL)
     names = set(optuna.get_all_study_names(url))
     assert len(names) == 3 and {name.partition("-confirmation")[2] for name in names} == {"", "-test-1"}
-    assert "on 2 fresh seeds" in output and "looked at once" in output
+    assert "on 2 fresh seeds" in output and "evaluated once" in output
     tables = frames.read(tmp_path / "study")
     assert (len(tables.trials), len(tables.fresh), len(tables.tests)) == (3, 4, 2)
 
@@ -192,7 +192,7 @@ def test_a_search_that_a_server_keeps_is_confirmed_there(
 def test_confirmations_that_start_at_once_share_the_work_and_the_look(tmp_path: Path, study: Path) -> None:
     both = [Sweep(tmp_path, *SMALL, sweeper=CONFIRM, TOY_SECONDS="0.1") for _ in range(2)]
     for code, output in [confirmation.wait() for confirmation in both]:
-        assert code == 0 and "looked at once" in output
+        assert code == 0 and "evaluated once" in output
     assert (len(trials(tmp_path, FOLDER)), len(trials(tmp_path, LOOK))) == (4, 2)
 
 
@@ -211,7 +211,7 @@ def test_runs_of_a_look_that_were_deleted_leave_what_the_seeds_say(tmp_path: Pat
     for number in "01":
         rmtree(tmp_path / LOOK / number)
     output = text(summarize(frames.read(study)))
-    assert "on 2 fresh seeds" in output and "test accuracy" not in output and "the test set was looked at (1)" in output
+    assert "on 2 fresh seeds" in output and "test accuracy" not in output and "the test set was evaluated (1)" in output
 
 
 @pytest.mark.parametrize(
@@ -271,4 +271,4 @@ def test_no_trial_touches_a_test_image_and_the_split_never_moves(
     mended = run_py(*command, cwd=tmp_path)
     assert mended.returncode == 0, mended.stderr
     assert frames.read(tmp_path / "study").tests.images.tolist() == [80, 80]
-    assert "looked at once" in mended.stdout
+    assert "evaluated once" in mended.stdout
