@@ -18,7 +18,9 @@ ParameterGroup = dict[str, Any]
 
 def build_optimizer(arguments: Mapping[str, object], groups: list[ParameterGroup]) -> Optimizer:
     """The optimizer of a `_target_` and its other arguments, over the parameter groups `groups`."""
-    optimizer: Optimizer = instantiate(dict(arguments), groups, _execution_whitelist_=whitelist())
+    # Lists as plain lists: a checkpoint with OmegaConf's (betas, in NAdam and RAdam) could not be loaded again.
+    plain = {**arguments, "_convert_": "all"}
+    optimizer: Optimizer = instantiate(plain, groups, _execution_whitelist_=whitelist())
     return optimizer
 
 
