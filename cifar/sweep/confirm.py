@@ -31,7 +31,16 @@ from cifar.sweep import trials as trial_kinds
 from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.launch import run_trials
 from cifar.sweep.outcome import ranked
-from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, without
+from cifar.sweep.plan import (
+    Plan,
+    SweepError,
+    at_start,
+    check_settings,
+    complete,
+    fixed_settings,
+    option_settings,
+    without,
+)
 from cifar.sweep.space import Space
 from cifar.sweep.storage import folder_lock, open_storage, open_study, resolve_location
 from cifar.sweep.study import SharedStudy
@@ -50,6 +59,7 @@ def confirm(call: Invocation) -> None:
     settings = call.config.hydra.sweeper
     check_settings(call.config.hydra, call.app)
     check_app(call)
+    call = at_start(call)
     confirmation = Confirmation(call, open_search(settings, call.arguments, call.app))
     runs = confirmation.rerun(settings.top, settings.seeds)
     refused = None
@@ -177,16 +187,20 @@ class Confirmation:
         studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings)
         total = self.enqueue(url, name, folder, trials)
         config = complete(call, name, str(folder), total, url)
-        plan = Plan(config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, url, folder)
+        plan = Plan(config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, {}, url, folder)
         study = run_trials(call, plan, lambda best: None)
         outcome.check_complete(plan, study)
         return study
 
     def same_settings(self, space: Space) -> dict[str, Any]:
         """The fixed settings, which must be those of the search. Raises SweepError where they are not."""
-        fixed = fixed_settings(self.call, self.call.config, space)
-        stored = self.call.app.upgrade_settings(self.search.study.user_attrs["fixed"])
-        changes = studies.differences(without(stored, [self.seed_key]), fixed)
+        call, upgrade = self.call, self.call.app.upgrade_settings
+        fixed = fixed_settings(call, call.config, space)
+        before = self.search.study.user_attrs
+        changes = studies.differences(without(upgrade(before["fixed"]), [self.seed_key]), fixed)
+        if "options" in before:
+            options = option_settings(call, call.config, space, fixed)
+            changes += studies.differences(upgrade(before["options"]), options, "options")
         if changes:
             raise SweepError(
                 f"not the settings of the search: {'; '.join(changes[:5])}; a confirmation cannot change them"

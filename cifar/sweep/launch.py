@@ -21,7 +21,7 @@ from cifar.sweep import study as studies
 from cifar.sweep.app import Invocation
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
-from cifar.sweep.plan import Plan, check_settings, direction, make_plan
+from cifar.sweep.plan import Plan, at_start, check_settings, direction, make_plan
 from cifar.sweep.progress import View, greeting
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.worker import Worker, stop_file_name
@@ -34,13 +34,14 @@ def sweep(call: Invocation) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_settings(call.config.hydra, call.app)
+    call = at_start(call)
     plan = make_plan(call)
     studies.create(
         plan.url,
         plan.settings.study_name,
         plan.folder,
         direction(plan.settings, call.app),
-        {"fixed": plan.fixed, "space": spaces.to_json(replace(plan.space, fixed={}))},
+        {"fixed": plan.fixed, "options": plan.options, "space": spaces.to_json(replace(plan.space, fixed={}))},
         list(plan.space.fixed.values()),
         call.app.upgrade_settings,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cifar.errors import UserError
 from cifar.sweep import space as spaces
 from cifar.sweep.app import Invocation, SearchedApp, quoted
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
-from cifar.sweep.optuna_private import load_config_file
+from cifar.sweep.optuna_private import load_config_file, with_snapshot
 from cifar.sweep.space import Space, SpaceError
 from cifar.sweep.worker import grid
 
@@ -41,11 +41,15 @@ class SweepError(UserError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched, how and where. `fixed` are the settings that no trial changes; `url` is the storage's."""
+    """What is searched, how and where. `url` is the storage's.
+
+    `fixed` are the settings that no trial changes; `options` are those that a drawn option of a config group adds.
+    """
 
     config: DictConfig
     space: Space
     fixed: dict[str, Any]
+    options: dict[str, Any]
     url: str
     folder: Path
 
@@ -75,6 +79,12 @@ def direction(settings: DictConfig, app: SearchedApp) -> str:
     return name
 
 
+def at_start(call: Invocation) -> Invocation:
+    """The same start, which composes every trial from the config files as they are now."""
+    loader = with_snapshot(call.context.config_loader)
+    return replace(call, context=replace(call.context, config_loader=loader))
+
+
 def make_plan(call: Invocation) -> Plan:
     """Complete the settings, build the space, and check both.
 
@@ -92,7 +102,8 @@ def make_plan(call: Invocation) -> Plan:
     folder = Path(config.hydra.sweep.dir).resolve()
     url = config.hydra.sweeper.storage or f"sqlite:///{folder / 'study.db'}"
     check_space(call, config, space)
-    return Plan(config, space, fixed_settings(call, config, space), str(url), folder)
+    fixed = fixed_settings(call, config, space)
+    return Plan(config, space, fixed, option_settings(call, config, space, fixed), str(url), folder)
 
 
 def build_space(call: Invocation) -> Space:
@@ -205,10 +216,43 @@ def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[s
         value = OmegaConf.select(cfg, key)
         if value:
             raise SweepError(f"{key}={value}: not in a search; {reason}")
+    return without(plain_settings(cfg), [*space.distributions, *call.app.execution_keys, "hydra"])
+
+
+def plain_settings(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(plain, dict)
-    settings = {str(key): value for key, value in plain.items()}
-    return without(settings, [*space.distributions, *call.app.execution_keys, "hydra"])
+    return {str(key): value for key, value in plain.items()}
+
+
+def option_settings(call: Invocation, config: DictConfig, space: Space, fixed: dict[str, Any]) -> dict[str, Any]:
+    """By option of a config group that may be drawn, as "optimizer=adam": the settings that it adds to the fixed ones.
+
+    Those that are searched are left out.
+    """
+    loader = call.context.config_loader
+    settings = {}
+    for options, branch in spaces.drawn_options(space, loader.get_group_options):
+        drawn = [f"{group}={option}" for group, option in options.items()]
+        cfg = loader.load_sweep_config(config, [*space.fixed.values(), *branch.fixed.values(), *drawn])
+        searched = [key for key in (*space.distributions, *branch.distributions) if key not in options]
+        kept = without(plain_settings(cfg), [*searched, *call.app.execution_keys, "hydra"])
+        settings[" ".join(drawn)] = added(fixed, kept)
+    return settings
+
+
+def added(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the nested settings `now` that is not in `before`."""
+    part = {}
+    for key, value in now.items():
+        earlier = before.get(key)
+        if isinstance(value, Mapping) and isinstance(earlier, Mapping):
+            below = added(earlier, value)
+            if below:
+                part[key] = below
+        elif key not in before or value != earlier:
+            part[key] = value
+    return part
 
 
 def without(settings: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
