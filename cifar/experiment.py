@@ -19,7 +19,8 @@ import torch
 from hydra.utils import instantiate
 
 from cifar import metadata, saving
-from cifar.data.images import DataError
+from cifar.content import Content, check_resumed, content_of
+from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
@@ -83,6 +84,11 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
 
 
+def load_images(config: Config, resources: Resources = SHARED) -> Images:
+    """All images of the training part, which load_splits splits."""
+    return resources.images(config.data.source, config.data.root, "train", config.cache.dir)
+
+
 def build_trainer(
     config: Config, splits: Splits, device: torch.device, bar: bool = False, resources: Resources = SHARED
 ) -> Trainer:
@@ -134,6 +140,8 @@ class Experiment:
         self.isolation = isolation
         self.resources = resources
         self.splits = load_splits(config, resources)
+        self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
+        self._check_content()
         self.task = build_task(config, self.splits, isolation.device, resources)
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
@@ -141,12 +149,26 @@ class Experiment:
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
+    def _check_content(self) -> None:
+        """Have the study, and the run that is resumed, compare the images and the weights with theirs.
+
+        Before anything is computed or written. Raises ContentError, or what the reporter raises.
+        """
+        config = self.config
+        content: Content = content_of({"data": self.data_facts})
+        if isinstance(config.transfer, Pretrained):
+            backbone = configured_backbone(config, self.resources)
+            content |= content_of({"transfer": backbone.reference()})
+        if config.resume is not None:
+            check_resumed(Path(config.resume), content)
+        self.reporter.identify(content)
+
     def run(self, study: str | None) -> float:
         """Train, record, and return the best validation accuracy."""
         config, directory = self.config, self.directory
         if config.resume is not None:
             self.history += saving.resume(self.trainer, Path(config.resume), directory)
-        facts = metadata.run_facts(config, self.splits, self.trainer) | self.task.facts
+        facts = metadata.run_facts(config, self.data_facts, self.trainer) | self.task.facts
         directory.start(self.history, resumed=config.resume is not None)
         metadata.log_start(config, facts, directory.path)
         tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))

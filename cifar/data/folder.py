@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cifar.data import checked_file
+from cifar.data.file_digest import digest_of_files
 from cifar.data.images import SIZE, DataError, Images, fingerprint_of, from_arrays
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ def image_folder(root: str | None, part: str, cache_dir: Path) -> Images:
 
     def make() -> None:
         images = _decode(files, classes)
-        metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint}
+        digest = digest_of_files(directory, (path for path, _ in files))
+        metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint, "files": digest}
         checked_file.write(entry, {"images": images.images, "labels": images.labels}, metadata)
 
     return checked_file.read_or_make(entry, _parse, make, "decoding the images again")
@@ -61,7 +63,7 @@ def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
     classes = tuple(json.loads(metadata["classes"]))
     fingerprint = fingerprint_of(images, labels, classes)
     checked_file.check_digest(fingerprint, metadata["fingerprint"])
-    return Images(images, labels, classes, fingerprint)
+    return Images(images, labels, classes, fingerprint, metadata.get("files"))
 
 
 def _list_files(directory: Path) -> tuple[list[LabelledFile], tuple[str, ...]]:

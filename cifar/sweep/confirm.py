@@ -29,6 +29,7 @@ from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep import trials as trial_kinds
 from cifar.sweep.app import Invocation, SearchedApp
+from cifar.sweep.content import Known, known_contents
 from cifar.sweep.launch import run_trials
 from cifar.sweep.outcome import ranked
 from cifar.sweep.plan import (
@@ -187,7 +188,9 @@ class Confirmation:
         studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings)
         total = self.enqueue(url, name, folder, trials)
         config = complete(call, name, str(folder), total, url)
-        plan = Plan(config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, {}, url, folder)
+        plan = Plan(
+            config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, {}, url, folder, self.contents
+        )
         study = run_trials(call, plan, lambda best: None)
         outcome.check_complete(plan, study)
         return study
@@ -206,6 +209,12 @@ class Confirmation:
                 f"not the settings of the search: {'; '.join(changes[:5])}; a confirmation cannot change them"
             )
         return fixed
+
+    @property
+    def contents(self) -> list[Known]:
+        """What the search was trained on."""
+        search = self.search
+        return known_contents(search.study.get_trials(deepcopy=False), self.call.app, search.folder)
 
     def seed(self, trial: FrozenTrial) -> int:
         return int(trial.params[self.seed_key])

@@ -19,6 +19,7 @@ from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep.app import Invocation
+from cifar.sweep.content import unknown_content
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
 from cifar.sweep.plan import Plan, at_start, check_settings, direction, make_plan
@@ -60,6 +61,8 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
     )
     print(greeting(plan, study), flush=True)
     if not study.finished():
+        if unknown_content(study.trials(), call.app, plan.folder):
+            print("what its trials were trained on is not known: taken to be what the next one is", flush=True)
         with View(study, on_best):
             launch(call, plan, study)
     return study
@@ -83,6 +86,7 @@ def make_worker(call: Invocation, plan: Plan) -> Worker:
         parent=os.getpid(),
         dependent=plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib",
         launch=uuid.uuid4().hex[:8],
+        contents=plan.contents,
     )
 
 

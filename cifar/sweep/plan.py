@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import FloatDistribution
 
 from cifar.errors import UserError
+from cifar.sweep import names
 from cifar.sweep import space as spaces
 from cifar.sweep.app import Invocation, SearchedApp, quoted
+from cifar.sweep.content import Known
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
+from cifar.sweep.names import is_given
 from cifar.sweep.optuna_private import load_config_file, with_snapshot
 from cifar.sweep.space import Space, SpaceError
 from cifar.sweep.worker import grid
@@ -44,6 +46,7 @@ class Plan:
     """What is searched, how and where. `url` is the storage's.
 
     `fixed` are the settings that no trial changes; `options` are those that a drawn option of a config group adds.
+    `contents`: what the search was trained on that this one confirms.
     """
 
     config: DictConfig
@@ -52,6 +55,7 @@ class Plan:
     options: dict[str, Any]
     url: str
     folder: Path
+    contents: list[Known] = field(default_factory=list)
 
     @property
     def settings(self) -> DictConfig:
@@ -94,7 +98,7 @@ def make_plan(call: Invocation) -> Plan:
     space = build_space(call)
     search_option = space.fixed.pop("search", None)
     check_keys(space, config, app)
-    name = config.hydra.sweeper.study_name or default_name(config, space, app)
+    name = config.hydra.sweeper.study_name or names.of_study(call, space)
     total = total_of(config.hydra.sweeper, space)
     config = complete(call, name, f"sweeps/{name}", total)
     if search_option:
@@ -157,23 +161,19 @@ def complete(call: Invocation, name: str, folder: str, total: int, url: str | No
     """The config with what follows from the rest: the study's name, folder, total and storage, and the launcher."""
     config = call.config
     hydra_overrides = list(config.hydra.overrides.hydra)
-
-    def is_given(key: str) -> bool:
-        return any(line.startswith(f"{key}=") for line in hydra_overrides)
-
     sweeper = config.hydra.sweeper
     extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]
     extra.append("hydra.sweep.subdir=${hydra.job.num}")
     extra.append("hydra.hydra_logging.root.level=WARNING")  # launchers log every job, and jobs are workers here
     if url:
         extra.append(f"hydra.sweeper.storage={quoted(url)}")
-    if not is_given("hydra.sweep.dir"):
+    if not is_given(config, "hydra.sweep.dir"):
         extra.append(f"hydra.sweep.dir={quoted(folder)}")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
-    if sweeper.n_jobs > 1 and not is_given("hydra/launcher"):
+    if sweeper.n_jobs > 1 and not is_given(config, "hydra/launcher"):
         launcher = "joblib"
         extra.append("hydra/launcher=joblib")
-    if launcher == "joblib" and not is_given("hydra.launcher.n_jobs"):
+    if launcher == "joblib" and not is_given(config, "hydra.launcher.n_jobs"):
         extra.append(f"hydra.launcher.n_jobs={sweeper.n_jobs}")
     return call.context.config_loader.load_configuration(
         config.hydra.job.config_name, [*hydra_overrides, *call.arguments, *extra], RunMode.MULTIRUN
@@ -195,18 +195,6 @@ def grid_size(space: Space) -> int:
     if endless:
         raise SpaceError(f"{', '.join(endless)}: no grid over an interval; allowed: choice(...), range(...)")
     return math.prod(len(values) for values in grid(space).values())
-
-
-def default_name(config: DictConfig, space: Space, app: SearchedApp) -> str:
-    """What is searched, as cifar10-resnet14-sgd-plateau; options that are searched are joined by +."""
-    words = []
-    for group in app.name_groups:
-        option = str(config.hydra.runtime.choices.get(group) or "")
-        if group in space.options:
-            option = "+".join(space.options[group])
-        if option and option != "none":
-            words.append(re.sub(r"[^\w.+]+", "+", option).strip("+"))
-    return "-".join(words) or str(config.hydra.job.name)
 
 
 def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[str, Any]:

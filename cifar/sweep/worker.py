@@ -26,6 +26,7 @@ from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep.app import SearchedApp
+from cifar.sweep.content import REFUSED, ContentCheck, Known, OtherContent
 from cifar.sweep.heartbeat import Heartbeat
 from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.logs import TrialLogs, of_trial, trial_logs
@@ -46,7 +47,8 @@ class Worker:
 
     `folder` is the study's, absolute. `overrides` are those of every trial of every worker. `devices` is the number of
     CUDA devices to share out, 0 for none. `dependent`: the worker is a child of the process `parent` and has to end
-    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search.
+    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search. `contents`: what the
+    search was trained on that this study confirms.
     """
 
     app: SearchedApp
@@ -61,12 +63,13 @@ class Worker:
     parent: int
     dependent: bool
     launch: str
+    contents: list[Known]
 
     def __call__(self, cfg: DictConfig) -> None:
         index = int(HydraConfig.get().job.num)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         orphaned = self.ignore_terminal()
-        stop_file = self.folder / stop_file_name(self.launch)
+        stop_file = self.stop_file
         study = self.open_study()
         heartbeat = Heartbeat(study, float(self.settings.heartbeat), lambda: stop_file.exists() or orphaned())
         with trial_logs() as logs, heartbeat.running():
@@ -84,6 +87,10 @@ class Worker:
         with suppress(OSError):  # a process that leads a session has no such terminal
             os.setpgid(0, 0)
         return lambda: self.dependent and os.getppid() != self.parent
+
+    @property
+    def stop_file(self) -> Path:
+        return self.folder / stop_file_name(self.launch)
 
     @property
     def settings(self) -> DictConfig:
@@ -139,6 +146,10 @@ class WorkerLoop:
     def stop(self) -> StopFlag:
         return self.heartbeat.stop
 
+    @property
+    def check(self) -> ContentCheck:
+        return ContentCheck(self.study, self.worker.app, self.worker.contents)
+
     def serve(self) -> None:
         """Run one trial after the other, until the study has its total or the worker has to stop."""
         make_sampler = functools.partial(self.worker.make_sampler, stage="options", index=self.index)
@@ -164,12 +175,17 @@ class WorkerLoop:
         study = self.study
         try:
             drawn = self.draw(trial)
-            reporter = TrialReporter(trial, self.stop, TurnTaking(self.stop, self.lockstep), self.worker.app.metric)
+            turns = TurnTaking(self.stop, self.lockstep)
+            reporter = TrialReporter(trial, self.stop, turns, self.worker.app.metric, self.check)
             resume = self.inherit(trial, reporter)
             overrides = [*self.worker.overrides, *drawn, *self.worker.share(self.index), *resume]
             study.complete(trial, float(self.run_trial(overrides, trial.number, reporter)))
         except Pruned:
             study.prune(trial)
+        except OtherContent:
+            study.release(trial, REFUSED)
+            self.worker.stop_file.touch()  # no worker of this start is to continue
+            raise
         except TakenOver as error:
             log.warning("%s", error)
         except Interrupted as error:
@@ -241,13 +257,13 @@ class WorkerLoop:
         return result
 
     def call(self, cfg: DictConfig, number: int, reporter: Reporter) -> Any:
-        """Call the task function, and log how it ended. Returns its value, or the Pruned or Diverged that ended it."""
+        """Call the task function, and log how it ended. Returns its value, or the error that is its regular end."""
         self.logs.open(number, Path(HydraConfig.get().runtime.output_dir))
         try:
             if self.worker.takes_reporter():
                 return self.worker.task_function(cfg, reporter=reporter)
             return self.worker.task_function(cfg)
-        except (Pruned, Diverged) as ending:
+        except (Pruned, Diverged, OtherContent) as ending:
             log.getChild("trial").info("%s", ending)
             return ending
         except Exception:

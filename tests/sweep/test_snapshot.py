@@ -100,6 +100,6 @@ def test_an_edit_that_changes_no_setting_is_no_difference(app: App, tmp_path: Pa
     file = tmp_path / "conf" / "shape" / "round.yaml"
     file.write_text("# a comment\nheight: ${x}\nwidth: 1\n")
     (file.parent / "new.yaml").write_text("width: 7\n")
-    again = app(*SEARCH, "hydra.sweeper.n_trials=5")
-    assert again.returncode == 0, again.stderr
+    resumed = app(*SEARCH, "hydra.sweeper.n_trials=5")
+    assert resumed.returncode == 0, resumed.stderr
     assert widths(tmp_path / "study") == [("", 1)] * 5
