@@ -28,9 +28,10 @@ def succeed(done: CompletedProcess[str]) -> str:
 
 
 def refusal(done: CompletedProcess[str]) -> str:
-    """The one line of a refused start."""
+    """The one line of a refused start; progress and warnings of PyTorch may come before it."""
     assert done.returncode == 1, done.stdout + done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr and done.stderr.strip().endswith(line)
     return line
 
 
