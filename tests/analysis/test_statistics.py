@@ -127,7 +127,7 @@ def test_what_is_a_share_of_1_is_widened_towards_1(high: float, wider: float) ->
 
 
 def test_few_trials_say_nothing() -> None:
-    with pytest.raises(StatisticsError, match="4 complete trials: at least 5"):
+    with pytest.raises(StatisticsError, match="trials complete: 4; at least 5"):
         surrogate_for(search(0.5, trials=4))
 
 
