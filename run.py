@@ -69,7 +69,7 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
     if isinstance(error, (UserError, HydraException)):
-        return str(error).strip()
+        return " ".join(str(error).partition("\nConfig search path:")[0].split())
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return None

@@ -50,7 +50,7 @@ class Console(TextIOWrapper):
 
 
 class CtrlC:
-    """The handler of SIGINT. It remembers that it was called, as libraries may turn KeyboardInterrupt into another error.
+    """The handler of SIGINT. It remembers the call, as libraries may turn KeyboardInterrupt into another error.
 
     (OmegaConf does: an AttributeError, where it was interrupted while it copied a config.)
     """
@@ -149,10 +149,17 @@ class NewFolders:
                     kept.add(path)
 
     def _is_unused(self, path: Path) -> bool:
-        """Whether all that is below a folder is new and written by every start; a folder without files is no run's."""
+        """Whether a folder holds only what every start writes.
+
+        That of a run or a grid has files, and all below is its own. In one above, as outputs/DATE, other processes may
+        have begun runs: what is below has to be new.
+        """
         below = list(path.rglob("*"))
         files = [entry for entry in below if not entry.is_dir()]
-        return bool(files) and all(map(_is_of_start, files)) and set(below) - set(files) <= set(self.paths)
+        if not files or not all(map(_is_of_start, files)):
+            return False
+        is_of_one_start = any(entry.parent == path for entry in files)
+        return is_of_one_start or set(below) - set(files) <= set(self.paths)
 
     def _remove(self, path: Path) -> None:
         """Remove a folder, and the new ones above it that are empty then."""

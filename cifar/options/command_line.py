@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from cifar.commands import override
 from cifar.options.option import ConfigError
 
 RESUME, FROM_STUDY = "resume=", "from_study="
@@ -23,8 +25,9 @@ def expand(arguments: list[str]) -> list[str]:
 
 def _last(key: str, arguments: list[str]) -> str | None:
     """The last value of a key; None where there is none or null."""
-    values = [argument.removeprefix(key) for argument in arguments if argument.startswith(key)]
-    return values[-1] if values and values[-1] not in ("", "null") else None
+    lines = [argument for argument in arguments if argument.startswith(key)]
+    values = [override.value() for override in OverridesParser.create().parse_overrides(lines[-1:])]
+    return str(values[0]) if values and values[0] not in ("", None) else None
 
 
 def _with_resumed_run(arguments: list[str]) -> list[str]:
@@ -32,11 +35,13 @@ def _with_resumed_run(arguments: list[str]) -> list[str]:
     directory = _last(RESUME, arguments)
     if directory is None or not {"-m", "--multirun"}.isdisjoint(arguments):
         return arguments
-    saved = Path(directory.strip("'\"")) / ".hydra" / "overrides.yaml"
+    saved = Path(directory) / ".hydra" / "overrides.yaml"
     if not saved.exists():
         raise ConfigError(f"resume={directory}: not a run directory, it has no .hydra/overrides.yaml")
-    overrides = [str(line) for line in OmegaConf.load(saved) if not str(line).startswith(RESUME)]
-    return [*overrides, f"hydra.run.dir={directory}", *arguments]
+    lines = OmegaConf.to_container(OmegaConf.load(saved), resolve=False)
+    assert isinstance(lines, list)
+    overrides = [str(line) for line in lines if not str(line).startswith(RESUME)]
+    return [*overrides, override("hydra.run.dir", directory), *arguments]
 
 
 def _with_best_trial(arguments: list[str]) -> list[str]:
@@ -67,6 +72,6 @@ def _best_overrides(study: Path) -> list[str]:
             f"{FROM_STUDY}{study}: no {BEST} in it, which a search writes once a trial is complete;"
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
-    best = OmegaConf.to_container(OmegaConf.load(path))
+    best = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(best, dict)
     return [str(override) for override in best["overrides"]]

@@ -15,7 +15,9 @@ from pathlib import Path
 import optuna
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus, configure_log
+from hydra.errors import InstantiationException
 from hydra.plugins.launcher import Launcher
+from hydra.utils import instantiate
 from optuna.trial import FrozenTrial
 
 from cifar.signals import StopFlag
@@ -24,7 +26,7 @@ from cifar.sweep import study as studies
 from cifar.sweep.app import Invocation
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
-from cifar.sweep.plan import Plan, check_settings, direction, make_plan
+from cifar.sweep.plan import Plan, SweepError, check_settings, direction, make_plan
 from cifar.sweep.progress import View, greeting
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.worker import Worker, stop_file_name
@@ -38,6 +40,7 @@ def sweep(call: Invocation) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_settings(call.config.hydra, call.app)
     plan = make_plan(call)
+    check_sampler_and_pruner(make_worker(call, plan))
     studies.create(
         plan.url,
         plan.settings.study_name,
@@ -65,6 +68,20 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
         with View(study, on_best):
             launch(call, plan, study)
     return study
+
+
+def check_sampler_and_pruner(worker: Worker) -> None:
+    """Raises SweepError where their settings are not allowed, before anything is written."""
+    whitelist = ("optuna.pruners.*",)
+    for key, make in (
+        ("sampler", lambda: worker.make_sampler(0, "options", 0)),
+        ("pruner", lambda: instantiate(worker.settings.pruner, _execution_whitelist_=whitelist)),
+    ):
+        try:
+            make()
+        except (TypeError, ValueError, InstantiationException) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise SweepError(f"hydra.sweeper.{key}: {reason}; allowed: the settings that Optuna documents") from error
 
 
 def make_worker(call: Invocation, plan: Plan) -> Worker:

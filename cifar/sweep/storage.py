@@ -95,7 +95,13 @@ def _sqlite(url: str) -> BaseStorage:
             f"{path}: on a network file system ({kind}), where SQLite loses data; allowed: a local folder"
             " (hydra.sweep.dir=DIR), or a server (hydra.sweeper.storage=postgresql://USER@HOST/DATABASE)"
         )
-    return _rdb(url)
+    try:
+        return _rdb(url)
+    except STORAGE_ERRORS as error:
+        raise StudyError(
+            f"hydra.sweeper.storage={url}: cannot be opened ({_first_line(error)}); allowed: sqlite:///FILE in a folder"
+            " that is there and can be written"
+        ) from error
 
 
 def _rdb(url: str, **options: Any) -> RDBStorage:
