@@ -137,7 +137,8 @@ def test_what_cannot_take_effect_is_refused(change: str, settings: Settings, tmp
     """RMSprop without momentum has no buffer for it."""
     before = settings(*ONE, "optimizer=rmsprop", "optimizer.momentum=0", "optimizer.centered=false")
     text = (
-        "optimizer: {_target_: torch.optim.RMSprop, momentum: 0.0, centered: false}\ndata: {source: digits, crop: 0}\n"
+        "optimizer: {_target_: torch.optim.RMSprop, momentum: 0.0, decay_norms_and_biases: true, centered: false}\n"
+        "data: {source: digits, crop: 0}\n"
     )
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(text)
