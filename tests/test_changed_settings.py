@@ -74,7 +74,7 @@ def test_a_setting_of_the_optimizer_is_that_of_the_next_step(
 
 @pytest.mark.parametrize("scheduler", ["cosine", "onecycle"])
 def test_a_schedule_of_steps_is_that_of_a_run_of_the_new_total(scheduler: str, train: Callable[..., Path]) -> None:
-    """lr no longer rises after its end, and no step is one too many for it."""
+    """lr no longer rises after its end, and no step exceeds its total."""
     train("extended", "epochs=3", f"scheduler={scheduler}")
     extended = train("extended", "epochs=6", f"scheduler={scheduler}")
     fresh = train("fresh", "epochs=6", f"scheduler={scheduler}")
