@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .architecture import architecture
+from .confirmation import trained_execution
 from .evidence import Evidence, true_value
 from .frames import Frames, FramesError
 from .statistics.budget import enough_trials
@@ -40,6 +41,7 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     answer["best"] = _best(frames, evidence.winner)
     if (Path(frames.place) / "best.yaml").exists():
         answer["command"] = f"python run.py from_study={frames.place}"
+        answer["execution"] = trained_execution(Path(frames.place))
     try:
         return answer | _estimates(evidence)
     except StatisticsError as error:

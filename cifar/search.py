@@ -14,7 +14,7 @@ from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import upgrade_settings
 from cifar.options.option import groups
-from cifar.results import read_metrics
+from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp, quoted
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ def answer(study: Study, folder: Path) -> str:
     from analysis import frames, summary  # not before it is needed: pandas and scipy take a second
 
     return summary.text(summary.summarize(frames.of_study(study, os.path.relpath(folder), folder)))
+
+
+def execution(run: Path) -> dict[str, int]:
+    """The CPU threads of the run in a directory: on a CPU its figures depend on their number."""
+    try:
+        device = read_result(run).get("device") or {}
+    except (ResultsError, OSError):
+        return {}
+    return {"threads": device["threads"]} if device.get("type") == "cpu" and device.get("threads") else {}
 
 
 def content_name(config: DictConfig) -> str:
@@ -80,6 +89,7 @@ APP = SearchedApp(
     },
     content_differences=content_differences,
     recorded_content=recorded_content,
+    execution=execution,
     resume=resume,
     history=history,
     upgrade_settings=upgrade_settings,

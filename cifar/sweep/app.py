@@ -42,7 +42,7 @@ def no_name(config: DictConfig) -> str:
 
 
 def nothing_recorded(run: Path) -> Mapping[str, Any]:
-    """The default of SearchedApp.recorded_content: a run directory does not say what the run was trained on."""
+    """The default of SearchedApp.recorded_content and SearchedApp.execution: a run directory does not say it."""
     return {}
 
 
@@ -102,6 +102,10 @@ class SearchedApp:
 
     history: Callable[[Path], Iterable[tuple[int, Metrics]]] = no_history
     """The steps that the run in that directory reported before it was interrupted, for the trial that resumes it."""
+
+    execution: Callable[[Path], Mapping[str, Any]] = nothing_recorded
+    """Settings, by key, of how the run in that directory was executed, on which its figures depend (CPU threads);
+    best.yaml holds them, so that a run with the settings of a trial gives the figures of the trial."""
 
     upgrade_settings: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """Gives the fixed settings of a stored study their present names; called before they are compared."""

@@ -85,8 +85,11 @@ def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
 
 
 def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
-    """All that it takes to run the app with a trial's settings, as best.yaml holds it."""
-    overrides = overrides_of(space, trial.params)
+    """All that it takes to run the app with a trial's settings and to get its figures, as best.yaml holds it."""
+    execution = trial.user_attrs.get("execution") or dict(app.execution(folder / str(trial.number)))
+    decided = {key: value for key, value in execution.items() if key not in trial.params}
+    overrides = [line for line in overrides_of(space, trial.params) if line.partition("=")[0] not in decided]
+    overrides += [f"{key}={value}" for key, value in decided.items()]
     program = app.command or ("python", Path(sys.argv[0]).name)
     return {
         "study": study,
@@ -94,6 +97,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "params": trial.params,
         "trial": trial.number,
         "folder": str(folder / str(trial.number)),
+        "execution": execution,
         "overrides": overrides,
         "command": shlex.join([*program, *overrides]),
     }

@@ -11,6 +11,8 @@ Attributes of a trial        folder: its run directory, relative to the study's 
                              confirms: the number of the trial of another study that it runs again
                              replaces: the number of a failed trial that runs again on demand
                              resume: a run directory that it resumes, relative to the study's folder
+                             content: what it was trained on (content.py)
+                             execution: settings of how its run was executed, on which its figures depend
 System attribute of a trial  heartbeat: a count that its worker raises while it lives
 
 A new trial is asked for under a lock in the study's folder. Machines that share the storage but not the folder may

@@ -19,6 +19,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 from optuna.trial import Trial
 
@@ -179,7 +180,9 @@ class WorkerLoop:
             reporter = TrialReporter(trial, self.stop, turns, self.worker.app.metric, self.check)
             resume = self.inherit(trial, reporter)
             overrides = [*self.worker.overrides, *drawn, *self.worker.share(self.index), *resume]
-            study.complete(trial, float(self.run_trial(overrides, trial.number, reporter)))
+            value = float(self.run_trial(overrides, trial.number, reporter))
+            self.record_execution(trial)
+            study.complete(trial, value)
         except Pruned:
             study.prune(trial)
         except OtherContent:
@@ -198,6 +201,13 @@ class WorkerLoop:
             study.fail(trial, "diverged", str(error))
         except Exception as error:
             study.fail(trial, "failed", f"{type(error).__name__}: {error}")
+
+    def record_execution(self, trial: Trial) -> None:
+        """Keep with the trial how its run was executed: its folder may be on this machine alone."""
+        execution = self.worker.app.execution(self.worker.folder / str(trial.number))
+        if execution:
+            with suppress(UpdateFinishedTrialError):  # it was taken over
+                trial.set_user_attr("execution", dict(execution))
 
     def draw(self, trial: Trial) -> list[str]:
         """Sample the trial's parameters; returns its overrides."""
