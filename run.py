@@ -6,6 +6,11 @@ import os
 import sys
 import traceback
 
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -15,9 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar.errors import UserError
 from cifar.options.check import check, explain
-from cifar.options.command_line import expand
+from cifar.options.command_line import check_study, prepared
 from cifar.options.help import help_text
+from cifar.options.resume import check_resume
 from cifar.reporting import NO_REPORTER, Interrupted, Reporter
+from cifar.results import SETTINGS
 from cifar.search import APP
 from cifar.sweep import plugin
 
@@ -29,28 +36,51 @@ plugin.register(APP)
 def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     """Train one configuration in Hydra's run directory; return the best validation accuracy."""
     config = check(cfg)
+    check_resume(config)
+    check_study(config, list(HydraConfig.get().overrides.task))
     from cifar.experiment import run  # after the check: a wrong setting is reported before torch is imported
 
     job = HydraConfig.get()
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
-    return run(config, job.runtime.output_dir, reporter, study)
+    return run(config, job.runtime.output_dir, reporter, study, settings=to_record(cfg))
+
+
+def to_record(cfg: DictConfig) -> dict[str, str]:
+    """The files of .hydra/, as Hydra writes them where hydra.output_subdir is .hydra."""
+    hydra_part = OmegaConf.create({"hydra": OmegaConf.to_container(HydraConfig.get(), resolve=False)})
+    hydra_part.hydra.output_subdir = SETTINGS
+    overrides = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
+    return {
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "hydra.yaml": OmegaConf.to_yaml(hydra_part),
+        "overrides.yaml": overrides,
+    }
+
+
+def start() -> None:
+    """Run main with what resume=, from_study= and trust= bring along, wherever they are given."""
+    with prepared():
+        main()
 
 
 def command_line() -> None:
-    """Run main. An error that the user can fix becomes one line and exit code 1; any other keeps its traceback."""
+    """Start. An error that the user can fix becomes one line and exit code 1; any other keeps its traceback."""
     if "HYDRA_FULL_ERROR" in os.environ:
-        return main()
+        return start()
+    folders = endings.NewFolders()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the exceptions itself, and they do not arrive here
     try:
-        sys.argv[1:] = expand(sys.argv[1:])
-        main()
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        sys.exit(128 + error.signum)
+        start()
+    except KeyboardInterrupt as error:
+        folders.remove_unused()
+        if isinstance(error, Interrupted):
+            endings.exit_interrupted(error, error.signum)
+        endings.exit_interrupted()
     except Exception as error:
         message = one_line(error)
         if message is None:
             raise
+        folders.remove_unused()
         sys.exit(f"error: {message}")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.commands import command, override
+
 from .architecture import architecture
 from .evidence import Evidence, true_value
 from .frames import Frames, FramesError
@@ -24,26 +26,42 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     Where options decided what else was searched, the hyperparameters are those of the winner's branch.
     """
     if len(frames.objectives) != 1:
-        what = f"{len(frames.objectives)} objectives" if frames.objectives else "runs, but no study"
-        raise FramesError(f"{frames.place}: holds {what}; allowed: a study with one objective")
+        raise FramesError(_why_no_search(frames))
     evidence = evidence or Evidence(frames)
     trials = frames.trials
     counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
     answer: dict[str, Any] = {"study": frames.study, "trials": counts}
     if evidence.complete.empty:
         reasons = trials.reason[trials.reason != ""]
-        return answer | {"reason": str(reasons.iloc[0]) if len(reasons) else ""}
+        return answer | {"problem": _why_no_best(counts), "reason": str(reasons.iloc[0]) if len(reasons) else ""}
     if evidence.confirmed:
         answer["confirmed"] = evidence.confirmed
     elif len(frames.fresh):
         answer["confirming"] = len(frames.fresh)
     answer["best"] = _best(frames, evidence.winner)
     if (Path(frames.place) / "best.yaml").exists():
-        answer["command"] = f"python run.py from_study={frames.place}"
+        answer["command"] = command(override("from_study", frames.place))
+        answer["confirm"] = command("-m", "hydra/sweeper=confirm", override("hydra.sweeper.study", frames.place))
     try:
         return answer | _estimates(evidence)
     except StatisticsError as error:
         return answer | {"unknown": str(error)}
+
+
+def _why_no_best(counts: dict[str, int]) -> str:
+    if "complete" in counts:
+        return "no complete trial has a finite value (below 1e100 in size), so nothing can be said yet"
+    return "no trial is complete, so nothing can be said yet"
+
+
+def _why_no_search(frames: Frames) -> str:
+    if not frames.objectives:
+        return f"{frames.place}: holds runs, but no study; allowed: a study (python -m analysis.report shows runs)"
+    directions = ", ".join(frames.objectives)
+    return (
+        f"{frames.place}: study {frames.study} has {len(frames.objectives)} objectives ({directions}), so that no trial"
+        " is best; allowed: a study with one objective (optuna.visualization.plot_pareto_front shows several)"
+    )
 
 
 def _best(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _complete_runs(folder: Path) -> list[dict[str, Any]]:
             "number": trial.user_attrs.get("confirms"),
             "seed": trial.params.get("seed"),
             "score": sign * trial.values[0],
-            "run": str(folder / str(trial.number)),
+            "run": str(folder / str(trial.user_attrs.get("folder") or trial.number)),
         }
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ]

@@ -8,6 +8,7 @@ What cannot be read is listed with its `problem` and does not stop the reading. 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pandas as pd
 from optuna.study import Study
 
 from cifar.errors import UserError
-from cifar.sweep.storage import StudyError, open_study, resolve_location
+from cifar.sweep.storage import StudyError, open_study, read_trials, resolve_location
 
 from . import confirmation
 from .runs import run_folders, runs_and_epochs, trial_folders
@@ -87,12 +88,14 @@ def _of_runs(place: str, folders: list[Path]) -> Frames:
 
 def of_study(study: Study, place: str = "", folder: Path | None = None) -> Frames:
     """The frames of an open study, with the runs and the confirmation in its folder."""
-    trials = study.get_trials(deepcopy=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of choices that are lists: the study has them, whoever reads it
+        trials = read_trials(study)
     branches = branches_of(trials)
     sign = sign_of(study)
     rows = [trial_row(trial, sign, branches[trial.number], folder) for trial in trials]
     scores = {row["number"]: row["score"] for row in rows}
-    runs, epochs = runs_and_epochs(trial_folders(folder) if folder else [])
+    runs, epochs = runs_and_epochs(trial_folders(folder, trials) if folder else [])
     return Frames(
         place=place,
         study=study.study_name,

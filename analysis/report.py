@@ -8,8 +8,12 @@ python -m analysis.report sweeps/NAME --watch      # update it while the search 
 
 from __future__ import annotations
 
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
 import argparse
-import shlex
 import shutil
 import sys
 import time
@@ -17,6 +21,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from cifar.commands import module_command
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
 
@@ -96,7 +101,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--watch", action="store_true", help="update the report while the search runs")
     options = parser.parse_args(argv)
     folder = destination(options.places, options.out)
-    command = shlex.join(["python", "-m", "analysis.report", *argv])
+    command = module_command("analysis.report", *argv)
     try:
         if options.watch:
             report = watch(options.places, options.study, folder, command)
@@ -109,4 +114,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    endings.run(main)

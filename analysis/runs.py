@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from cifar.reporting import EpochMetrics
 from cifar.results import flatten, read_metrics, read_result
@@ -48,9 +49,10 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(filter(is_run, below), key=_by_number)
 
 
-def trial_folders(folder: Path) -> list[Path]:
-    """The run directories in the folder of a study, by number."""
-    return sorted(filter(is_run, folder.glob("*")), key=_by_number)
+def trial_folders(folder: Path, trials: Iterable[FrozenTrial]) -> list[Path]:
+    """The run directories in the folder of a study, by number: those of its trials, wherever they are, and others."""
+    of_trials = {folder / trial.user_attrs["folder"] for trial in trials if trial.user_attrs.get("folder")}
+    return sorted(filter(is_run, of_trials.union(folder.glob("*"))), key=_by_number)
 
 
 def is_run(path: Path) -> bool:

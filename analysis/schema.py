@@ -27,12 +27,15 @@ SPACES: Columns = {
 TRIALS: Columns = {
     "number": (WHOLE, "in its study"),
     "state": (TEXT, "Optuna's: COMPLETE, PRUNED, RUNNING, WAITING, FAIL"),
-    "outcome": (TEXT, "complete, pruned, running, waiting; of a FAIL: failed, diverged, lost, interrupted, withdrawn"),
+    "outcome": (
+        TEXT,
+        "complete, pruned, running, waiting; of a FAIL: failed, diverged, replaced, lost, interrupted, withdrawn",
+    ),
     "reason": (TEXT, "why a failed trial failed"),
     "value": (NUMBER, "the objective: best validation accuracy, share of 1"),
-    "score": (NUMBER, "the value where it is finite, negated where the study minimizes: larger is better"),
+    "score": (NUMBER, "the value where it is below 1e100 in size, negated where the study minimizes: larger is better"),
     "last_step": (WHOLE, "the last epoch that it reported"),
-    "last_score": (NUMBER, "what it reported there, signed as score"),
+    "last_score": (NUMBER, "what it reported there, signed as score; NaN where that is not finite"),
     "started": (LOCAL, "local time"),
     "ended": (LOCAL, "local time"),
     "seconds": (NUMBER, "from start to end"),

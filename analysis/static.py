@@ -6,6 +6,7 @@ Supports the traces and settings of plotly that analysis.figures uses.
 from __future__ import annotations
 
 import io
+import warnings
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def save(figure: go.Figure, path: Path) -> None:
 
 def _save_as(drawing: Figure, path: Path, suffix: str, **options: Any) -> None:
     content = io.BytesIO()
-    drawing.savefig(content, format=suffix, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of labels that leave little room
+        drawing.savefig(content, format=suffix, **options)
     write_atomically(path.with_name(f"{path.name}.{suffix}"), content.getvalue())
 
 

@@ -6,9 +6,13 @@ python -m analysis.summary sweeps/NAME --json    # the same for machines
 
 from __future__ import annotations
 
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -36,10 +40,7 @@ def main(argv: list[str]) -> None:
         answer = summarize(read(options.place, options.study))
     except UserError as error:
         sys.exit(f"error: {error}")
-    try:
-        print(json.dumps(_strict(answer), indent=2) if options.json else text(answer), flush=True)
-    except BrokenPipeError:  # the reader has closed the pipe, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(json.dumps(_strict(answer), indent=2) if options.json else text(answer))
 
 
 def _strict(value: Any) -> Any:
@@ -53,4 +54,4 @@ def _strict(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    endings.run(main)

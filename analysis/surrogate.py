@@ -9,7 +9,7 @@ fit explains noise as structure when there are 20 trials (Rasmussen and Williams
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -73,10 +73,19 @@ def _gains(complete: pd.DataFrame, curves: Mapping[int, Mapping[int, float]], st
 class Surrogate:
     """Draws of the true score at any place.
 
-    Learns from n trials: `places` (n, d) in [0, 1], score (n,) and extra (n,). `columns` names the d.
+    Learns from n trials: `places` (n, d) in [0, 1], score (n,) and extra (n,). `columns` names the d; `groups` are the
+    numbers of their g length scales, by default one for each.
     """
 
-    def __init__(self, places: pd.DataFrame, score: Array, extra: Array, noise: Noise, seed: int = 0) -> None:
+    def __init__(
+        self,
+        places: pd.DataFrame,
+        score: Array,
+        extra: Array,
+        noise: Noise,
+        groups: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
         keep = np.argsort(-score, kind="stable")[:LARGEST]
         self.columns = list(places.columns)
         self.places: Array = places.to_numpy(float)[keep]
@@ -86,18 +95,24 @@ class Surrogate:
         pruned = extra[keep] > 0
         complete = max(1, int((extra == 0).sum()))
         shared = extra[keep].mean() / max(pruned.mean(), 1e-9) / np.sqrt(complete)  # the error of the mean gain
-        self.known = np.diag(extra[keep] ** 2 + 1e-10) + np.outer(pruned, pruned) * shared**2
-        d = places.shape[1]
-        self.prior = np.r_[np.log(max(score.std(), noise.sd)), np.full(d, SCALE[0]), np.log(noise.sd)]
-        self.spread = np.r_[1.0, np.full(d, SCALE[1]), noise.spread]
-        self.distances = np.square(self.places[:, None] - self.places[None]).transpose(2, 0, 1)
+        jitter = 1e-10 * max(1.0, float(score.var()))
+        self.known = np.diag(extra[keep] ** 2 + jitter) + np.outer(pruned, pruned) * shared**2
+        self.groups = np.array(range(places.shape[1]) if groups is None else groups, int)
+        g = int(self.groups.max(initial=-1)) + 1
+        self.prior = np.r_[np.log(max(score.std(), noise.sd)), np.full(g, SCALE[0]), np.log(noise.sd)]
+        self.spread = np.r_[1.0, np.full(g, SCALE[1]), noise.spread]
+        squares = np.square(self.places[:, None] - self.places[None]).transpose(2, 0, 1)
+        self.distances = np.array([squares[self.groups == group].sum(0) for group in range(g)])
 
     @cached_property
     @on_one_thread
     def settings(self) -> Array:
-        """(KEPT, d + 2) draws of log amplitude, log length scales and log noise."""
-        mode = minimize(lambda t: -self._posterior(t), self.prior, method="BFGS", options={"maxiter": 60}).x
-        return self._walk(mode, self._steps(mode))
+        """(KEPT, g + 2) draws of log amplitude, log length scales and log noise."""
+        with np.errstate(invalid="ignore", over="ignore"):  # where the density is 0, far off
+            mode = minimize(lambda t: -self._posterior(t), self.prior, method="BFGS", options={"maxiter": 60}).x
+            if not np.isfinite(self._posterior(mode)):
+                mode = self.prior
+            return self._walk(mode, self._steps(mode))
 
     def _steps(self, mode: Array) -> Array:
         """The shape of a good proposal: the posterior's curvature at its mode, by differences."""
@@ -174,7 +189,7 @@ class Surrogate:
         drawn = []
         for settings, factor in zip(self.settings, self.factors, strict=True):
             amplitude = np.exp(2 * settings[0])
-            scales = np.exp(settings[1:-1])
+            scales = np.exp(settings[1:-1])[self.groups]
             cross = _means(self._cross(flat, settings), p, m)
             among = _means(_means(amplitude * (_rbf(flat, flat, scales) + CONSTANT), p, m).T, p, m)
             spread = among - cross @ cho_solve(factor, cross.T)
@@ -185,7 +200,8 @@ class Surrogate:
 
     def _cross(self, flat: Array, settings: Array) -> Array:
         """Covariances of the places and the trials."""
-        cross: Array = np.exp(2 * settings[0]) * (_rbf(flat, self.places, np.exp(settings[1:-1])) + CONSTANT)
+        scales = np.exp(settings[1:-1])[self.groups]
+        cross: Array = np.exp(2 * settings[0]) * (_rbf(flat, self.places, scales) + CONSTANT)
         return cross
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,19 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-Spaces = dict[int, frozenset[tuple[str, BaseDistribution]]]
-"""By trial, the distributions that it drew from."""
+OUTCOMES_OF_FAIL = ("failed", "diverged", "lost", "interrupted", "withdrawn")
+MAX_DECIDING = 4
+"""Choices that decide together on the space, at most. Of 16 choices there are 2,500 sets of up to four, and 65,000 of
+any size."""
+NO_PARAMS = "no hyperparameters"
+"""The branch of trials that ended before they drew any, where others did."""
+MAX_SETS = 5000
+"""Sets of choices that are tried, at most."""
+LARGEST = 1e100
+"""Values beyond are no scores, as infinity is none: their squares would not fit into a float."""
+Spaces = dict[int, frozenset[tuple[str, str]]]
+"""By trial, the names of its hyperparameters and their distributions as text: choices may be lists, which have no
+hash, and NaN, which is not equal to itself."""
 
 
 def sign_of(study: Study) -> float:
@@ -26,40 +37,47 @@ def branches_of(trials: list[FrozenTrial]) -> dict[int, str]:
 
     They are the choices, as few as possible, whose values determine the space of every trial that has ended.
     """
-    spaces = {t.number: frozenset(t.distributions.items()) for t in trials if t.state in ENDED and t.params}
+    spaces = {t.number: _space_of(t) for t in trials if t.state in ENDED and t.params}
     keys = _deciding([t for t in trials if t.number in spaces], spaces)
     if keys is not None:
-        return {t.number: _assignments(t, keys) for t in trials}
-    names = {space: f"space {i}" for i, space in enumerate(dict.fromkeys(spaces.values()), 1)}
-    return {t.number: names.get(spaces.get(t.number, frozenset()), "") for t in trials}
+        branches = {t.number: _assignments(t, keys) for t in trials}
+    else:
+        names = {space: f"space {i}" for i, space in enumerate(dict.fromkeys(spaces.values()), 1)}
+        branches = {t.number: names.get(spaces.get(t.number, frozenset()), "") for t in trials}
+    without = [t.number for t in trials if t.state in ENDED and not t.params]
+    return branches | dict.fromkeys(without if spaces else (), NO_PARAMS)
 
 
 def _assignments(trial: FrozenTrial, keys: tuple[str, ...]) -> str:
     return " ".join(f"{key}={trial.params[key]}" for key in keys if key in trial.params)
 
 
+def _space_of(trial: FrozenTrial) -> frozenset[tuple[str, str]]:
+    return frozenset((key, repr(distribution)) for key, distribution in trial.distributions.items())
+
+
 def _deciding(trials: list[FrozenTrial], spaces: Spaces) -> tuple[str, ...] | None:
     """The choices that all trials share and that decide on their space; None where no choices do."""
     different = set(spaces.values())
-    shared = frozenset.intersection(*different) if different else frozenset()
-    choices = sorted((len(d.choices), key) for key, d in shared if isinstance(d, CategoricalDistribution))
-    names = [key for _, key in choices]
-    for count in range(len(names) + 1):
-        for keys in itertools.combinations(names, count):
-            if _decide(keys, trials, spaces):
-                return keys
-    return None
+    if len(different) <= 1:
+        return ()
+    shared = {key for key, _ in frozenset.intersection(*different)}
+    distributions = trials[0].distributions
+    choices = {key: d for key in shared if isinstance(d := distributions[key], CategoricalDistribution)}
+    names = sorted(choices, key=lambda key: (len(choices[key].choices), key))
+    drawn = [{key: repr(trial.params[key]) for key in names} for trial in trials]
+    of_trials = [spaces[trial.number] for trial in trials]
+    sets = (keys for count in range(1, MAX_DECIDING + 1) for keys in itertools.combinations(names, count))
+    return next((keys for keys in itertools.islice(sets, MAX_SETS) if _decide(keys, drawn, of_trials)), None)
 
 
-def _decide(keys: tuple[str, ...], trials: list[FrozenTrial], spaces: Spaces) -> bool:
+def _decide(keys: tuple[str, ...], drawn: list[dict[str, str]], spaces: list[frozenset[tuple[str, str]]]) -> bool:
     """Whether trials with the same values of these hyperparameters always have the same space."""
-    values = set()
-    values_and_spaces = set()
-    for trial in trials:
-        drawn = tuple(trial.params[key] for key in keys)
-        values.add(drawn)
-        values_and_spaces.add((drawn, spaces[trial.number]))
-    return len(values_and_spaces) == len(values)
+    space_of_values: dict[Hashable, frozenset[tuple[str, str]]] = {}
+    return all(
+        space_of_values.setdefault(tuple(values[key] for key in keys), space) == space
+        for values, space in zip(drawn, spaces, strict=True)
+    )
 
 
 def space_rows(trials: list[FrozenTrial], branches: dict[int, str]) -> list[dict[str, Any]]:
@@ -74,12 +92,18 @@ def space_rows(trials: list[FrozenTrial], branches: dict[int, str]) -> list[dict
 
 def _range(distribution: BaseDistribution) -> dict[str, Any]:
     if isinstance(distribution, CategoricalDistribution):
-        low, high = _ends(distribution.choices)
-        choices = tuple(distribution.choices)
+        choices = tuple(map(plain_choice, distribution.choices))
+        low, high = _ends(choices)
         return {"kind": "choice", "low": low, "high": high, "log": False, "whole": False, "choices": choices}
     d: Any = distribution
     whole = isinstance(distribution, IntDistribution)
     return {"kind": "number", "low": d.low, "high": d.high, "log": d.log, "whole": whole, "choices": None}
+
+
+def plain_choice(value: Any) -> Any:
+    """A value as frames hold it: a list, a dict and NaN as text, because frames compare and count values."""
+    is_plain = value is None or isinstance(value, (str, int, float))
+    return value if is_plain and value == value else repr(value)
 
 
 def _ends(choices: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -93,9 +117,9 @@ def trial_row(trial: FrozenTrial, sign: float, branch: str, folder: Path | None)
     """A trial's row; `folder` is that of its study."""
     value = trial.values[0] if trial.values and trial.state == TrialState.COMPLETE else None
     last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+    score = _finite(value, sign)
     attributes = trial.user_attrs
-    run = folder / attributes["folder"] if folder and "folder" in attributes else None
-    worker = attributes.get("worker")
+    run = _run_of(attributes.get("folder"), folder)
     missing = run is not None and trial.state != TrialState.WAITING and not run.is_dir()
     row = {
         "number": trial.number,
@@ -103,22 +127,41 @@ def trial_row(trial: FrozenTrial, sign: float, branch: str, folder: Path | None)
         "outcome": _outcome(trial),
         "reason": attributes.get("reason"),
         "value": value,
-        "score": sign * value if value is not None and math.isfinite(value) else None,
+        "score": score,
         "last_step": trial.last_step,
-        "last_score": None if last is None else sign * last,
+        "last_score": _finite(last, sign),
         "started": trial.datetime_start,
         "ended": trial.datetime_complete,
         "seconds": trial.duration.total_seconds() if trial.duration else None,
-        "worker": "{host} {pid} {index}".format(**worker) if isinstance(worker, dict) else None,
-        "retry_of": attributes.get("retry_of"),
+        "worker": _worker(attributes.get("worker")),
+        "retry_of": number if isinstance(number := attributes.get("retry_of"), int) else None,
         "branch": branch,
         "run": run,
         "problem": "no run directory" if missing else None,
     }
-    return row | {f"params.{key}": value for key, value in trial.params.items()}
+    return row | {f"params.{key}": plain_choice(value) for key, value in trial.params.items()}
+
+
+def _finite(value: float | None, sign: float) -> float | None:
+    """A value as a score; None where there is none, or none that can be computed with."""
+    return sign * value if value is not None and abs(value) < LARGEST else None
+
+
+def _run_of(name: Any, folder: Path | None) -> Path | None:
+    """The run directory of a trial in the folder of its study; users may have stored anything under the same key."""
+    is_name = isinstance(name, str) and 0 < len(name) < 256 and Path(name).name == name
+    return folder / name if folder and is_name else None
+
+
+def _worker(attribute: Any) -> str | None:
+    keys = ("host", "pid", "index")
+    if not isinstance(attribute, dict) or not all(key in attribute for key in keys):
+        return None
+    return " ".join(str(attribute[key]) for key in keys)
 
 
 def _outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.FAIL:
-        return str(trial.user_attrs.get("outcome", "failed"))
+        outcome = trial.user_attrs.get("outcome")
+        return outcome if outcome in OUTCOMES_OF_FAIL else "failed"
     return trial.state.name.lower()

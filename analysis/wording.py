@@ -17,7 +17,7 @@ def text(answer: dict[str, Any]) -> str:
     lines = [f"study {answer['study']}: {counts}"]
     if "best" not in answer:
         reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
-        return "\n".join([*lines, f"no trial is complete, so nothing can be said yet{reason}"])
+        return "\n".join([*lines, f"{answer['problem']}{reason}"])
     lines += [*_winner(answer), "how sure:"]
     if "confirmed" in answer:
         lines += _confirmation(answer["confirmed"])
@@ -128,9 +128,8 @@ def advice(answer: dict[str, Any]) -> list[str]:
     if learned.get("improving"):
         lines += [f"the best run still improved at its end, in epoch {learned['best_epoch']}: try more epochs"]
     lines += [_whether_more_trials(answer)]
-    if "command" in answer and "confirmed" not in answer:
-        study = answer["command"].partition("from_study=")[2]
-        lines += [f"confirm it: python run.py -m hydra/sweeper=confirm hydra.sweeper.study={study}"]
+    if "confirm" in answer and "confirmed" not in answer:
+        lines += [f"confirm it: {answer['confirm']}"]
     return lines
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
 import ast
 import importlib
 import sys
@@ -23,4 +28,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    endings.run(main)

@@ -7,11 +7,15 @@ python -m cifar.cache clear KEY ...    # remove the entries whose names begin wi
 
 from __future__ import annotations
 
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
 import argparse
 import json
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -112,4 +116,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    endings.run(main)

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,16 @@ import torch
 from hydra.utils import instantiate
 
 from cifar import metadata, saving
-from cifar.data.images import DataError
+from cifar.commands import command, override
+from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
+from cifar.options.resume import recorded_settings, settings_of
 from cifar.options.transfer import Pretrained
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
-from cifar.results import RunDirectory, best_of, summary
+from cifar.results import RunDirectory, best_of, same_directory, summary
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, configured_backbone, load_classifier
@@ -48,16 +50,21 @@ STATUS_OF_ERROR = {Pruned: "pruned", KeyboardInterrupt: "interrupted", Diverged:
 
 
 def run(
-    config: Config, output_dir: str, reporter: Reporter, study: str | None = None, resources: Resources = SHARED
+    config: Config,
+    output_dir: str,
+    reporter: Reporter,
+    study: str | None = None,
+    resources: Resources = SHARED,
+    settings: Mapping[str, str] | None = None,
 ) -> float:
     """Train as `config` says, write the results to `output_dir`, and return the best validation accuracy.
 
-    `study` is the folder of the sweep that the run belongs to. Raises Pruned, Interrupted or Diverged after result.json
-    says so; any other error leaves the status "failed".
+    `study` is the folder of the sweep that the run belongs to; `settings` are the files of .hydra/, written at the
+    start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     with Isolation(set_up(config)) as isolation:
         experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
-        return experiment.run(study)
+        return experiment.run(study, settings or {})
 
 
 def set_up(config: Config) -> torch.device:
@@ -81,6 +88,19 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
         preprocess = configured_backbone(config, resources).preprocess
         mean, std = list(preprocess.mean), list(preprocess.std)
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
+
+
+def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
+    """The test part, labelled by the classes of the training part, of which it may lack some.
+
+    Raises DataError where there is none, or where it has other classes.
+    """
+    data = config.data
+    images = resources.images(data.source, data.root, "test", config.cache.dir)
+    try:
+        return images.with_classes(splits.train.classes)
+    except DataError as error:
+        raise DataError(f"test=true: the test part of {data.root or data.source}: {error}; or set test=false") from None
 
 
 def build_trainer(
@@ -134,20 +154,28 @@ class Experiment:
         self.isolation = isolation
         self.resources = resources
         self.splits = load_splits(config, resources)
+        self.test_images = load_test_images(config, self.splits, resources) if config.test else None
         self.task = build_task(config, self.splits, isolation.device, resources)
+        self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
-        self.saver = RunSaver(directory, self.trainer, self._description())
+        self.saver = RunSaver(directory, self.trainer, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
-    def run(self, study: str | None) -> float:
+    def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the best validation accuracy."""
         config, directory = self.config, self.directory
-        if config.resume is not None:
-            self.history += saving.resume(self.trainer, Path(config.resume), directory)
+        source = Path(config.resume) if config.resume is not None else None
+        if source is not None:
+            self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
         facts = metadata.run_facts(config, self.splits, self.trainer) | self.task.facts
-        directory.start(self.history, resumed=config.resume is not None)
+        first_result = result_of("running", None, self.history, facts)
+        directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
+        if settings:
+            directory.write_settings(settings)
+        if source is not None:
+            saving.copy_best_files(source, directory.path)
         metadata.log_start(config, facts, directory.path)
         tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))
         facts["start_seconds"] = time.perf_counter() - self.start_time
@@ -155,8 +183,8 @@ class Experiment:
         with signals, recording(directory, facts, self.history, tracker):
             tracker.start(self._tracked_run(study))
             self._train(tracker)
-            if config.test:
-                facts["test"] = self._test()
+            if self.test_images is not None:
+                facts["test"] = self._test(self.test_images)
         best = best_of(self.history)
         assert best is not None
         log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, directory.path)
@@ -181,27 +209,23 @@ class Experiment:
         if self.stop.signum is not None:
             raise Interrupted(
                 f"interrupted after epoch {self.trainer.done} of {self.trainer.total}; to resume:"
-                f" python run.py resume={self.directory.path}",
+                f" {command(override('resume', self.directory.path))}",
                 self.stop.signum,
             )
 
-    def _test(self) -> dict[str, Any]:
+    def _test(self, images: Images) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""
-        data = self.config.data
-        images = self.resources.images(data.source, data.root, "test", self.config.cache.dir)
-        expected = self.splits.train.classes
-        if images.classes != expected:
-            raise DataError(
-                f"{data.root}: the test part has the classes {', '.join(images.classes)}; allowed: those of the"
-                f" training part, {', '.join(expected)}"
-            )
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.model, best["model"], path)
         evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images)))
-        accuracy = evaluation.accuracy
-        log.info("test accuracy %.4f of %d images (weights of epoch %d)", accuracy, len(images), best["epoch"])
-        return {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": best["epoch"]}
+        present = images.present_classes()
+        missing = [name for name in images.classes if name not in present]
+        scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
+        accuracy, epoch = evaluation.accuracy, best["epoch"]
+        log.info("test accuracy %.4f of %d images%s (weights of epoch %d)", accuracy, len(images), scope, epoch)
+        result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
+        return result | ({"missing_classes": missing} if missing else {})
 
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""
@@ -230,7 +254,7 @@ def recording(
     """
 
     def write(status: str, message: str | None = None) -> None:
-        directory.write_result({"status": status, "message": message} | summary(history) | facts)
+        directory.write_result(result_of(status, message, history, facts))
 
     def end(status: str, message: str | None = None) -> None:
         write(status, message)
@@ -243,6 +267,13 @@ def recording(
         end(_status_of(error), f"{type(error).__name__}: {error}")
         raise
     end("finished")
+
+
+def result_of(
+    status: str, message: str | None, history: list[EpochMetrics], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of result.json."""
+    return {"status": status, "message": message, **summary(history), **facts}
 
 
 def _status_of(error: BaseException) -> str:

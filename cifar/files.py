@@ -14,10 +14,11 @@ class FileError(UserError):
     """A file cannot be written. The message names the file and the reason."""
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
+def write_atomically(path: Path, content: bytes | memoryview, exclusive: bool = False) -> None:
     """Write `content` to a temporary file beside `path`, fsync it, and rename it to `path`.
 
-    Raises FileError where the disk is full or the directory is not writable; `path` is unchanged then.
+    Raises FileError where the disk is full or the directory is not writable; `path` is unchanged then. `exclusive`:
+    raises FileExistsError where there is a `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -25,12 +26,28 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if exclusive:
+            _link(temporary, path)
+        else:
+            temporary.replace(path)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file a second name, which must be new; where the file system has no links, copy it."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:
+        with path.open("xb") as file:
+            file.write(temporary.read_bytes())
 
 
 def cannot_write(path: Path, error: OSError) -> FileError:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifar.data.split import Splits
+from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
@@ -75,11 +76,19 @@ def _device_facts(config: Config, device: torch.device) -> dict[str, Any]:
 def count_flops(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Floating-point operations of the forward pass of one input of `shape`; a multiply-add counts as 2.
 
-    Counted by PyTorch's FlopCounterMode on a copy of the model without memory (device "meta").
+    Counted by PyTorch's FlopCounterMode on a copy of the model without memory (device "meta"), or on the CPU where the
+    model cannot run there.
     """
-    model_without_memory = copy.deepcopy(model).to("meta").eval()
+    with unchanged_generators():
+        try:
+            return _flops(copy_without_memory(model), torch.empty(1, *shape, device="meta"))
+        except Exception:  # what depends on values raises errors of many types on "meta"
+            return _flops(copy.deepcopy(model).cpu(), torch.zeros(1, *shape))
+
+
+def _flops(model: nn.Module, inputs: Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model_without_memory(torch.empty(1, *shape, device="meta"))
+        model.eval()(inputs)
     flops: int = counter.get_total_flops()
     return flops
 

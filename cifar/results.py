@@ -1,6 +1,6 @@
 """The run directory: what a run writes, and how others read it. Imports no torch.
 
-.hydra/          config and overrides (written by Hydra)
+.hydra/          config and overrides, as Hydra writes them, but once the run has started
 metrics.csv      a row an epoch, columns as the fields of EpochMetrics
 result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
 confusion.csv    of the best epoch: validation images by true class (rows) and predicted class
@@ -18,10 +18,12 @@ from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from cifar.commands import command, override
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
 from cifar.reporting import EpochMetrics
 
+SETTINGS = ".hydra"
 STATUSES = ("running", "finished", "pruned", "interrupted", "diverged", "failed")
 
 
@@ -37,12 +39,19 @@ class RunDirectory:
         self.metrics = self.path / "metrics.csv"
         self.result = self.path / "result.json"
 
-    def start(self, history: Iterable[EpochMetrics], resumed: bool) -> None:
-        """Begin metrics.csv with the epochs already done; a directory that holds another run is refused."""
-        if self.result.exists() and not resumed:
-            raise ResultsError(
-                f"{self.path} already holds a run; resume it (resume={self.path}) or choose another hydra.run.dir"
-            )
+    def start(self, history: Iterable[EpochMetrics], resumed: bool, result: Mapping[str, Any] | None = None) -> None:
+        """Begin metrics.csv with the epochs already done, and write `result`, the first result.json.
+
+        `resumed`: the run that is in the directory. Any other is refused; of several that start at once, one writes
+        result.json.
+        """
+        if not resumed:
+            check_free(self.path)
+        if result is not None and not resumed:
+            try:
+                write_atomically(self.result, _json(result), exclusive=True)
+            except FileExistsError:
+                check_free(self.path)
         _write_table(self.metrics, [f.name for f in fields(EpochMetrics)], map(astuple, history))
 
     def append(self, metrics: EpochMetrics) -> None:
@@ -60,8 +69,31 @@ class RunDirectory:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json."""
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(self.result, text.encode())
+        write_atomically(self.result, _json(result))
+
+    def write_settings(self, settings: Mapping[str, str]) -> None:
+        """Replace the files of .hydra/, given by name."""
+        folder = self.path / SETTINGS
+        folder.mkdir(exist_ok=True)
+        for name, text in settings.items():
+            write_atomically(folder / name, text.encode())
+
+
+def same_directory(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def check_free(directory: Path) -> None:
+    """Raises ResultsError where a directory holds a run."""
+    if (directory / "result.json").exists():
+        raise ResultsError(
+            f"{directory} already holds a run; resume it ({command(override('resume', directory))}) or choose"
+            " another hydra.run.dir"
+        )
+
+
+def _json(result: Mapping[str, Any]) -> bytes:
+    return (json.dumps(result, indent=2) + "\n").encode()
 
 
 def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

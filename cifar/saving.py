@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cifar.reporting import EpochMetrics
-from cifar.results import RunDirectory, best_of
+from cifar.results import RunDirectory, best_of, same_directory
 from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
 from cifar.training.trainer import Trainer
@@ -22,13 +22,16 @@ BEST_FILES = ("best.pt", "confusion.csv")
 
 class RunSaver:
     """Writes a run's files after each epoch. `description` is what best.pt holds besides the weights: how to build
-    the model, its classes, and the preprocessing.
+    the model, its classes, and the preprocessing. `settings` are those of the run, by full key.
     """
 
-    def __init__(self, directory: RunDirectory, trainer: Trainer, description: dict[str, Any]) -> None:
+    def __init__(
+        self, directory: RunDirectory, trainer: Trainer, description: dict[str, Any], settings: dict[str, Any]
+    ) -> None:
         self.directory = directory
         self.trainer = trainer
         self.description = description
+        self.settings = settings
 
     def save(self, state: dict[str, Any], history: Sequence[EpochMetrics]) -> None:
         """Save the last epoch of `history`; `state` is the trainer's after it.
@@ -40,7 +43,8 @@ class RunSaver:
         if best_of(history) is latest:
             self._save_best(state, latest)
         rows = [asdict(metrics) for metrics in history]
-        checkpoint.save(self.directory.path / "checkpoint.pt", state | {"history": rows})
+        record = {"history": rows, "settings": self.settings}
+        checkpoint.save(self.directory.path / "checkpoint.pt", state | record)
         self.directory.append(latest)
 
     def _save_best(self, state: dict[str, Any], latest: EpochMetrics) -> None:
@@ -50,11 +54,14 @@ class RunSaver:
         self.directory.write_confusion(self.description["classes"], self.trainer.validated.confusion.tolist())
 
 
-def resume(trainer: Trainer, source: Path, directory: RunDirectory) -> list[EpochMetrics]:
+def resume(
+    trainer: Trainer, source: Path, settings: Mapping[str, Any], recorded: Mapping[str, Any]
+) -> list[EpochMetrics]:
     """Put `trainer` into the state that the run in the directory `source` had after its last finished epoch.
 
-    Copies the files of its best epoch to `directory`. Returns the epochs that are done. Raises CheckpointError where
-    there is no checkpoint or it does not fit the trainer.
+    Where the `settings` differ from those of the checkpoint, the new ones take effect; `recorded` are those of a
+    checkpoint that does not hold them. Returns the epochs that are done. Raises CheckpointError where there is no
+    checkpoint or it does not fit the trainer.
     """
     path = source / "checkpoint.pt"
     if not path.exists() and (source / "result.json").exists():
@@ -64,18 +71,21 @@ def resume(trainer: Trainer, source: Path, directory: RunDirectory) -> list[Epoc
     try:
         history = [EpochMetrics(**row) for row in state["history"]]
         checkpoint.load_weights(trainer.model, state["model"], path)
-        trainer.load_state_dict(state)
+        before = state.get("settings", recorded)
+        changed = {key for key, value in settings.items() if key in before and before[key] != value}
+        trainer.load_state_dict(state, changed)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: the run had other settings ({error!r}); resume it with the settings that it was started with"
         ) from error
-    if source.resolve() != directory.path.resolve():
-        _copy_best_files(source, directory.path)
     log.info("resuming %s after epoch %d", source, trainer.done)
     return history
 
 
-def _copy_best_files(source: Path, target: Path) -> None:
+def copy_best_files(source: Path, target: Path) -> None:
+    """Copy the files of the best epoch to another run directory."""
+    if same_directory(source, target):
+        return
     for name in BEST_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)

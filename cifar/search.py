@@ -49,6 +49,7 @@ APP = SearchedApp(
     threads_key="threads",
     device_key="device",
     seed_key="seed",
+    chance_keys=("data.val_seed",),
     test_key="test",
     epochs_key="epochs",
     name_groups=("data", "model", "optimizer", "scheduler", "transfer", "search"),

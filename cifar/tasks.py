@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from cifar.data.augment import augmented
-from cifar.data.images import Images
+from cifar.data.images import SIZE, Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.split import Splits
+from cifar.errors import UserError
 from cifar.models.build import build_model
+from cifar.models.dry_run import DryRun
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
 from cifar.models.preprocess import Preprocess
@@ -44,19 +46,44 @@ CPU = torch.device("cpu")
 Module = TypeVar("Module", bound=nn.Module)
 
 
+class InputError(UserError):
+    """What is no batch of images of the size that the model was trained on."""
+
+
 class Classifier(ABC):
     """A trained model with its preprocessing. `model` holds the weights that best.pt keeps."""
 
     classes: tuple[str, ...]
     model: nn.Module
 
-    @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
-        """float32 (B, classes) of images uint8 (B, 3, 32, 32)."""
+        """float32 (B, classes) of images uint8 (B, 3, 32, 32). Raises InputError for anything else."""
+        check_images(images)
+        return self._logits(images) if len(images) else torch.zeros(0, len(self.classes))
+
+    @abstractmethod
+    def _logits(self, images: Tensor) -> Tensor:
+        """float32 (B, classes) of images that were checked, at least one."""
 
     def predict(self, images: Tensor) -> list[str]:
-        """The most likely class of each image."""
+        """The most likely class of each image. Raises InputError as `logits` does."""
         return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]
+
+
+def check_images(images: Any) -> None:
+    """Raises InputError for what is not uint8 (B, 3, 32, 32): a network would answer, but not what is asked."""
+    expected = (3, SIZE, SIZE)
+    is_batch = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.shape[1:] == expected
+    if is_batch and images.dim() == 4:
+        return
+    what = type(images).__name__
+    if isinstance(images, Tensor):
+        dtype = str(images.dtype).removeprefix("torch.")
+        what = f"a tensor {dtype} ({', '.join(map(str, images.shape))})"
+    raise InputError(
+        f"images: {what}; allowed: a tensor uint8 (B, 3, {SIZE}, {SIZE}), RGB from 0 to 255, as the model was trained"
+        " on; images of other sizes have to be resized first, one image needs a batch: image[None]"
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +96,7 @@ class ImageClassifier(Classifier):
     std: list[float]
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         no_labels = torch.zeros(len(images))
         batches = ImageLoader(images, no_labels, len(images), CPU, self.mean, self.std)
         normalised, _ = next(iter(batches.epoch(1)))
@@ -86,7 +113,7 @@ class FeatureClassifier(Classifier):
     backbone: Backbone
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(self.backbone.features(images))
         return logits
 
@@ -113,6 +140,11 @@ class Task(ABC):
     @abstractmethod
     def evaluation(self, images: Images) -> EpochLoader:
         """Batches to evaluate the model on `images`."""
+
+    def check(self, classes: int) -> None:
+        """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
+        setting = "transfer.backbone" if "transfer" in self.facts else "model"
+        DryRun(self.model, setting, self.train.shape, classes, self.train.total, self.train.batch_size).check()
 
     @staticmethod
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from reporters import Acting, throw
 
 from cifar.data import sources
@@ -91,15 +93,70 @@ def test_without_test_the_test_part_is_not_read(
         run(settings(*of_folder, "test=true"), str(tmp_path / "b"), NO_REPORTER)
 
 
-def test_a_test_part_of_other_classes_is_an_error(
+def test_a_test_part_of_other_classes_is_an_error_before_training(
     settings: Settings, make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = make_folder(each=8)
-    make_folder(parts=("test",), classes=("bird", "cat"))
+    make_folder(parts=("test",), classes=("bird", "cat", "eel"))
     of_folder = ["data=image_folder", f"data.root={root}", "data.limit=null", "data.val_size=4", "epochs=1"]
     (tmp_path / "run").mkdir()
-    with pytest.raises(DataError, match=r"has the classes bird, cat; allowed: those of the training part, cat, dog"):
+    with pytest.raises(
+        DataError, match=r"classes that the training part lacks: bird, eel; allowed: some or all of cat"
+    ):
         run(settings(*of_folder, "test=true"), str(tmp_path / "run"), NO_REPORTER)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_test_part_may_lack_classes_and_is_scored_by_name(
+    settings: Settings, make_folder: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_folder(classes=("ant", "bee", "cat", "dog"), each=8)
+    make_folder(parts=("test",), classes=("bee", "dog"), each=5)
+    config = settings(
+        *("data=image_folder", f"data.root={root}", "data.limit=null", "data.val_size=4", "epochs=1", "test=true"),
+        *("model.width=16", "epochs=6", "batch_size=4", "optimizer.lr=0.05", "data.crop=0", "data.flip=false"),
+    )
+    colours = {"ant": "black", "bee": "red", "cat": "green", "dog": "blue"}
+    for path in root.rglob("*.png"):
+        Image.new("RGB", (32, 32), colours[path.parent.name]).save(path)
+    with caplog.at_level(logging.INFO):
+        run(config, str(tmp_path), NO_REPORTER)
+    test = read_result(tmp_path)["test"]
+    assert (test["images"], test["missing_classes"], test["accuracy"]) == (10, ["ant", "cat"], 1)
+    assert "test accuracy 1.0000 of 10 images in 2 of 4 classes (none of ant, cat)" in caplog.text
+
+
+def test_a_missing_test_part_is_an_error_before_training(
+    settings: Settings, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_folder(each=8)
+    of_folder = ["data=image_folder", f"data.root={root}", "data.limit=null", "data.val_size=4", "test=true"]
+    (tmp_path / "run").mkdir()
+    with pytest.raises(DataError, match=r"images/test: no such directory; test=true needs test/<class>"):
+        run(settings(*of_folder), str(tmp_path / "run"), NO_REPORTER)
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("name", ["alexnet", "inception_v3", "vit_b_16"])
+def test_a_network_that_cannot_take_the_images_is_an_error_before_training(
+    name: str, compose: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    overrides = [override for override in tiny if not override.startswith("model.")]
+    with pytest.raises(
+        ConfigError, match=r"^model: \w+ cannot train on a batch \(32, 3, 32, 32\): .*allowed: a network"
+    ):
+        run(check(compose(*overrides, "model=torchvision", f"model.name={name}")), str(tmp_path), NO_REPORTER)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_last_batch_of_one_image_that_batch_norm_cannot_take_is_an_error_before_training(
+    compose: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    overrides = [override for override in tiny if not override.startswith("model.")]
+    model = ["model=torchvision", "model.name=resnet18", "data.val_size=23"]
+    with pytest.raises(ConfigError, match=r"^batch_size=32: the last batch of an epoch has 1 of 97 .*batch_size=31"):
+        run(check(compose(*overrides, *model)), str(tmp_path), NO_REPORTER)
+    run(check(compose(*overrides, *model, "batch_size=31", "epochs=1")), str(tmp_path), NO_REPORTER)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "files", "signals", "reporting", "results", "options", "cache", "sweep", "search", "analysis", "run"),
+    *("errors", "trust", "files", "signals", "reporting", "results", "options", "cache"),
+    *("sweep", "search", "analysis", "run"),
 }
 """The rooms that import no torch, not even inside a function."""
 READ_CONFIGS = {"options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from plotly.colors import sample_colorscale
 
+from ..statistics.model import is_outlier
 from ..statistics.scratch import scratch_study
 from .theme import BLUE, GREY, ORANGE, OUTCOMES, SKY, TEMPLATE, color_bar, finish, hover_texts, new_figure, short_name
 
@@ -52,7 +53,15 @@ def slice_of(
             hovertext=hover_texts(group),
             hoverinfo="text",
         )
+    figure.update_layout(yaxis_range=_readable_range(trials.score.dropna()))
     return finish(figure)
+
+
+def _readable_range(scores: pd.Series[float]) -> tuple[float, float] | None:
+    """The range of the scores without outliers, which would flatten all others; None where there are none."""
+    usual = scores[~is_outlier(scores)]
+    margin = 0.1 * (usual.max() - usual.min())
+    return (usual.min() - margin, usual.max() + margin) if len(usual) < len(scores) else None
 
 
 def _escaped(value: Any) -> str:

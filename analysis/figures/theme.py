@@ -42,6 +42,8 @@ COSTS = {
     "flops": "forward pass of an image (FLOP)",
 }
 """Axis titles of what a trial costs."""
+LONGEST_NAME = 60
+"""Characters of a hyperparameter's name in a figure."""
 _AXIS = {
     "automargin": True,
     "gridcolor": "#ddd",
@@ -114,8 +116,9 @@ def measure(frames: Frames) -> str:
 
 
 def short_name(key: str) -> str:
-    """A hyperparameter's name without its config groups, escaped."""
-    return escape(key.rpartition(".")[2] or key)
+    """A hyperparameter's name without its config groups, escaped; of a very long one, its two ends."""
+    name = key.rpartition(".")[2] or key
+    return escape(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 3 :]}")
 
 
 def hover_texts(trials: pd.DataFrame) -> pd.Series[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import yaml
+
+from cifar.commands import command
 
 from ..architecture import architecture, model_name, model_settings
 from ..formatting import as_whole, format_count, format_duration, format_interval, format_value
@@ -75,8 +76,8 @@ def command_of(run: str) -> str:
     """The command line of a run, from the overrides that Hydra recorded; empty where they cannot be read."""
     try:
         overrides = yaml.safe_load((Path(run) / ".hydra" / "overrides.yaml").read_text("utf-8"))
-        return shlex.join(["python", "run.py", *overrides])
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return command(*(line for line in overrides if not line.startswith("resume=")))
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
         return ""
 
 

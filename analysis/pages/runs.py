@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from ..formatting import format_interval, format_value
+from ..formatting import format_interval
 from ..frames import Frames
 from ..sections import MAX_ROWS, Context, Place, sections_of
-from ..sections.run_table import best_first, differing_settings
+from ..sections.run_table import best_first, differing_settings, setting_text
 from ..statistics.intervals import mean_interval
 from ..statistics.learning import diagnosis
 from ..statistics.noise import noise_floor
@@ -44,7 +44,7 @@ def report_of(frames: Frames) -> Report:
 
 def _scores_by_setting(runs: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
     """group and score: runs of one group differ in their seed alone."""
-    group = runs[settings].astype(str).agg(" ".join, axis=1) if settings else pd.Series("", runs.index)
+    group = runs[settings].map(setting_text).agg(" ".join, axis=1) if settings else pd.Series("", runs.index)
     return pd.DataFrame({"group": group, "score": runs.val_accuracy}).dropna()
 
 
@@ -61,7 +61,7 @@ def _settings_table(runs: pd.DataFrame, settings: list[str], scores: pd.DataFram
     rows = []
     for _, group in runs.loc[scores.index].groupby(scores.group, sort=False):
         mean, low, high = mean_interval(group.val_accuracy)
-        row = {key.removeprefix("config."): format_value(group[key].iloc[0]) for key in settings}
+        row = {key.removeprefix("config."): setting_text(group[key].iloc[0]) for key in settings}
         row["seeds"] = str(len(group))
         row["mean validation accuracy"] = f"{mean:.4f}"
         row["95% interval"] = format_interval(low, high)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cifar.commands import command, override
+
 from .. import figures
 from ..answer import settings_of
 from ..evidence import Evidence
@@ -60,7 +62,7 @@ def report_of(places: Sequence[Frames]) -> Report:
         table_title="What was compared",
         table=_ranking_table(ranking, score),
         wide_table=True,
-        command=f"python run.py from_study={frames.place}" if best_yaml(frames) else command_of(best.run),
+        command=command(override("from_study", frames.place)) if best_yaml(frames) else command_of(best.run),
         next_steps=_next_steps(ranked_places),
         sections=sections_of(Context("several", ranked_places, best.run)),
         best_yaml=best_yaml(frames),

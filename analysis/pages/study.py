@@ -25,7 +25,7 @@ def report_of(frames: Frames) -> Report:
     place = Place(frames.study, frames)
     if "best" not in answer:
         reason = f" The first reason: {answer['reason']}" if answer.get("reason") else ""
-        problem = f"No trial is complete, so nothing can be said yet.{reason}"
+        problem = f"{sentence(answer['problem'])}{reason}"
         return replace(report, problem=problem, sections=sections_of(Context("study", [place], answer=answer)))
     return replace(
         report,

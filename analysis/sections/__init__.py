@@ -35,6 +35,8 @@ Kind = Literal["study", "runs", "run", "several"]
 """What a report is of: one search; a grid or a folder of runs; one run; several of these, compared."""
 MAX_ROWS = 10
 """Rows of a table."""
+MAX_NAME = 80
+"""Characters of a file's name that are of a hyperparameter: a file system allows 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Section:
 
 def file_name(text: str) -> str:
     """A hyperparameter or a measure as part of the name of a figure's file."""
-    return re.sub(r"[^A-Za-z0-9-]+", "-", text)
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text)[:MAX_NAME]
 
 
 def sections_of(context: Context) -> list[Section]:

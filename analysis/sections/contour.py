@@ -6,6 +6,7 @@ from .. import figures
 from ..evidence import Evidence
 from ..statistics.places import numbers
 from ..statistics.response import surface
+from ..trials import LARGEST
 from . import Context, Section
 
 ORDER = 50
@@ -26,7 +27,8 @@ def section(context: Context) -> Section | None:
 
 def _pair(evidence: Evidence) -> list[str]:
     """Learning rate and weight decay; where these were not searched, the two numbers that matter most."""
-    names = [str(name) for name in numbers(evidence.space).hyperparameter]
+    ranges = numbers(evidence.space)
+    names = [str(name) for name in ranges.hyperparameter[ranges.high - ranges.low < LARGEST]]
     preferred = [name for end in PREFERRED for name in names if name.rpartition(".")[2] == end]
     by_importance = [name for name in evidence.importance.hyperparameter if name in names]
     return preferred if len(preferred) == len(PREFERRED) else by_importance[:2]

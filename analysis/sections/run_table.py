@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ def section(context: Context) -> Section | None:
     rows = runs.head(5 * MAX_ROWS)
     columns = {"run": rows.run.map(lambda run: Path(run).name), "status": rows.status}
     for key in differing_settings(runs):
-        columns[key.removeprefix("config.")] = rows[key].map(format_value)
+        columns[key.removeprefix("config.")] = rows[key].map(setting_text)
     columns["best epoch"] = rows.best_epoch.astype(str)
     columns["validation accuracy"] = rows.val_accuracy.map("{:.4f}".format)
     return Section("All runs", "Best first.", table=pd.DataFrame(columns))
@@ -33,4 +34,9 @@ def best_first(runs: pd.DataFrame) -> pd.DataFrame:
 def differing_settings(runs: pd.DataFrame) -> list[str]:
     """The columns config.KEY of settings in which the runs differ, the seed included."""
     settings = [str(column) for column in runs if str(column).startswith("config.") and column != "config.resume"]
-    return [column for column in settings if runs[column].astype(str).nunique() > 1]
+    return [column for column in settings if runs[column].map(setting_text).nunique() > 1]
+
+
+def setting_text(value: Any) -> str:
+    """A setting as text; empty in a run that does not have it, as runs of several options differ in their settings."""
+    return "" if value is None or value != value else format_value(value)

@@ -19,6 +19,8 @@ from .intervals import LEVEL, interval
 from .places import LEVELS, column_indices, levels_of, scattered, varying
 from .scratch import scratch_study
 
+MAX_LEVELS, PLACES = 64, 512
+"""Of a choice of many names, so many are compared, at so many places in all: the time grows with their square."""
 DEGREE = 4
 """The degree of the polynomial in one hyperparameter from which its share of the variance is computed."""
 
@@ -98,9 +100,10 @@ def _basis(levels: Array, places: Array) -> Array:
 def _effect(space: pd.DataFrame, surrogate: Surrogate, row: Any) -> Effect:
     """The largest difference of the score along one hyperparameter, averaged over the others."""
     levels = levels_of(row)
-    if len(levels) >= LEVELS:
+    if row.kind != "choice" and len(levels) >= LEVELS:
         levels = np.linspace(0, 1, 7)[:, None]
-    others = scattered(space, surrogate, 32, seed=1)
+    levels = levels[np.linspace(0, len(levels) - 1, min(len(levels), MAX_LEVELS)).astype(int)]
+    others = scattered(space, surrogate, max(4, min(32, PLACES // len(levels))), seed=1)
     places = np.repeat(others[None], len(levels), axis=0)
     places[:, :, column_indices(surrogate, row)] = levels[:, None]
     draws = surrogate.draw(places)
@@ -116,7 +119,10 @@ def _evaluated(evaluator: Any, trials: pd.DataFrame, space: pd.DataFrame) -> dic
     study, names = _scaled_study(trials[trials.score.notna()], space)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        try:
+            importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        except RuntimeError:  # no tree of fANOVA splits these trials
+            return dict.fromkeys(names, float("nan"))
     return {name: importances.get(name, 0.0) for name in names}
 
 

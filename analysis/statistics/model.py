@@ -6,12 +6,14 @@ import pandas as pd
 
 from cifar.errors import UserError
 
-from ..scaling import unit
+from ..scaling import groups, unit
 from ..surrogate import Noise, Surrogate, observations
 from .places import varying
 
 FEWEST = 5
 """With fewer complete trials a search says nothing about its hyperparameters."""
+OUTLIER = 1000
+"""A score so many times as far below the median as the best is above it is not modelled, as a failed trial is not."""
 
 
 class StatisticsError(UserError):
@@ -33,13 +35,21 @@ def surrogate_of(
     """
     steps = {number: dict(zip(rows.step, rows.score, strict=True)) for number, rows in curves.groupby("number")}
     observed = observations(trials, {number: steps.get(number, {}) for number in trials.number})
+    observed = observed[~is_outlier(observed.score)]
     complete = observed.score[observed.extra == 0]
     _check(complete, space)
     default = Noise(max(float(complete.max() - complete.median()) / 5, 1e-6), 1.0)
     if fresh is not None:
         observed = pd.concat([observed, _repeated(trials, fresh)])
     places = unit(trials.loc[observed.index], space)
-    return Surrogate(places, observed.score.to_numpy(), observed.extra.to_numpy(), noise or default)
+    return Surrogate(places, observed.score.to_numpy(), observed.extra.to_numpy(), noise or default, groups(space))
+
+
+def is_outlier(scores: pd.Series[float]) -> pd.Series[bool]:
+    """Which scores are far too low, as a loss of 1e8 among losses below 1: they would hide all differences."""
+    median = scores.median()
+    lead = scores.max() - median
+    return scores < median - OUTLIER * lead if lead > 0 else pd.Series(False, scores.index)
 
 
 def _check(complete: pd.Series[float], space: pd.DataFrame) -> None:

@@ -20,7 +20,14 @@ from cifar.files import FileError, write_atomically
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Parse = Callable[[dict[str, Tensor], dict[str, str]], T]
-"""Tensors and metadata -> what the file holds. Raises KeyError or ValueError where the content is not as written."""
+"""Tensors and metadata -> what the file holds.
+
+Raises KeyError or ValueError where the content is not as written, Outdated where it is not used any more.
+"""
+
+
+class Outdated(Exception):
+    """The content is as an earlier version of this program wrote it, which would now be written differently."""
 
 
 def read_or_make(path: Path, parse: Parse[T], make: Callable[[], None], remedy: str) -> T:
@@ -40,13 +47,18 @@ def read_or_make(path: Path, parse: Parse[T], make: Callable[[], None], remedy: 
 
 
 def read(path: Path, parse: Parse[T], remedy: str) -> T | None:
-    """What `path` holds, its tensors mapped from the file; None where it is missing or, with a warning, damaged."""
+    """What `path` holds, its tensors mapped from the file.
+
+    None where it is missing, outdated or, with a warning, damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
             return parse(tensors, file.metadata() or {})
     except FileNotFoundError:
         return None
+    except Outdated:
+        log.info("%s is of an earlier version: %s", path, remedy)
     except KeyError as error:
         log.warning("%s is damaged (it has no %s): %s", path, error, remedy)
     except (SafetensorError, ValueError, OSError) as error:

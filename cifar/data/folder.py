@@ -1,7 +1,7 @@
 """Images in folders: <data.root>/<part>/<class>/*, decoded once and cached.
 
 A cache entry is one safetensors file, <cache>/images/<key>.safetensors: images uint8 (N, 3, 32, 32) and labels int64
-(N,), and as metadata the class names (JSON) and the fingerprint.
+(N,), and as metadata the class names (JSON), the fingerprint and the version of the rules of decode.py.
 """
 
 from __future__ import annotations
@@ -12,37 +12,45 @@ import logging
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from cifar.data import checked_file
-from cifar.data.images import SIZE, DataError, Images, fingerprint_of, from_arrays
+from cifar.data.decode import DECODING, decode, decoded_as_before
+from cifar.data.images import SIZE, Images, fingerprint_of, from_arrays
+from cifar.data.listing import LabelledFile, list_images
+from cifar.files import FileError
 
 log = logging.getLogger(__name__)
-LabelledFile = tuple[Path, int]
-CONVERTED = "converted to RGB (they were grey, transparent or in another mode)"
-RESIZED = f"cropped to a square and resized to {SIZE}x{SIZE}"
 
 
 def image_folder(root: str | None, part: str, cache_dir: Path) -> Images:
     """The images in root/part/<class>/*, mapped from the cache, which is keyed by the files' names, sizes and times.
 
-    Raises DataError for folders without at least two classes, empty classes and files that are no images.
+    Raises DataError as list_images does, and for images that cannot be decoded.
     """
     directory = Path(root or "").expanduser()
-    files, classes = _list_files(directory / part)
+    files, classes = list_images(directory / part, part)
     entry = cache_dir / "images" / f"{_cache_key(directory, files)}.safetensors"
 
-    def make() -> None:
-        images = _decode(files, classes)
-        metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint}
-        checked_file.write(entry, {"images": images.images, "labels": images.labels}, metadata)
+    def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
+        images = _parse(tensors, metadata)
+        if images.classes != classes or metadata.get("decoding", DECODING) != DECODING:
+            raise checked_file.Outdated
+        if "decoding" not in metadata:
+            _check_former(files)
+            with suppress(FileError):  # saves the next run this check
+                _write(entry, images)
+        return images
 
-    return checked_file.read_or_make(entry, _parse, make, "decoding the images again")
+    def make() -> None:
+        _write(entry, _decode(files, classes))
+
+    return checked_file.read_or_make(entry, parse, make, "decoding the images again")
 
 
 def _cache_key(directory: Path, files: list[LabelledFile]) -> str:
@@ -52,6 +60,11 @@ def _cache_key(directory: Path, files: list[LabelledFile]) -> str:
         state.append((str(path.relative_to(directory)), status.st_size, status.st_mtime_ns))
     content = json.dumps([SIZE, str(directory.resolve()), state])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _write(entry: Path, images: Images) -> None:
+    metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint, "decoding": DECODING}
+    checked_file.write(entry, {"images": images.images, "labels": images.labels}, metadata)
 
 
 def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
@@ -64,40 +77,27 @@ def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
     return Images(images, labels, classes, fingerprint)
 
 
-def _list_files(directory: Path) -> tuple[list[LabelledFile], tuple[str, ...]]:
-    """All files below the class directories, with their labels, and the class names. Hidden files do not count."""
-    classes = _class_names(directory)
-    files = []
-    for label, name in enumerate(classes):
-        paths = sorted(path for path in (directory / name).rglob("[!.]*") if path.is_file())
-        if not paths:
-            raise DataError(f"{directory / name}: no images in this class; add some or remove the directory")
-        files += [(path, label) for path in paths]
-    return files, classes
-
-
-def _class_names(directory: Path) -> tuple[str, ...]:
-    if not directory.is_dir():
-        raise DataError(f"{directory}: no such directory; data.root must be a directory that holds train/<class>/*")
-    classes = tuple(sorted(path.name for path in directory.iterdir() if path.is_dir() and path.name[0] != "."))
-    if len(classes) < 2:
-        content = f"one class ({classes[0]})" if classes else "no class directories"
-        raise DataError(f"{directory}: {content}; allowed: at least two directories, one a class, with images in them")
-    return classes
+def _check_former(files: list[LabelledFile]) -> None:
+    """Raises Outdated where earlier versions decoded one of the files differently."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        unchanged = all(pool.map(decoded_as_before, [path for path, _ in files]))
+        pool.shutdown(cancel_futures=True)
+    if not unchanged:
+        raise checked_file.Outdated
 
 
 def _decode(files: list[LabelledFile], classes: tuple[str, ...]) -> Images:
-    """Decode in threads, with a progress bar; log once how many images were converted and resized."""
+    """Decode in threads, with a progress bar; log once how many images were changed, and in what way."""
     pixels = np.empty((len(files), SIZE, SIZE, 3), np.uint8)
     counts: Counter[str] = Counter()
 
-    def decode(index: int) -> list[str]:
+    def decode_one(index: int) -> list[str]:
         path, _ = files[index]
-        pixels[index], changes = _decode_file(path)
+        pixels[index], changes = decode(path)
         return changes
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(decode, range(len(files)), chunksize=256)
+        results = pool.map(decode_one, range(len(files)), chunksize=256)
         try:
             for changes in tqdm(results, total=len(files), desc="decoding images", unit="image", disable=None):
                 counts.update(changes)
@@ -107,22 +107,3 @@ def _decode(files: list[LabelledFile], classes: tuple[str, ...]) -> Images:
     for change, count in counts.items():
         log.info("%d of %d images %s", count, len(files), change)
     return from_arrays(pixels, np.array([label for _, label in files]), classes)
-
-
-def _decode_file(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """An image (32, 32, 3) uint8, and what had to be changed for it."""
-    from PIL import Image, ImageOps
-
-    changes = []
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = file
-            if image.mode != "RGB":
-                changes.append(CONVERTED)
-                image = image.convert("RGB")
-            if image.size != (SIZE, SIZE):
-                changes.append(RESIZED)
-                image = ImageOps.fit(ImageOps.exif_transpose(image), (SIZE, SIZE), Image.Resampling.BILINEAR)
-            return np.asarray(image), changes
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be decoded ({error}); repair or remove the file") from None

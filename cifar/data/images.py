@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,6 +41,26 @@ class Images:
         fingerprint = hashlib.sha256(self.fingerprint.encode() + chosen.numpy().tobytes()).hexdigest()
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], fingerprint=fingerprint)
 
+    def with_classes(self, classes: tuple[str, ...]) -> Images:
+        """The same images, their labels indices into `classes`, by name. Raises DataError for other classes."""
+        if classes == self.classes:
+            return self
+        present = set(self.present_classes())
+        others = [name for name in self.classes if name in present and name not in classes]
+        if others:
+            raise DataError(
+                f"it has classes that the training part lacks: {', '.join(others)}; allowed: some or all of"
+                f" {', '.join(classes)}"
+            )
+        positions = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
+        labels = positions[self.labels]
+        return Images(self.images, labels, classes, fingerprint_of(self.images, labels, classes))
+
+    def present_classes(self) -> list[str]:
+        """The classes of which there is an image."""
+        counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return [name for name, count in zip(self.classes, counts, strict=True) if count]
+
 
 def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Images:
     """From images (N, 32, 32, 3) uint8 and labels (N,)."""
@@ -63,3 +85,8 @@ def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
     mean = shares @ values
     std = (shares @ values.square() - mean.square()).clamp_min(0).sqrt()
     return mean.tolist(), std.clamp_min(1 / 255).tolist()
+
+
+def printable(name: Path | str) -> str:
+    r"""A file name as text that every encoding of Unicode can hold: bytes that are not UTF-8 become \xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -29,11 +29,9 @@ def check(cfg: DictConfig) -> Config:
     Raises ConfigError for an unknown key, a wrong type, a value out of range, settings that do not go together, and a
     package that is missing.
     """
-    plain = _up_to_date(cfg)
-    schema = OmegaConf.structured(Config)
-    for name, group in groups().items():
-        schema[name] = OmegaConf.structured(option_of(group, OmegaConf.select(plain, name)))
-    config = _typed(schema, plain)
+    if "trust" in cfg:
+        raise ConfigError("trust: not in a file; allowed: trust=[my_module] on the command line, or CIFAR_TRUST")
+    config = typed(_up_to_date(cfg))
     for key, value, place in _fields(config):
         if not allows(place, value):
             raise ConfigError(f"{key}={value}: not allowed; allowed: {describe(place)}")
@@ -42,6 +40,14 @@ def check(cfg: DictConfig) -> Config:
         option.check(config)
         check_package(f"{name}={type(option).__name__.lower()}", type(option))
     return config
+
+
+def typed(plain: DictConfig) -> Config:
+    """The settings as the dataclasses of their options. Raises ConfigError for unknown keys and wrong types."""
+    schema = OmegaConf.structured(Config)
+    for name, group in groups().items():
+        schema[name] = OmegaConf.structured(option_of(group, OmegaConf.select(plain, name)))
+    return _typed(schema, plain)
 
 
 def _up_to_date(cfg: DictConfig) -> DictConfig:

@@ -1,72 +1,178 @@
-"""resume=DIR and from_study=DIR on the command line bring along the settings of a run, or of a study's best trial."""
+"""What a command line brings along: the settings of resume= and from_study=, and what it trusts.
+
+Hydra parses it and composes the config; `resume` and `from_study` are read from that config, wherever they are given.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from cifar import trust
+from cifar.options.config import Config
+from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
+from cifar.options.shared import key_of, leaves, parse, quoted, read_overrides, read_yaml
+from cifar.options.start import claim
 
-RESUME, FROM_STUDY = "resume=", "from_study="
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 """Where a search keeps the settings of its best trial, and of the one that a confirmation chose."""
+CONFIG_NAME = "config"
+"""The config of the program; another one is of the user (--config-name)."""
 
 
-def expand(arguments: list[str]) -> list[str]:
-    """A command line with the settings that resume= and from_study= name; settings given explicitly win.
+@contextmanager
+def prepared() -> Iterator[None]:
+    """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory."""
+    with composing(without_trust, (bring, claim)):
+        yield
 
-    Raises ConfigError where the directory holds no run, or no best trial.
+
+def without_trust(overrides: list[Override]) -> list[Override]:
+    """The overrides without trust=, which is granted; it is no setting, so it is recorded nowhere."""
+    for override in overrides:
+        if key_of(override) == "trust":
+            _grant(override)
+    return [override for override in overrides if key_of(override) != "trust"]
+
+
+def _grant(override: Override) -> None:
+    """Raises ConfigError where the override is from a file (--experimental-rerun) or lists no modules."""
+    names = None if override.is_sweep_override() else override.value()
+    if override.input_line not in sys.argv or not isinstance(names, (str, list, type(None))):
+        raise ConfigError(f"{override.input_line}: allowed: trust=[my_module], on the command line")
+    trust.grant(map(str, [names] if isinstance(names, str) else names or []))
+
+
+def bring(start: Composition) -> list[Override]:
+    """The overrides of a start, with those of the run or study that its config names."""
+    resume, study = named(start.config, "resume"), named(start.config, "from_study")
+    if start.mode == RunMode.MULTIRUN:
+        _check_multirun(start, resume)
+    if resume is None and study is None:
+        return start.overrides
+    return expand(start.overrides, resume, study, _set_by_files(start))
+
+
+def named(config: DictConfig, key: str) -> str | None:
+    """The directory at `key`; None where there is none."""
+    try:
+        value = OmegaConf.select(config, key)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
+    return None if value in (None, "") else str(value)
+
+
+def _check_multirun(start: Composition, resume: str | None) -> None:
+    """Raises ConfigError for a key whose settings no job of a grid or of a search would get."""
+    swept = {key_of(override) for override in start.overrides if override.is_sweep_override()}
+    if resume is not None or "resume" in swept:
+        raise ConfigError(
+            f"resume={resume or '...'}: resumes one run, so not with -m (a search resumes by itself); allowed:"
+            " python run.py resume=DIR"
+        )
+    if "from_study" in swept:
+        raise ConfigError("from_study: one study for all jobs of a grid or a search; allowed: from_study=DIR")
+
+
+def expand(
+    overrides: list[Override], resume: str | None, study: str | None, keys_of_files: Iterable[str] = ()
+) -> list[Override]:
+    """The overrides that `resume` and `study` bring along, followed by `overrides`, which win.
+
+    What the files that the command line names set (`keys_of_files`) wins too. `resume` and `study` are among the
+    result. A resumed run has the settings of its study already. Raises ConfigError where a directory holds no run, or
+    no best trial.
     """
-    return _with_best_trial(_with_resumed_run(arguments))
+    on_command_line = {key for override in overrides for key, _ in leaves(override)}
+    explicit = on_command_line | set(keys_of_files)
+    if resume is not None:
+        brought = read_run(resume)
+        names = {"hydra.run.dir": resume, "resume": resume}
+    else:
+        brought = read_study(Path(study or ""))
+        names = {"from_study": study or ""}
+    brought = [override for override in brought if not is_decided(key_of(override), explicit)]
+    lines = [f"{key}={quoted(value)}" for key, value in names.items() if key not in on_command_line]
+    return [*brought, *parse(lines, Path(resume or study or "")), *overrides]
 
 
-def _last(key: str, arguments: list[str]) -> str | None:
-    """The last value of a key; None where there is none or null."""
-    values = [argument.removeprefix(key) for argument in arguments if argument.startswith(key)]
-    return values[-1] if values and values[-1] not in ("", "null") else None
-
-
-def _with_resumed_run(arguments: list[str]) -> list[str]:
-    """With the overrides of the run that resume= names, and its directory as the run's."""
-    directory = _last(RESUME, arguments)
-    if directory is None or not {"-m", "--multirun"}.isdisjoint(arguments):
-        return arguments
-    saved = Path(directory.strip("'\"")) / ".hydra" / "overrides.yaml"
-    if not saved.exists():
-        raise ConfigError(f"resume={directory}: not a run directory, it has no .hydra/overrides.yaml")
-    overrides = [str(line) for line in OmegaConf.load(saved) if not str(line).startswith(RESUME)]
-    return [*overrides, f"hydra.run.dir={directory}", *arguments]
-
-
-def _with_best_trial(arguments: list[str]) -> list[str]:
-    """With the overrides of the best trial of the study that from_study= names."""
-    study = _last(FROM_STUDY, arguments)
-    if study is None:
-        return arguments
-    explicit = [_key(argument) for argument in arguments if "=" in argument]
-    kept = [override for override in _best_overrides(Path(study)) if not _is_decided(_key(override), explicit)]
-    return [*kept, *arguments]
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
-def _is_decided(key: str, explicit: list[str]) -> bool:
-    """Whether the command line gives the key, or another option of the group that it belongs to."""
+def is_decided(key: str, explicit: Collection[str]) -> bool:
+    """Whether `explicit` holds the key, or the group or mapping that it belongs to."""
     return any(key == other or key.startswith(f"{other}.") for other in explicit)
 
 
-def _best_overrides(study: Path) -> list[str]:
-    """The command line of the confirmed trial of a study, else of its best one."""
-    path = next((study / name for name in (CONFIRMED, BEST) if (study / name).exists()), None)
-    if path is None:
+def read_run(directory: str) -> list[Override]:
+    """The overrides of the run in a directory."""
+    file = Path(directory) / ".hydra" / "overrides.yaml"
+    if not file.exists():
+        raise ConfigError(f"resume={directory}: not a run directory, it has no .hydra/overrides.yaml")
+    return read_overrides(file, read_yaml(file), of_run=True)
+
+
+def read_study(study: Path) -> list[Override]:
+    """The overrides of the confirmed trial of a study, else of its best one."""
+    file = next((study / name for name in (CONFIRMED, BEST) if (study / name).exists()), None)
+    if file is None:
         siblings = sorted(str(other.parent) for other in study.parent.glob(f"*/{BEST}"))
         raise ConfigError(
-            f"{FROM_STUDY}{study}: no {BEST} in it, which a search writes once a trial is complete;"
+            f"from_study={study}: no {BEST} in it, which a search writes once a trial is complete;"
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
-    best = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(best, dict)
-    return [str(override) for override in best["overrides"]]
+    best = read_yaml(file)
+    return read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False)
+
+
+def check_study(config: Config, task_overrides: list[str]) -> None:
+    """Raises ConfigError where a job of a grid names a study whose settings it does not have.
+
+    An option that is swept, such as an experiment, may name it: that is seen in the job alone.
+    """
+    if config.from_study is None or config.resume is not None:
+        return
+    if "from_study" not in map(key_of, parse(task_overrides, Path(config.from_study))):
+        raise ConfigError(
+            f"from_study={config.from_study}: in an option that is swept; allowed: from_study=DIR on the command line"
+        )
+
+
+def _set_by_files(start: Composition) -> set[str]:
+    """The keys that the files set which the command line names: options of groups, experiments, --config-name."""
+    hydra = start.config.hydra
+    chosen = [(key_of(override), value) for override in start.overrides for _, value in leaves(override)]
+    chosen.append(("experiment", hydra.runtime.choices.get("experiment")))
+    keys: set[str] = set()
+    for group, options in chosen:
+        for option in options if isinstance(options, list) else [options]:
+            if isinstance(option, str) and "." not in group:
+                keys |= _set_by(start.loader, f"{group}/{option}")
+    if hydra.job.config_name != CONFIG_NAME:
+        keys |= {key for key, _ in _flat(file_content(start.loader, str(hydra.job.config_name))[0])}
+    return keys
+
+
+def _set_by(loader: ConfigLoader, path: str) -> set[str]:
+    """The keys that a file sets, the groups of which it chooses options, and what these set in turn."""
+    content, choices = file_content(loader, path)
+    keys = {key for key, _ in _flat(content)}
+    for group, option in choices:
+        keys.add(group)
+        keys |= _set_by(loader, f"{group}/{option}")
+    return keys
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
@@ -20,8 +21,11 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
+    changeable: ClassVar[tuple[str, ...]] = ("root",)
     loader: ClassVar[str]
     """The import path of the function that reads the images: (root, "train" or "test", cache directory) -> Images."""
+    downloads: ClassVar[str] = ""
+    """The folder below `root` that the loader downloads where it is missing; "" for one that only reads."""
     train_images: ClassVar[int | None] = None
     """Images in the training part; None where that depends on the user."""
 
@@ -36,16 +40,25 @@ class Data(Option):
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
 
+    @classmethod
+    def only_reads(cls, root: str) -> bool:
+        """Whether loading from the directory `root` writes nothing there."""
+        return not cls.downloads or (Path(root).expanduser() / cls.downloads).is_dir()
+
     def check(self, config: Config) -> None:
         if self.val_size >= 1 and self.val_size % 1:
             raise ConfigError(
                 f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
             )
-        images = min((n for n in (self.limit, self.train_images) if n is not None), default=None)
-        if images is not None and self.val_size >= images:
+        if self.train_images is not None and self.val_size >= self.train_images:
             raise ConfigError(
-                f"data.val_size={self.val_size:g}: not below the {images} images that there are (data.source,"
-                " data.limit); allowed: fewer, or a fraction"
+                f"data.val_size={self.val_size:g}: not below the {self.train_images} images that there are"
+                " (data.source); allowed: fewer, or a fraction"
+            )
+        if self.limit is not None and self.val_size >= self.limit:
+            raise ConfigError(
+                f"data.limit={self.limit}: not above data.val_size={self.val_size:g}, the images to validate on;"
+                " allowed: a larger limit or null, fewer images to validate on, or a fraction"
             )
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is not None and len(value) != 3:
@@ -59,6 +72,7 @@ class CIFAR10(Data):
     """CIFAR-10: 50,000 training images of 32x32 pixels in 10 classes; torchvision downloads and checks 170 MB."""
 
     loader = "cifar.data.sources.cifar10"
+    downloads = "cifar-10-batches-py"
     train_images = 50_000
     source: str = "cifar10"
 
@@ -68,6 +82,7 @@ class CIFAR100(Data):
     """CIFAR-100: 50,000 training images of 32x32 pixels in 100 classes; torchvision downloads and checks 170 MB."""
 
     loader = "cifar.data.sources.cifar100"
+    downloads = "cifar-100-python"
     train_images = 50_000
     source: str = "cifar100"
 

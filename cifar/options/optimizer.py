@@ -26,6 +26,8 @@ class Optimizer(Option):
     group: ClassVar[str] = "optimizer"
     extra: ClassVar[Mapping[str, object]] = {}
     """Further arguments of the target, which are no settings."""
+    changeable: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
+    """A subclass adds keys that its target reads anew in every step, whatever its state holds."""
 
     _target_: str = MISSING
     lr: float = within("(0, inf)")
@@ -43,6 +45,7 @@ class Optimizer(Option):
 class SGD(Optimizer):
     """SGD with momentum; its weight decay is the L2 term (lambda/2 * ||w||^2) by its gradient."""
 
+    changeable = (*Optimizer.changeable, "momentum", "nesterov")
     extra = {"fused": True}  # noqa: RUF012
     _target_: str = "torch.optim.SGD"
     momentum: float = within("[0, 1)")
@@ -57,6 +60,7 @@ class SGD(Optimizer):
 class _WithBetas(Optimizer):
     """`betas`: the decay rates of the running means of the gradient and of its square."""
 
+    changeable = (*Optimizer.changeable, "betas", "eps")
     betas: list[float] = within("[0, 1)")
     eps: float = within("(0, inf)")
 
@@ -85,6 +89,7 @@ class AdamW(_WithBetas):
 class NAdam(_WithBetas):
     """NAdam: Adam with Nesterov momentum (Dozat 2016)."""
 
+    changeable = (*_WithBetas.changeable, "momentum_decay", "decoupled_weight_decay")
     _target_: str = "torch.optim.NAdam"
     momentum_decay: float = within("[0, inf)")
     decoupled_weight_decay: bool = MISSING
@@ -94,6 +99,7 @@ class NAdam(_WithBetas):
 class RAdam(_WithBetas):
     """RAdam: Adam whose step size is rectified in the first steps (Liu et al. 2020)."""
 
+    changeable = (*_WithBetas.changeable, "decoupled_weight_decay")
     _target_: str = "torch.optim.RAdam"
     decoupled_weight_decay: bool = MISSING
 
@@ -102,6 +108,7 @@ class RAdam(_WithBetas):
 class RMSprop(Optimizer):
     """RMSprop: the gradient divided by a running mean of its size (Tieleman & Hinton 2012)."""
 
+    changeable = (*Optimizer.changeable, "alpha", "eps")
     _target_: str = "torch.optim.RMSprop"
     alpha: float = within("[0, 1)")
     eps: float = within("(0, inf)")
@@ -113,6 +120,7 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad: the gradient divided by the root of the sum of its squares so far (Duchi et al. 2011)."""
 
+    changeable = (*Optimizer.changeable, "lr_decay", "eps")
     _target_: str = "torch.optim.Adagrad"
     lr_decay: float = within("[0, inf)")
     initial_accumulator_value: float = within("[0, inf)")

@@ -35,6 +35,8 @@ class Option:
     """A package that the option needs; the extra that installs it has the same name."""
     calls: ClassVar[tuple[str, ...]] = ()
     """What the target may build beside itself, as patterns of import paths."""
+    changeable: ClassVar[tuple[str, ...]] = ()
+    """Keys that may change when a run is resumed: they take effect from its next epoch."""
     options: ClassVar[dict[str, type[Option]]]
     """Of a group's base class: its options by their value of `key`."""
 

@@ -38,6 +38,7 @@ class Cosine(Scheduler):
 class OneCycle(Scheduler):
     """One cycle: up to the optimizer's lr, then down, a step a batch (Smith & Topin 2018)."""
 
+    changeable = ("warmup",)
     _target_: str = "cifar.training.schedulers.onecycle"
     warmup: float = within("(0, 1)")
 
@@ -46,6 +47,7 @@ class OneCycle(Scheduler):
 class Plateau(Scheduler):
     """ReduceLROnPlateau on validation accuracy: lr times factor after more than patience epochs without a new best."""
 
+    changeable = ("patience", "factor")
     _target_: str = "cifar.training.schedulers.plateau"
     patience: int = within("[0, inf)")
     factor: float = within("(0, 1)")

@@ -53,6 +53,7 @@ class NoTransfer(Transfer):
 class Pretrained(Transfer):
     """A backbone, built by what its `_target_` names, and its weights."""
 
+    changeable: ClassVar[tuple[str, ...]] = ("sha256",)
     backbone: Any = MISSING
     weights: str = MISSING
     sha256: str | None = matching("[0-9a-fA-F]{64}", "64 hexadecimal digits")
@@ -91,6 +92,7 @@ class Finetune(Pretrained):
     """Fine-tuning: a new head, and all of the backbone trains on from its pretrained weights."""
 
     task = "cifar.tasks.Finetune"
+    changeable = (*Pretrained.changeable, "backbone_lr_scale")
     mode: str = "finetune"
     backbone_lr_scale: float = within("(0, inf)")
     frozen_stages: int = within("[0, inf)")

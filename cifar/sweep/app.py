@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from cifar.commands import quoted as quoted  # for apps, which name a directory in an override
+
 if TYPE_CHECKING:
     from optuna.study import Study
 
@@ -77,6 +79,9 @@ class SearchedApp:
     seed_key: str | None = None
     """Key of the seed of a run, which a confirmation changes."""
 
+    chance_keys: tuple[str, ...] = ()
+    """Further keys that change nothing but chance, such as the seed of a split: a search over one is warned of."""
+
     test_key: str | None = None
     """Key that has a run evaluate the test set, which a confirmation sets to true at the end."""
 
@@ -126,8 +131,3 @@ class Invocation:
     config: DictConfig
     arguments: list[str]
     app: SearchedApp
-
-
-def quoted(text: str) -> str:
-    """A text as the value of a Hydra override."""
-    return "'" + text.replace("'", "\\'") + "'"

@@ -24,17 +24,19 @@ from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from cifar.sweep import outcome
+from cifar.sweep import components, outcome
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep import trials as trial_kinds
 from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.launch import run_trials
 from cifar.sweep.outcome import ranked
-from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, without
+from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, overrides_of_hydra, without
+from cifar.sweep.rehearsal import check_subdir
 from cifar.sweep.space import Space
-from cifar.sweep.storage import folder_lock, open_storage, open_study, resolve_location
+from cifar.sweep.storage import folder_lock, open_storage, open_study, read_trials, resolve_location
 from cifar.sweep.study import SharedStudy
+from cifar.sweep.values import canonical, parse_line
 
 FOLDER, LOOK = "confirmation", "test-"
 SEEDS = IntDistribution(0, 2**32 - 1)
@@ -51,6 +53,8 @@ def confirm(call: Invocation) -> None:
     check_settings(call.config.hydra, call.app)
     check_app(call)
     confirmation = Confirmation(call, open_search(settings, call.arguments, call.app))
+    components.check(settings, confirmation.search.space)
+    check_subdir(call, call.config, confirmation.search.space)
     runs = confirmation.rerun(settings.top, settings.seeds)
     refused = None
     if settings.test:
@@ -69,7 +73,8 @@ def check_app(call: Invocation) -> None:
             "hydra/sweeper=confirm: this app says neither what its seed is nor how it evaluates a test set; allowed:"
             " SearchedApp(seed_key=..., test_key=...), or hydra.sweeper.test=false without a test set"
         )
-    if any(line.startswith("hydra.sweep.dir=") for line in call.config.hydra.overrides.hydra):
+    keys = (canonical(parse_line(line).get_key_element()) for line in overrides_of_hydra(call.config))
+    if "hydra.sweep.dir" in keys:
         raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
 
 
@@ -208,7 +213,10 @@ class Confirmation:
 
     def evaluations(self, runs: list[FrozenTrial]) -> list[dict[str, Any]]:
         """What to enqueue to evaluate the test set with runs of the confirmation, which have ended."""
-        return [self.copy_of(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{t.number}") for t in runs]
+        return [
+            self.copy_of(t, t.params, confirms=t.user_attrs["confirms"], resume=f"../{trial_kinds.folder_of(t)}")
+            for t in runs
+        ]
 
     def copy_of(self, trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
         """The arguments of studies.enqueue, beside the study, that run a trial again with these parameters."""
@@ -217,18 +225,18 @@ class Confirmation:
     def enqueue(self, url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> int:
         """Enqueue the trials that the study does not have yet, or that failed.
 
-        Returns how many it has then, without retries.
+        Returns how many it has then, of which each counts once, whatever retries or replaces it.
         """
         with folder_lock(folder):
             study = optuna.load_study(study_name=name, storage=open_storage(url))
-            latest = {self.pair(t): t for t in study.get_trials(deepcopy=False)}
+            latest = {self.pair(t): t for t in read_trials(study)}
             for trial in trials:
                 before = latest.get((trial["confirms"], trial["params"][self.seed_key]))
                 if before is None:
                     studies.enqueue(study, **trial)
                 elif trial_kinds.failed(before) and before.user_attrs["outcome"] == "failed":
                     studies.enqueue(study, replaces=before.number, **trial)
-            return sum("retry_of" not in t.user_attrs for t in study.get_trials(deepcopy=False))
+            return len({self.pair(t) for t in read_trials(study)})
 
     def choose(self, study: SharedStudy) -> tuple[int, list[FrozenTrial]]:
         """The candidate with the best mean, and its runs. Raises SweepError where all of them failed.

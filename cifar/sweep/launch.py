@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
+from cifar.sweep.adoption import check_trials, existing, stored_space
 from cifar.sweep.app import Invocation
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
@@ -36,15 +37,23 @@ def sweep(call: Invocation) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_settings(call.config.hydra, call.app)
     plan = make_plan(call)
+    before = existing(plan.url, plan.settings.study_name)
+    space = stored_space(before, spaces.to_json(replace(plan.space, fixed={})))
+    plan = replace(plan, space=replace(spaces.from_json(space), fixed=plan.space.fixed))
+    if before:
+        check_trials(before, plan.space, any_key=bool(plan.settings.custom_search_space))
     studies.create(
         plan.url,
         plan.settings.study_name,
         plan.folder,
         direction(plan.settings, call.app),
-        {"fixed": plan.fixed, "space": spaces.to_json(replace(plan.space, fixed={}))},
+        {"fixed": plan.fixed, "space": space},
         list(plan.space.fixed.values()),
         call.app.upgrade_settings,
     )
+    if plan.settings.retry_failed:
+        number = open_shared(plan).replace_failed()
+        print(f"failed trials that run once more: {number}", flush=True)
     study = run_trials(call, plan, lambda best: write_best(plan, call.app, best))
     conclude(plan, call.app, study)
 
@@ -54,10 +63,7 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
 
     `on_best` is called with each new best trial.
     """
-    settings = plan.settings
-    study = SharedStudy(
-        plan.url, settings.study_name, plan.folder, settings.n_trials, optuna.pruners.NopPruner(), settings.max_deaths
-    )
+    study = open_shared(plan)
     print(greeting(plan, study), flush=True)
     if not study.finished():
         with View(study, on_best):
@@ -65,8 +71,16 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
     return study
 
 
+def open_shared(plan: Plan) -> SharedStudy:
+    """The study as the parent sees it: it prunes nothing."""
+    settings = plan.settings
+    return SharedStudy(
+        plan.url, settings.study_name, plan.folder, settings.n_trials, optuna.pruners.NopPruner(), settings.max_deaths
+    )
+
+
 def make_worker(call: Invocation, plan: Plan) -> Worker:
-    keys, app, jobs = plan.space.fixed.keys(), call.app, plan.settings.n_jobs
+    keys, app, jobs = plan.space.decided | spaces.everywhere(plan.space), call.app, plan.settings.n_jobs
     threads = max(1, (os.cpu_count() or 1) // jobs)
     share_threads = jobs > 1 and app.threads_key is not None and app.threads_key not in keys
     share_devices = app.device_key is not None and app.device_key not in keys

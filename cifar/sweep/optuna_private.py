@@ -13,18 +13,19 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
+from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 
 
-def distribution_of(override: Override) -> BaseDistribution | str:
-    """The distribution of a sweep override; the text of the value of any other.
+def distribution_of_range(override: Override) -> BaseDistribution:
+    """The distribution of a range or an interval.
 
-    Raises ValueError, AssertionError or NotImplementedError for a sweep that Optuna cannot sample.
+    Raises ValueError, AssertionError or NotImplementedError for one that Optuna cannot sample.
     """
-    value: BaseDistribution | str = create_optuna_distribution_from_override(override)
-    return value
+    distribution: BaseDistribution = create_optuna_distribution_from_override(override)
+    return distribution
 
 
 def grid_choices(distribution: BaseDistribution) -> list[Any]:
@@ -33,9 +34,11 @@ def grid_choices(distribution: BaseDistribution) -> list[Any]:
 
 
 def load_config_file(loader: ConfigLoader, path: str) -> Mapping[str, Any]:
-    """The content of a config file of the app, such as search/sgd, without its defaults list."""
+    """The content of a config file of the app, such as search/sgd, without its defaults list, unresolved."""
     loaded = loader.repository.load_config(path)  # type: ignore[attr-defined]
-    return dict(loaded.config)
+    content = OmegaConf.to_container(loaded.config, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def job_result(job: JobReturn) -> Any:
@@ -51,6 +54,11 @@ def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
 def id_of(trial: Trial | FrozenTrial) -> int:
     """The number by which the storage knows a trial."""
     return trial._trial_id
+
+
+def enqueued_values(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a waiting trial, whether it was enqueued or added."""
+    return {**trial.params, **trial.system_attrs.get("fixed_params", {})}
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -13,19 +12,22 @@ from omegaconf import OmegaConf
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from cifar.commands import command
 from cifar.files import write_atomically
 from cifar.reporting import Interrupted
 from cifar.sweep.app import SearchedApp
 from cifar.sweep.plan import Plan, SweepError
 from cifar.sweep.space import Space, overrides_of
+from cifar.sweep.storage import read_trials
 from cifar.sweep.study import SharedStudy
+from cifar.sweep.trials import folder_of
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
     """The complete trials, best first; of equals the earlier first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = [trial for trial in read_trials(study) if trial.state == TrialState.COMPLETE]
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(complete, key=lambda t: (sign * t.values[0], t.number))
 
@@ -60,7 +62,7 @@ def check_complete(plan: Plan, study: SharedStudy) -> None:
     failures = study.failures()
     none_complete = study.finished() and best_of(study.study) is None
     if study.failing(plan.settings.max_failure_rate) or none_complete:
-        log = f"; its log: {plan.folder / str(failures[0].number)}" if failures else ""
+        log = f"; its log: {plan.folder / folder_of(failures[0])}" if failures else ""
         first = failures[0].user_attrs.get("reason", "unknown") if failures else "every other trial was pruned"
         raise SweepError(
             f"{len(failures)} of {study.total} trials failed (allowed: hydra.sweeper.max_failure_rate="
@@ -78,24 +80,29 @@ def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
         "best_params": best.params,
         "best_value": best.value,
         "trial": best.number,
-        "folder": str(plan.folder / str(best.number)),
+        "folder": run_directory(best, plan.folder),
     }
     save(plan.folder / "optimization_results.yaml", results)
     save(plan.folder / BEST, settings_of(best, app, plan.settings.study_name, plan.folder, plan.space))
 
 
+def run_directory(trial: FrozenTrial, folder: Path) -> str | None:
+    """None where the trial was run by another program; `folder` is that of the study."""
+    return str(folder / folder_of(trial)) if "folder" in trial.user_attrs else None
+
+
 def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
     """All that it takes to run the app with a trial's settings, as best.yaml holds it."""
     overrides = overrides_of(space, trial.params)
-    program = app.command or ("python", Path(sys.argv[0]).name)
+    program = app.command or (Path(sys.argv[0]).name,)
     return {
         "study": study,
         "value": trial.value,
         "params": trial.params,
         "trial": trial.number,
-        "folder": str(folder / str(trial.number)),
+        "folder": run_directory(trial, folder),
         "overrides": overrides,
-        "command": shlex.join([*program, *overrides]),
+        "command": command(*overrides, script=program[-1]),
     }
 
 

@@ -11,16 +11,20 @@ from typing import Any
 
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import FloatDistribution
 
 from cifar.errors import UserError
+from cifar.sweep import rehearsal
 from cifar.sweep import space as spaces
 from cifar.sweep.app import Invocation, SearchedApp, quoted
+from cifar.sweep.components import check as check_components
+from cifar.sweep.components import check_known, grid
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
 from cifar.sweep.optuna_private import load_config_file
 from cifar.sweep.space import Space, SpaceError
-from cifar.sweep.worker import grid
+from cifar.sweep.values import canonical, parse_line, to_text
 
 LIMITS = {
     "n_trials": (1, math.inf),
@@ -58,6 +62,7 @@ class Plan:
 def check_settings(hydra: DictConfig, app: SearchedApp) -> None:
     """Raises SweepError for a setting of Hydra or of the sweeper that is not allowed."""
     settings = hydra.sweeper
+    check_known(settings)
     direction(settings, app)
     if hydra.job.chdir:
         raise SweepError("hydra.job.chdir=true: not allowed, the trials of a search share a process; allowed: false")
@@ -69,7 +74,9 @@ def check_settings(hydra: DictConfig, app: SearchedApp) -> None:
 def direction(settings: DictConfig, app: SearchedApp) -> str:
     """minimize or maximize: that of the settings, else that of the app's metric. Raises SweepError for any other."""
     value = app.direction if settings.direction is None else settings.direction
-    name = str(getattr(value, "name", value))
+    if isinstance(value, ListConfig) and len(value) == 1:
+        value = value[0]
+    name = str(getattr(value, "name", value)).lower()
     if name not in ("minimize", "maximize"):
         raise SweepError(f"hydra.sweeper.direction={value}: not supported; allowed: maximize, minimize")
     return name
@@ -82,91 +89,146 @@ def make_plan(call: Invocation) -> Plan:
     """
     config, app = call.config, call.app
     space = build_space(call)
-    search_option = space.fixed.pop("search", None)
+    search_options = [space.fixed.pop(key) for key in list(space.fixed) if canonical(key) == "search"]
     check_keys(space, config, app)
     name = config.hydra.sweeper.study_name or default_name(config, space, app)
     total = total_of(config.hydra.sweeper, space)
     config = complete(call, name, f"sweeps/{name}", total)
-    if search_option:
-        config.hydra.overrides.hydra.append(search_option)  # shapes hydra.sweeper, which all trials must share
-    folder = Path(config.hydra.sweep.dir).resolve()
+    config.hydra.overrides.hydra.extend(search_options)  # shapes hydra.sweeper, which all trials must share
+    folder = fixed_folder(config.hydra).resolve()
     url = config.hydra.sweeper.storage or f"sqlite:///{folder / 'study.db'}"
-    check_space(call, config, space)
-    return Plan(config, space, fixed_settings(call, config, space), str(url), folder)
+    check_components(config.hydra.sweeper, space)
+    rehearsal.check_space(call, config, space)
+    fixed = fixed_settings(call, config, space)
+    rehearsal.check_subdir(call, config, space)
+    rehearsal.check_custom_space(call, config, space)
+    return Plan(config, space, fixed, str(url), folder)
 
 
 def build_space(call: Invocation) -> Space:
     """What hydra.sweeper.params, the command line and the files of conf/search say, in order of precedence."""
-    params = call.config.hydra.sweeper.params or {}
-    of_settings = spaces.parse([f"{key}={value}" for key, value in params.items()])
-    explicit = merged(of_settings, spaces.parse(call.arguments))
+    config, group_options = call.config, call.context.config_loader.get_group_options
+    params = OmegaConf.to_container(config.hydra.sweeper.params or OmegaConf.create(), resolve=False)
+    assert isinstance(params, dict)
+    of_settings = spaces.parse([f"{key}={entry_text(config, key, params[key])}" for key in map(str, params)])
+    explicit = of_settings.joined(spaces.parse(call.arguments, group_options))
     choices = {
         group: str(option)
-        for group, option in call.config.hydra.runtime.choices.items()
+        for group, option in config.hydra.runtime.choices.items()
         if option is not None and not group.startswith("hydra/") and group != "search"
     }
-    group_options = call.context.config_loader.get_group_options
     space = spaces.build(explicit, choices, group_options, lambda option: search_entries(call, option))
-    if not space.distributions:
+    if not space.distributions and not config.hydra.sweeper.custom_search_space:
         options = f"no conf/search/<option>.yaml for {', '.join(choices.values())}, and " if choices else ""
         raise SpaceError(
             f"nothing to search: {options}no sweep on the command line; give one, as"
             " optimizer.lr=tag(log,interval(1e-3,1e-1))"
         )
+    spaces.check_kinds(space)
     return space
 
 
-def merged(files: Space, command_line: Space) -> Space:
-    """Both spaces; the command line wins."""
-    keys = {*command_line.distributions, *command_line.fixed}
-    distributions = {key: d for key, d in files.distributions.items() if key not in keys}
-    fixed = {key: line for key, line in files.fixed.items() if key not in keys}
-    return Space(distributions | command_line.distributions, fixed | command_line.fixed)
+def entry_text(config: DictConfig, key: str, value: Any) -> str:
+    """The value of an entry of hydra.sweeper.params or of conf/search, as on a command line.
+
+    Interpolations are resolved only where they are part of a sweep, as in interval(${low}, 1); a trial resolves others.
+    Raises SpaceError for an entry that a space cannot hold.
+    """
+    if isinstance(value, Mapping):
+        inner = next(iter(value), "KEY")
+        raise SpaceError(
+            f"{key}: holds further keys, not what is searched; allowed: full keys, as {key}.{inner}, each with"
+            " choice(...), range(...), interval(...), tag(log, interval(...)), or a fixed value (a number, a text,"
+            " true, null, a list)"
+        )
+    if not isinstance(value, str):
+        return to_text(value)
+    try:
+        parse_line(f"key={value}")
+    except HydraException:
+        if "${" in value:
+            return str(OmegaConf.create({"value": value}, parent=config).value)
+    return value
 
 
-def search_entries(call: Invocation, option: str) -> Mapping[str, Any]:
-    """The entries of conf/search/<option>.yaml, empty where there is none."""
+def search_entries(call: Invocation, option: str) -> Mapping[str, str]:
+    """The entries of conf/search/<option>.yaml as texts, empty where there is none."""
     loader = call.context.config_loader
     if option not in loader.get_group_options("search"):
         return {}
-    return load_config_file(loader, f"search/{option}")
+    entries = load_config_file(loader, f"search/{option}")
+    return {key: entry_text(call.config, key, value) for key, value in entries.items()}
 
 
 def check_keys(space: Space, config: DictConfig, app: SearchedApp) -> None:
-    """Raises SpaceError where trials that share a process would search what belongs to the process."""
-    of_process = [key for key in app.process_keys if key in space.distributions]
+    """Warn of a search over chance. Raises SpaceError for keys that cannot be searched."""
+    searched = spaces.everywhere(space)
+    reasons = {"search": "it says what is searched; allowed: one of them, as search=architecture", **app.forbidden}
+    for key in filter(searched.__contains__, reasons):
+        raise SpaceError(f"{key}: cannot be searched; {reasons[key]}")
+    of_process = [key for key in app.process_keys if key in searched]
     if of_process and config.hydra.sweeper.trials_per_worker > 1:
         raise SpaceError(
             f"{of_process[0]}: cannot be searched with hydra.sweeper.trials_per_worker above 1, as all trials of a"
             " process share it; allowed: hydra.sweeper.trials_per_worker=1"
         )
+    for key in filter(searched.__contains__, filter(None, (app.seed_key, *app.chance_keys))):
+        print(
+            f"warning: {key} is searched, so chance is optimised: the best trial is the luckiest one, and its value is"
+            f" too high; better: one {key} for all trials, and the best of them again on fresh seeds"
+            " (hydra/sweeper=confirm)",
+            flush=True,
+        )
+
+
+def overrides_of_hydra(config: DictConfig) -> list[str]:
+    """The overrides of Hydra's own settings, with their interpolations, which only a trial can resolve."""
+    lines = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    assert isinstance(lines, list)
+    return lines
 
 
 def complete(call: Invocation, name: str, folder: str, total: int, url: str | None = None) -> DictConfig:
     """The config with what follows from the rest: the study's name, folder, total and storage, and the launcher."""
     config = call.config
-    hydra_overrides = list(config.hydra.overrides.hydra)
-
-    def is_given(key: str) -> bool:
-        return any(line.startswith(f"{key}=") for line in hydra_overrides)
-
+    hydra_overrides = overrides_of_hydra(config)
+    keys = {canonical(parse_line(line).get_key_element()) for line in hydra_overrides}
     sweeper = config.hydra.sweeper
     extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]
-    extra.append("hydra.sweep.subdir=${hydra.job.num}")
     extra.append("hydra.hydra_logging.root.level=WARNING")  # launchers log every job, and jobs are workers here
     if url:
         extra.append(f"hydra.sweeper.storage={quoted(url)}")
-    if not is_given("hydra.sweep.dir"):
+    if "hydra.sweep.dir" not in keys:
         extra.append(f"hydra.sweep.dir={quoted(folder)}")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
-    if sweeper.n_jobs > 1 and not is_given("hydra/launcher"):
+    if sweeper.n_jobs > 1 and "hydra/launcher" not in keys:
         launcher = "joblib"
         extra.append("hydra/launcher=joblib")
-    if launcher == "joblib" and not is_given("hydra.launcher.n_jobs"):
+    if launcher == "joblib" and "hydra.launcher.n_jobs" not in keys:
         extra.append(f"hydra.launcher.n_jobs={sweeper.n_jobs}")
     return call.context.config_loader.load_configuration(
         config.hydra.job.config_name, [*hydra_overrides, *call.arguments, *extra], RunMode.MULTIRUN
     )
+
+
+def fixed_folder(hydra: DictConfig) -> Path:
+    """The folder of the study, now the same in every process and for every trial (${now:...} is not).
+
+    Raises SweepError where it depends on the trial.
+    """
+    plain = OmegaConf.to_container(hydra.sweep, resolve=False)
+    assert isinstance(plain, dict)
+    try:
+        folder = str(hydra.sweep.dir)
+    except OmegaConfBaseException as error:
+        raise SweepError(
+            f"hydra.sweep.dir={plain['dir']}: {str(error).splitlines()[0]}; allowed: one folder for all trials, as"
+            " sweeps/NAME; a trial's own is hydra.sweep.subdir"
+        ) from error
+    if folder != plain["dir"]:
+        hydra.sweep.dir = folder
+        hydra.overrides.hydra.append(f"hydra.sweep.dir={to_text(folder)}")
+    return Path(folder)
 
 
 def total_of(settings: DictConfig, space: Space) -> int:
@@ -200,7 +262,8 @@ def default_name(config: DictConfig, space: Space, app: SearchedApp) -> str:
 
 def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[str, Any]:
     """The settings that no trial changes, by their present names. Raises SweepError for those that are not allowed."""
-    cfg = call.context.config_loader.load_sweep_config(config, list(space.fixed.values()))
+    overrides = [*space.fixed.values(), *rehearsal.missing_groups(config, space)]
+    cfg = call.context.config_loader.load_sweep_config(config, overrides)
     for key, reason in call.app.forbidden.items():
         value = OmegaConf.select(cfg, key)
         if value:
@@ -215,23 +278,9 @@ def without(settings: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
     """Nested settings without these keys."""
     kept = dict(settings)
     for key in keys:
-        first, _, rest = key.lstrip("+").replace("/", ".").partition(".")
+        first, _, rest = canonical(key).replace("/", ".").partition(".")
         if not rest:
             kept.pop(first, None)
         elif isinstance(kept.get(first), Mapping):
             kept[first] = without(kept[first], [rest])
     return kept
-
-
-def check_space(call: Invocation, config: DictConfig, space: Space) -> None:
-    """Compose and check every end of every range, in every branch. Raises SpaceError for the first that is wrong."""
-    for options, branch in spaces.branches(space):
-        drawn = [f"{group}={option}" for group, option in options.items()]
-        of_branch = list(branch.fixed.values()) if options else []
-        common = [*space.fixed.values(), *of_branch, *drawn]
-        for end in spaces.ends(branch):
-            try:
-                call.app.check(call.context.config_loader.load_sweep_config(config, [*common, end]))
-            except (UserError, HydraException) as error:
-                where = f" with {' '.join(drawn)}" if drawn else ""
-                raise SpaceError(f"the search would try {end}{where}: {error}") from error

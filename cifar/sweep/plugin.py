@@ -90,18 +90,20 @@ class PullSweeperConf(OptunaSweeperConf):
 
     direction: null is that of the app's metric · max_failure_rate: of n_trials · heartbeat: an interval in seconds ·
     n_jobs: workers, each of which runs trials_per_worker trials in turns, a step each · max_deaths: of workers, at one
-    step of a trial, before the trial fails.
+    step of a trial, before the trial fails · retry_failed: each trial that has failed so far runs once more.
     """
 
     _target_: str = "cifar.sweep.plugin.PullSweeper"
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "percentile"}])
     pruner: Pruner = MISSING
     direction: Any = None
+    params: dict[str, Any] | None = None
     n_jobs: int = 1
     trials_per_worker: int = 1
     max_failure_rate: float = 0.5
     max_deaths: int = 5
     heartbeat: float = 10.0
+    retry_failed: bool = False
 
 
 @dataclass

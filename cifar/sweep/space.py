@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    check_distribution_compatibility,
     distribution_to_json,
     json_to_distribution,
 )
 
 from cifar.errors import UserError
-from cifar.sweep.optuna_private import distribution_of
+from cifar.sweep.values import (
+    GroupOptions,
+    Literals,
+    canonical,
+    distribution_of,
+    from_text,
+    keys_of,
+    parse_line,
+    to_text,
+)
 
 
 class SpaceError(UserError):
@@ -28,40 +39,99 @@ class SpaceError(UserError):
 class Space:
     """Distributions and fixed overrides by key; `options[group][option]` is what drawing that option adds.
 
-    A group is in `options` only where drawing it decides what else is searched.
+    Keys are as they were written, with + or ++. A group is in `options` only where drawing it decides what else is
+    searched. `literals` are, by key, the choices that the study holds as other texts than Hydra reads for them.
     """
 
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     fixed: dict[str, str] = field(default_factory=dict)
     options: dict[str, dict[str, Space]] = field(default_factory=dict)
+    literals: dict[str, Literals] = field(default_factory=dict)
+
+    @property
+    def searched(self) -> set[str]:
+        """The places in the config that are searched whatever is drawn."""
+        return {canonical(key) for key in self.distributions}
+
+    @property
+    def decided(self) -> set[str]:
+        """The places in the config that are searched or fixed."""
+        return self.searched.union(*(keys_of(parse_line(line)) for line in self.fixed.values()))
+
+    def override(self, key: str, value: Any) -> str:
+        """The override that gives a trial the value that it drew."""
+        literal = self.literals.get(key, {}).get(value) if isinstance(value, str) else None
+        return f"{key}={to_text(value) if literal is None else literal}"
+
+    def without(self, keys: Collection[str]) -> Space:
+        """Without what would decide these places in the config again."""
+        distributions = {key: d for key, d in self.distributions.items() if canonical(key) not in keys}
+        fixed = {key: line for key, line in self.fixed.items() if canonical(key) not in keys}
+        literals = {key: texts for key, texts in self.literals.items() if key in distributions}
+        return Space(distributions, fixed, literals=literals)
+
+    def joined(self, other: Space) -> Space:
+        """Both, without options; the other decides where both do."""
+        mine = self.without(other.decided)
+        distributions = mine.distributions | other.distributions
+        return Space(distributions, mine.fixed | other.fixed, literals=mine.literals | other.literals)
 
 
 LoadEntries = Callable[[str], Mapping[str, Any]]
-"""Returns the entries of conf/search/<option>.yaml, none where there is no such file."""
-GroupOptions = Callable[[str], list[str]]
-"""Returns the options of a config group, none where the key is not a group."""
+"""Returns the entries of conf/search/<option>.yaml as texts, none where there is no such file."""
 
 
-def parse(overrides: list[str]) -> Space:
-    """The space of Hydra overrides: sweeps (choice, range, interval, tag) are searched, the others fixed."""
+def no_options(group: str) -> list[str]:
+    """The group options of an app without config groups."""
+    return []
+
+
+def parse(overrides: list[str], group_options: GroupOptions = no_options) -> Space:
+    """The space of Hydra overrides: sweeps (choice, range, interval, glob, tag) are searched, the others fixed.
+
+    Of several overrides of one place in the config the last decides, as in Hydra.
+    """
     space = Space()
     for override in OverridesParser.create().parse_overrides(overrides):
         assert override.input_line is not None
-        if override.is_delete():
-            space.fixed[override.input_line] = override.input_line
-            continue
-        key = override.get_key_element()
-        try:
-            value = distribution_of(override)
-        except (ValueError, AssertionError, NotImplementedError) as error:
-            raise SpaceError(f"{override.input_line}: cannot be searched ({error})") from error
-        if isinstance(value, BaseDistribution):
-            space.fixed.pop(key, None)
-            space.distributions[key] = value
+        if override.is_sweep_override() and not override.is_delete():
+            _search(space, override, group_options)
         else:
-            space.distributions.pop(key, None)
-            space.fixed[key] = override.input_line
+            _fix(space, override)
     return space
+
+
+def _search(space: Space, override: Override, group_options: GroupOptions) -> None:
+    key, place = override.get_key_element(), canonical(override.get_key_element())
+    try:
+        distribution, literals = distribution_of(override, group_options)
+    except (ValueError, AssertionError, NotImplementedError) as error:
+        raise SpaceError(f"{override.input_line}: cannot be searched ({error})") from error
+    _forget(space, {place})
+    for fixed in [fixed for fixed in space.fixed if fixed[0] not in "+~" and canonical(fixed) == place]:
+        del space.fixed[fixed]  # but not what adds or deletes the key: Hydra needs that before another override
+    space.distributions[key] = distribution
+    if literals:
+        space.literals[key] = literals
+
+
+def _forget(space: Space, places: Collection[str]) -> None:
+    """Do not search these places in the config any more."""
+    for key in [key for key in space.distributions if canonical(key) in places]:
+        del space.distributions[key]
+        space.literals.pop(key, None)
+
+
+def _fix(space: Space, override: Override) -> None:
+    key, places = override.get_key_element(), keys_of(override)
+    assert override.input_line is not None
+    if override.is_list_extend() and canonical(key) in map(canonical, space.fixed):
+        raise SpaceError(f"{override.input_line}: {key} is given twice; give the whole list once, as {key}=[1,2]")
+    _forget(space, places)
+    if space.literals.get(key):  # a choice of dicts; an option of a config group stays when its keys are set
+        _forget(space, {canonical(key)})
+    space.fixed.pop(key, None)
+    space.fixed[key] = override.input_line  # at the end: the last decides
 
 
 def build(
@@ -75,14 +145,13 @@ def build(
 
     Keys in `taken` are already decided. Raises SpaceError for a sweep that is not allowed.
     """
-    space = Space(dict(explicit.distributions), dict(explicit.fixed))
-    taken |= {key.lstrip("+~") for key in (*explicit.distributions, *explicit.fixed)}
+    space = explicit.joined(Space())
+    taken |= explicit.decided
     for group, option in choices.items():
-        if group not in space.distributions:
-            added = _from_file(option, load)
-            space.distributions |= {key: d for key, d in added.distributions.items() if key not in taken}
-            space.fixed |= {key: line for key, line in added.fixed.items() if key not in taken}
-            taken |= {*added.distributions, *added.fixed}
+        if group not in explicit.searched:
+            added = _from_file(option, load).without(taken)
+            space = added.joined(space)
+            taken |= added.decided
     for key in filter(group_options, space.distributions):
         drawn = _options(key, space.distributions[key], group_options(key))
         below = {option: build(Space(), {"": option}, group_options, load, taken) for option in drawn}
@@ -93,7 +162,7 @@ def build(
 
 def _from_file(option: str, load: LoadEntries) -> Space:
     try:
-        return parse([f"{key}={value}" for key, value in load(option).items()])
+        return parse([f"{key}={text}" for key, text in load(option).items()])
     except SpaceError as error:
         raise SpaceError(f"conf/search/{option}.yaml: {error}") from error
 
@@ -112,13 +181,15 @@ def _options(group: str, distribution: BaseDistribution, allowed: list[str]) -> 
 def active(space: Space, draw: Callable[[str, BaseDistribution], Any]) -> Space:
     """The space that is left once `draw` has chosen the options, and in turn those of the options that it chose."""
     distributions = {key: d for key, d in space.distributions.items() if key not in space.options}
-    fixed = dict(space.fixed)
+    left = Space(distributions, dict(space.fixed), literals=dict(space.literals))
     for group, options in space.options.items():
         option = str(draw(group, space.distributions[group]))
-        below = active(options[option], draw)
-        fixed = {**below.fixed, **fixed}
-        distributions = {**below.distributions, **distributions}
-    return Space(distributions, fixed)
+        if option in options:  # else it is of a trial that another program made
+            below = active(options[option], draw)
+            left.fixed = {**below.fixed, **left.fixed}
+            left.distributions = {**below.distributions, **left.distributions}
+            left.literals = {**below.literals, **left.literals}
+    return left
 
 
 def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tuple[dict[str, str], Space]]:
@@ -130,12 +201,47 @@ def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tupl
             yield from branches(below, {**drawn, group: option})
 
 
+def everywhere(space: Space) -> set[str]:
+    """The places in the config that are searched in any branch."""
+    return set().union(*(branch.searched for _, branch in branches(space)))
+
+
+def firsts(space: Space, chosen: Mapping[str, str]) -> tuple[Space, dict[str, Any]]:
+    """What is left of a space once these options are chosen, and the first options of other groups.
+
+    Also a value for every parameter: an option, an end of a range, or the first choice.
+    """
+    params: dict[str, Any] = {}
+
+    def draw(group: str, distribution: BaseDistribution) -> str:
+        params[group] = chosen.get(group, _end_values(distribution)[0])
+        return str(params[group])
+
+    left = active(space, draw)
+    return left, params | {key: _end_values(d)[0] for key, d in left.distributions.items()}
+
+
+def check_kinds(space: Space) -> None:
+    """Raises SpaceError where branches search the same key in ways that one study cannot hold."""
+    kinds: dict[str, BaseDistribution] = {}
+    for _, branch in branches(space):
+        for key, distribution in branch.distributions.items():
+            try:
+                check_distribution_compatibility(kinds.setdefault(key, distribution), distribution)
+            except ValueError:
+                raise SpaceError(
+                    f"{key}: searched as {kinds[key]} with one option and as {distribution} with another; a study holds"
+                    " a key as one kind (whole or not, linear or log) and with one list of choices; give it one of"
+                    f" these for all, as {key}=choice(...)"
+                ) from None
+
+
 def ends(space: Space) -> list[str]:
     """The overrides to check a space by: both ends of each range, each choice; the options of a group are branches."""
     overrides = []
     for key, distribution in space.distributions.items():
         if key not in space.options:
-            overrides += [f"{key}={value}" for value in _end_values(distribution)]
+            overrides += [space.override(key, value) for value in _end_values(distribution)]
     return overrides
 
 
@@ -148,8 +254,22 @@ def _end_values(distribution: BaseDistribution) -> tuple[Any, ...]:
 
 def overrides_of(space: Space, params: Mapping[str, Any]) -> list[str]:
     """The command line of a trial that drew these parameters."""
-    fixed = active(space, lambda key, distribution: params[key]).fixed
-    return [*fixed.values(), *(f"{key}={value}" for key, value in params.items())]
+    return drawn(active(space, lambda key, distribution: params.get(key)), params)
+
+
+def drawn(left: Space, params: Mapping[str, Any]) -> list[str]:
+    """The command line of a trial that drew these parameters, of which `left` is the space that was left.
+
+    Raises SpaceError where a parameter decides what is fixed, or what another parameter decides.
+    """
+    extra = params.keys() - left.distributions.keys()
+    fixed = Space(fixed=left.fixed).decided if extra else set()
+    keys: dict[str, str] = {}
+    for key in params:
+        other = "a fixed setting" if key in extra and canonical(key) in fixed else keys.setdefault(canonical(key), key)
+        if other != key:
+            raise SpaceError(f"{key}: given twice, as a parameter of the search and as {other}; give it once")
+    return [*left.fixed.values(), *(left.override(key, value) for key, value in params.items())]
 
 
 def to_json(space: Space) -> dict[str, Any]:
@@ -159,6 +279,7 @@ def to_json(space: Space) -> dict[str, Any]:
         "distributions": {key: distribution_to_json(d) for key, d in sorted(space.distributions.items())},
         "fixed": dict(sorted(space.fixed.items())),
         "options": options,
+        "literals": {key: dict(space.literals[key]) for key in sorted(space.literals) if space.literals[key]},
     }
 
 
@@ -167,11 +288,36 @@ def _options_to_json(branches: Mapping[str, Space]) -> dict[str, Any]:
 
 
 def from_json(plain: Mapping[str, Any]) -> Space:
-    """The space that to_json turned into `plain`."""
+    """The space that to_json turned into `plain`. Earlier versions had no literals: each choice was read by Hydra."""
     distributions = {key: json_to_distribution(text) for key, text in plain["distributions"].items()}
     options = {group: _options_from_json(branches) for group, branches in plain["options"].items()}
-    return Space(distributions, dict(plain["fixed"]), options)
+    literals = plain.get("literals")
+    if literals is None:
+        literals = {key: {text: text for text in _texts(d)} for key, d in distributions.items()}
+    return Space(distributions, dict(plain["fixed"]), options, {key: d for key, d in literals.items() if d})
 
 
 def _options_from_json(branches: Mapping[str, Any]) -> dict[str, Space]:
     return {option: from_json(below) for option, below in branches.items()}
+
+
+def _texts(distribution: BaseDistribution) -> list[str]:
+    choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+    return [choice for choice in choices if isinstance(choice, str)]
+
+
+def same_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two spaces in plain types give trials the same values, however a study holds these."""
+    return _values(from_json(one)) == _values(from_json(other))
+
+
+def _values(space: Space) -> dict[str, Any]:
+    values: dict[str, Any] = {"": dict(space.fixed)}
+    for key, distribution in space.distributions.items():
+        if isinstance(distribution, CategoricalDistribution):
+            texts = [space.override(key, choice).removeprefix(f"{key}=") for choice in distribution.choices]
+            values[key] = [repr(from_text(text)) for text in texts]
+        else:
+            values[key] = distribution_to_json(distribution)
+    options = {group: {name: _values(below) for name, below in o.items()} for group, o in space.options.items()}
+    return {"values": values, "options": options}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import shlex
+import sqlite3
 import time
-from pathlib import Path
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import optuna
 import yaml
@@ -12,6 +18,8 @@ from filelock import FileLock
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from cifar.errors import UserError
@@ -20,6 +28,10 @@ SQLITE, JOURNAL = "sqlite:///", "journal:///"
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
 SQLITE_TIMEOUT = 120
 """Seconds that a writer waits for the other writers."""
+SQLITE_OPTIONS = {"timeout", "uri", "mode", "cache", "isolation_level", "check_same_thread", "cached_statements", "vfs"}
+"""What may follow a ? in the URL of a SQLite file."""
+HYDRA_SETTINGS = Path(".hydra") / "hydra.yaml"
+"""Hydra's settings of a run, in its directory."""
 CONNECTION_ATTEMPTS = 5
 """Attempts to open a database whose tables another process may be creating."""
 STORAGE_ERRORS = (OptunaError, SQLAlchemyError, ImportError, OSError, RuntimeError, ValueError)
@@ -55,17 +67,23 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
 
 def _existing(url: str) -> BaseStorage:
     for scheme in (SQLITE, JOURNAL):
-        if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
+        if url.startswith(scheme) and not file_of(url).exists():
             raise _unreadable(url, "no such file")  # Optuna would create it
     try:
         if url.startswith(JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-        return RDBStorage(url, skip_table_creation=True)
+        return _rdb(url, skip_table_creation=True)
     except STORAGE_ERRORS as error:
         raise _unreadable(url, _first_line(error)) from None
 
 
 def _unreadable(url: str, reason: str) -> StudyError:
+    if "optuna storage upgrade" in reason or "no such column" in reason:
+        upgrade = shlex.join(["optuna", "storage", "upgrade", "--storage", url])
+        return StudyError(
+            f"{url}: written by an older version of Optuna, whose tables differ; copy it, then bring it up to date:"
+            f" {upgrade}"
+        )
     return StudyError(f"{url}: holds no study that Optuna can read ({reason})")
 
 
@@ -75,14 +93,43 @@ def _first_line(error: BaseException) -> str:
 
 
 def _sqlite(url: str) -> BaseStorage:
-    path = Path(url.removeprefix(SQLITE))
+    path = file_of(url)
     kind = file_system(path.resolve(), Path("/proc/mounts"))
     if kind in NETWORK_FILE_SYSTEMS:
         raise StudyError(
             f"{path}: on a network file system ({kind}), where SQLite loses data; allowed: a local folder"
             " (hydra.sweep.dir=DIR), or a server (hydra.sweeper.storage=postgresql://USER@HOST/DATABASE)"
         )
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+    return _rdb(url)
+
+
+def _rdb(url: str, **options: Any) -> RDBStorage:
+    """Optuna's storage in a database; a SQLite file may have any name, though ? % { have a meaning in a URL."""
+    if not url.startswith(SQLITE):
+        return RDBStorage(url, **options)
+    if _has_options(url) and not Path(url.removeprefix(SQLITE)).exists():
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}}, **options)
+    connect = partial(sqlite3.connect, file_of(url), timeout=SQLITE_TIMEOUT, check_same_thread=False)
+    return RDBStorage(f"{SQLITE}study.db", engine_kwargs={"creator": connect}, **options)
+
+
+def file_of(url: str) -> Path:
+    """The file that sqlite:///FILE or journal:///FILE names.
+
+    FILE is taken as it is written. Where there is no such file, it is read as SQLAlchemy reads it, which decodes %20
+    and takes what follows a ? for options, if there is a file of that name or if these are options.
+    """
+    scheme = JOURNAL if url.startswith(JOURNAL) else SQLITE
+    path = Path(url.removeprefix(scheme))
+    if scheme == JOURNAL or path.exists():
+        return path
+    decoded = Path(unquote(make_url(url).database or ""))
+    return decoded if decoded.is_file() or _has_options(url) else path
+
+
+def _has_options(url: str) -> bool:
+    options = make_url(url).query
+    return bool(options) and SQLITE_OPTIONS.issuperset(options)
 
 
 def _server(url: str) -> BaseStorage:
@@ -133,9 +180,40 @@ def open_study(url: str, name: str | None) -> optuna.Study:
         name = names[0]
     if name not in names:
         problem = f"study {name}: not in {url}" if name else f"{url}: holds {len(names)} studies"
-        allowed = "--study " + ", ".join(names) if names else "a storage with a study"
+        allowed = "--study " + ", ".join(map(shlex.quote, names)) if names else "a storage with a study"
         raise StudyError(f"{problem}; allowed: {allowed}")
     return optuna.load_study(study_name=name, storage=storage)
+
+
+def read_trials(study: optuna.Study, adopted: Collection[int] | None = None) -> list[FrozenTrial]:
+    """The trials of a study, with the attributes that are true of them in it.
+
+    A failed trial that another one replaces has the outcome replaced. Of `adopted` trials (by default, those that the
+    study says it adopted), which ended before the first search, no attribute is read; failed ones are withdrawn.
+    """
+    trials = study.get_trials(deepcopy=False)
+    numbers = study.user_attrs.get("adopted", ()) if adopted is None else adopted
+    replaced = {
+        trial.user_attrs["replaces"]
+        for trial in trials
+        if trial.user_attrs.get("replaces") is not None and trial.user_attrs.get("outcome") != "withdrawn"
+    }
+    read = []
+    for trial in trials:
+        has_failed = trial.state == TrialState.FAIL
+        if trial.number in numbers:
+            trial = _with_attributes(trial, {"outcome": "withdrawn"} if has_failed else {})
+        elif has_failed and trial.number in replaced:
+            trial = _with_attributes(trial, trial.user_attrs | {"outcome": "replaced"})
+        read.append(trial)
+    return read
+
+
+def _with_attributes(trial: FrozenTrial, attributes: dict[str, Any]) -> FrozenTrial:
+    """A copy, as the trial itself is in Optuna's cache."""
+    changed = copy.copy(trial)
+    changed.user_attrs = attributes
+    return changed
 
 
 def resolve_location(place: str) -> Location:
@@ -145,9 +223,8 @@ def resolve_location(place: str) -> Location:
     do not, the URL is None. Raises StudyError where there is no such folder or its settings cannot be read.
     """
     if "://" in place:
-        file = Path(place.partition(":///")[2])
-        in_folder = place.startswith(SQLITE) and file.name == "study.db"
-        return Location(place, file.parent if in_folder else None, None)
+        file = file_of(place) if place.startswith(SQLITE) else Path()
+        return Location(place, file.parent if file.name == "study.db" else None, None)
     path = Path(place)
     if path.is_file():
         return Location(f"{SQLITE}{path}", path.parent if path.name == "study.db" else None, None)
@@ -160,14 +237,28 @@ def resolve_location(place: str) -> Location:
 
 
 def _sweeper_settings(folder: Path) -> dict[str, Any]:
-    """The settings of the sweeper in the hydra.yaml of the folder's first trial; empty where there are none."""
-    path = folder / "0" / ".hydra" / "hydra.yaml"
-    if not path.exists():
-        return {}
+    """The settings of the sweeper in the hydra.yaml of one of the folder's trials; empty where there are none.
+
+    hydra.sweep.subdir says how deep the trials are: deeper ones are of another study, in a folder below.
+    """
+    for depth in range(1, 4):
+        folders = [folder / "0", *sorted(folder.glob("/".join("*" * depth)))]
+        path = next((path for path in (place / HYDRA_SETTINGS for place in folders) if path.exists()), None)
+        hydra = _hydra_settings(path) if path else {}
+        subdir = _mapping(hydra.get("sweep")).get("subdir", "${hydra.job.num}")
+        if path and len(PurePath(str(subdir)).parts) == depth:
+            return _mapping(hydra.get("sweeper"))
+    return {}
+
+
+def _hydra_settings(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, ValueError) as error:
         raise StudyError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-    for key in ("hydra", "sweeper"):
-        settings = settings.get(key) if isinstance(settings, dict) else None
-    return settings if isinstance(settings, dict) else {}
+    return _mapping(_mapping(settings).get("hydra"))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The value, where it is a mapping; else an empty one."""
+    return value if isinstance(value, dict) else {}

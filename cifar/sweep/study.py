@@ -4,6 +4,7 @@ Everything is derived from what the storage holds, so a kill between any two ope
 
 Attributes of the study      fixed: the fixed settings (nested dict) · space: what is searched (space.to_json)
                              overrides: the command line of the latest start, without what is searched
+                             adopted: the trials that had ended before the first search of this program
 Attributes of a trial        folder: its run directory, relative to the study's folder
                              worker: host, pid and index of the worker that ran it
                              outcome, reason: of a FAIL · retry_of: the number of the trial that it retries
@@ -35,9 +36,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from cifar.commands import argument
+from cifar.sweep.adoption import adopt
 from cifar.sweep.app import unchanged
 from cifar.sweep.optuna_private import id_of, storage_of, tell
-from cifar.sweep.storage import StudyError, folder_lock, open_storage
+from cifar.sweep.storage import StudyError, folder_lock, open_storage, read_trials
 from cifar.sweep.trials import counts, failed, has_ended, lineage, to_retry, withdrawal
 
 INHERITED = ("confirms", "resume", "replaces")
@@ -68,24 +71,28 @@ def create(
         names = [study.study_name for study in storage.get_all_studies()]
         wanted = StudyDirection[direction.upper()]
         study = optuna.create_study(study_name=name, storage=storage, direction=wanted, load_if_exists=True)
-        _complete(study, settings)
-        changes = differences(_stored_settings(study, settings, upgrade), settings)
-        if study.direction != wanted:
-            changes.append(f"direction: now {direction}")
+        changes = [] if study.directions == [wanted] else [f"direction: now {direction}"]
+        if not changes:
+            adopt(study)
+            _complete(study, settings)
+        if not changes or "fixed" in study.user_attrs:
+            changes += differences(_stored_settings(study, settings, upgrade), settings)
         if not changes and overrides is not None:
             study.set_user_attr("overrides", overrides)
     if changes:
         more = " ..." if changes[5:] else ""
+        another = argument("hydra.sweeper.study_name", _free_name(name, names))
         raise StudyError(
             f"study {name} was started with other settings: {'; '.join(changes[:5])}{more};"
-            f" use those, or start another: hydra.sweeper.study_name={_free_name(name, names)}"
+            f" use those, or start another: {another}"
         )
 
 
 def _complete(study: optuna.Study, settings: Mapping[str, Any]) -> None:
     """Store the settings of a new study, or those that a kill kept from being stored before any trial began."""
+    begun = study.get_trials(deepcopy=False) and "adopted" not in study.user_attrs
     for key, value in settings.items():
-        if key not in study.user_attrs and not study.get_trials(deepcopy=False):
+        if key not in study.user_attrs and not begun:
             study.set_user_attr(key, value)
 
 
@@ -131,11 +138,12 @@ class SharedStudy:
         with self.lock:
             self.study = optuna.load_study(study_name=name, storage=open_storage(url), pruner=pruner)
         self.storage = storage_of(self.study)
+        self.adopted = frozenset(self.study.user_attrs.get("adopted", ()))
         self._polls: dict[int, tuple[int, int]] = {}
         """Of each running trial: its heartbeat, and the number of polls since without a new one."""
 
     def trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        return read_trials(self.study, self.adopted)
 
     def ask(self, make_sampler: Callable[[int], BaseSampler], worker: int) -> Trial | None:
         """The next trial to run; None where the total is reached or the rest runs elsewhere.
@@ -160,6 +168,12 @@ class SharedStudy:
     def _sign(self, trial: Trial, worker: int) -> None:
         trial.set_user_attr("folder", str(trial.number))
         trial.set_user_attr("worker", {"host": socket.gethostname(), "pid": os.getpid(), "index": worker})
+
+    def set_folder(self, trial: Trial, folder: Path) -> None:
+        """Record where the trial runs: hydra.sweep.subdir may name the folder by what it drew."""
+        relative = os.path.relpath(folder.resolve(), self.folder)
+        if relative != str(trial.number):
+            trial.set_user_attr("folder", relative)
 
     def frozen(self, trial: Trial) -> FrozenTrial:
         """The trial as the storage holds it now."""
@@ -252,6 +266,12 @@ class SharedStudy:
 
     def failures(self) -> list[FrozenTrial]:
         """The trials that failed and were not replaced by another."""
-        trials = self.trials()
-        replaced = {t.user_attrs.get("replaces") for t in trials}
-        return [t for t in trials if failed(t) and t.number not in replaced]
+        return [t for t in self.trials() if failed(t)]
+
+    def replace_failed(self) -> int:
+        """Enqueue the parameters of every failed trial once more, in a trial that counts in its place; how many."""
+        with self.lock:
+            failures = self.failures()
+            for trial in failures:
+                enqueue(self.study, trial.params, trial.distributions, replaces=trial.number)
+        return len(failures)

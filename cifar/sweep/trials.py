@@ -2,7 +2,8 @@
 
 COMPLETE, PRUNED, RUNNING   count against the total
 FAIL                        counts too (outcome failed, diverged), unless another trial retries its parameters
-                            (outcome lost, interrupted) or it was over the quota (withdrawn)
+                            (outcome lost, interrupted), replaces it on demand (replaced), or it was over the quota
+                            (withdrawn)
 WAITING                     parameters to retry, or to run next; counts once it runs
 """
 
@@ -17,7 +18,7 @@ RETRIED = ("lost", "interrupted")
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial counts against the total."""
     if trial.state == TrialState.FAIL:
-        return trial.user_attrs.get("outcome") not in (*RETRIED, "withdrawn")
+        return trial.user_attrs.get("outcome") not in (*RETRIED, "replaced", "withdrawn")
     return trial.state != TrialState.WAITING
 
 
@@ -61,3 +62,8 @@ def lineage(trial: FrozenTrial, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         trial = by_number[number]
         before.append(trial)
     return before
+
+
+def folder_of(trial: FrozenTrial) -> str:
+    """A trial's run directory, relative to the study's folder; before it is known, that of its number."""
+    return str(trial.user_attrs.get("folder") or trial.number)

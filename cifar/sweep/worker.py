@@ -6,10 +6,9 @@ import functools
 import inspect
 import logging
 import os
-import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,24 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job
 from hydra.types import HydraContext
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
-from optuna.samplers import BaseSampler, GridSampler, QMCSampler
+from omegaconf import DictConfig, open_dict
+from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
+from cifar import trust
 from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep.app import SearchedApp
+from cifar.sweep.components import custom_space, make_pruner, make_sampler
 from cifar.sweep.heartbeat import Heartbeat
 from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.logs import TrialLogs, of_trial, trial_logs
-from cifar.sweep.optuna_private import grid_choices, job_result, suggest, trial_of_branch
+from cifar.sweep.optuna_private import job_result, suggest, trial_of_branch
 from cifar.sweep.reporter import TakenOver, TrialReporter, TurnTaking
 from cifar.sweep.space import Space
 from cifar.sweep.study import SharedStudy
-from cifar.sweep.trials import lineage
+from cifar.sweep.trials import folder_of, lineage
 
 log = logging.getLogger(__name__)
 IDLE_POLL_INTERVAL = 1.0
@@ -46,7 +46,8 @@ class Worker:
 
     `folder` is the study's, absolute. `overrides` are those of every trial of every worker. `devices` is the number of
     CUDA devices to share out, 0 for none. `dependent`: the worker is a child of the process `parent` and has to end
-    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search.
+    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search. `trust` are the
+    modules that the person who started it trusts, and their directory.
     """
 
     app: SearchedApp
@@ -61,8 +62,10 @@ class Worker:
     parent: int
     dependent: bool
     launch: str
+    trust: tuple[tuple[str, ...], str] = field(default_factory=trust.granted)
 
     def __call__(self, cfg: DictConfig) -> None:
+        trust.grant(*self.trust)
         index = int(HydraConfig.get().job.num)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         orphaned = self.ignore_terminal()
@@ -92,23 +95,11 @@ class Worker:
 
     def open_study(self) -> SharedStudy:
         settings = self.settings
-        pruner = instantiate(settings.pruner, _execution_whitelist_=("optuna.pruners.*",))
+        pruner = make_pruner(settings)
         return SharedStudy(self.url, settings.study_name, self.folder, settings.n_trials, pruner, settings.max_deaths)
 
     def make_sampler(self, number: int, stage: str, index: int) -> BaseSampler:
-        """The sampler of one trial, seeded by its number: a search that was stopped resumes as if it had not been."""
-        config = OmegaConf.to_container(self.settings.sampler)
-        assert isinstance(config, dict)
-        make: functools.partial[BaseSampler] = instantiate(
-            config | {"_partial_": True},
-            _execution_whitelist_=("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*"),
-        )
-        seed = config.get("seed")
-        if make.func is GridSampler:
-            return make(grid(self.space), seed=seed or 0)  # all workers must have the same order of the grid
-        if make.func is QMCSampler or seed is None:
-            return make()
-        return make(seed=random.Random(f"{seed} {number} {stage} {index}").getrandbits(32))
+        return make_sampler(self.settings, self.space, number, stage, index)
 
     def share(self, index: int) -> list[str]:
         """The override that gives each worker one of several devices."""
@@ -167,7 +158,7 @@ class WorkerLoop:
             reporter = TrialReporter(trial, self.stop, TurnTaking(self.stop, self.lockstep), self.worker.app.metric)
             resume = self.inherit(trial, reporter)
             overrides = [*self.worker.overrides, *drawn, *self.worker.share(self.index), *resume]
-            study.complete(trial, float(self.run_trial(overrides, trial.number, reporter)))
+            study.complete(trial, float(self.run_trial(overrides, trial, reporter)))
         except Pruned:
             study.prune(trial)
         except TakenOver as error:
@@ -194,10 +185,10 @@ class WorkerLoop:
             sampling = trial_of_branch(study, options, trial)
         for key, distribution in active.distributions.items():
             suggest(sampling, key, distribution)
-        if worker.settings.custom_search_space:
-            extend = instantiate({"_target_": worker.settings.custom_search_space, "_partial_": True})
+        extend = custom_space(worker.settings)
+        if extend is not None:
             extend(worker.config, sampling)
-        return [*active.fixed.values(), *(f"{key}={value}" for key, value in sampling.params.items())]
+        return spaces.drawn(active, sampling.params)
 
     def inherit(self, trial: Trial, reporter: TrialReporter) -> list[str]:
         """The overrides that resume what an earlier attempt, or another run, has done; its steps are reported first."""
@@ -212,14 +203,14 @@ class WorkerLoop:
         """The folders of the trials that this one retries, latest first, and of the run that it is to resume."""
         frozen, folder = self.study.frozen(trial), self.worker.folder
         # by number, as a trial whose worker was killed before it signed the trial has no attributes
-        folders = [folder / str(t.number) for t in lineage(frozen, self.study.trials())]
-        if "resume" in frozen.user_attrs:
+        folders = [folder / folder_of(t) for t in lineage(frozen, self.study.trials())]
+        if frozen.user_attrs.get("resume"):
             folders.append((folder / frozen.user_attrs["resume"]).resolve())
         return folders
 
-    def run_trial(self, overrides: list[str], number: int, reporter: Reporter) -> Any:
+    def run_trial(self, overrides: list[str], trial: Trial, reporter: Reporter) -> Any:
         """Run the task function as a Hydra job in the trial's folder. Returns its value; raises what it raised."""
-        worker = self.worker
+        worker, number = self.worker, trial.number
         config = worker.hydra_context.config_loader.load_sweep_config(worker.config, overrides)
         with open_dict(config):
             config.hydra.job.id, config.hydra.job.num = str(number), number
@@ -227,7 +218,7 @@ class WorkerLoop:
             try:
                 job = run_job(
                     hydra_context=worker.hydra_context,
-                    task_function=lambda cfg: self.call(cfg, number, reporter),
+                    task_function=lambda cfg: self.call(cfg, trial, reporter),
                     config=config,
                     job_dir_key="hydra.sweep.dir",
                     job_subdir_key="hydra.sweep.subdir",
@@ -240,9 +231,11 @@ class WorkerLoop:
             raise result
         return result
 
-    def call(self, cfg: DictConfig, number: int, reporter: Reporter) -> Any:
+    def call(self, cfg: DictConfig, trial: Trial, reporter: Reporter) -> Any:
         """Call the task function, and log how it ended. Returns its value, or the Pruned or Diverged that ended it."""
-        self.logs.open(number, Path(HydraConfig.get().runtime.output_dir))
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        self.study.set_folder(trial, folder)
+        self.logs.open(trial.number, folder)
         try:
             if self.worker.takes_reporter():
                 return self.worker.task_function(cfg, reporter=reporter)
@@ -258,8 +251,3 @@ class WorkerLoop:
 def stop_file_name(launch: str) -> str:
     """The file in the study's folder that asks the workers of this start to stop after their step."""
     return f".stop-{launch}"
-
-
-def grid(space: Space) -> dict[str, list[Any]]:
-    """The values of every key of a discrete space, as GridSampler takes them."""
-    return {key: grid_choices(distribution) for key, distribution in space.distributions.items()}

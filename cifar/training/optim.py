@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,21 @@ def parameter_groups(model: nn.Module, weight_decay: float, norms_and_biases: bo
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in decayed_ids]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def hyperparameters(optimizer: Optimizer) -> list[ParameterGroup]:
+    """A copy of everything in the parameter groups but the parameters."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def set_hyperparameters(optimizer: Optimizer, configured: list[ParameterGroup], changed: Collection[str]) -> None:
+    """Put those of the `configured` values into the parameter groups whose full key, as "optimizer.momentum", changed.
+
+    The learning rate is the schedule's.
+    """
+    names = {key.removeprefix("optimizer.") for key in changed if key.startswith("optimizer.")} - {"lr"}
+    for group, values in zip(optimizer.param_groups, configured, strict=True):
+        group.update({name: values[name] for name in names & values.keys()})
 
 
 def l2_term(parameters: Iterable[Tensor], l2: float) -> Tensor | float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hydra.utils import instantiate
@@ -11,11 +12,19 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler,
 
 from cifar.options.option import whitelist
 
+RATES = frozenset({"optimizer.lr", "transfer.backbone_lr_scale"})
+"""The settings that are a learning rate, or a multiple of it."""
+
 
 def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int) -> Schedule:
     """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs."""
     schedule: Schedule = instantiate(dict(settings), optimizer, steps=steps, _execution_whitelist_=whitelist())
     return schedule
+
+
+def changed_schedule(changed: Collection[str]) -> bool:
+    """Whether one of these settings decides the learning rate of a step."""
+    return any(key in RATES or key == "epochs" or key.startswith("scheduler.") for key in changed)
 
 
 class Schedule:
@@ -38,10 +47,24 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ValueError for the state of another kind of scheduler."""
+        self._check_kind(state)
+        self.scheduler.load_state_dict(state["state"])
+
+    def _check_kind(self, state: dict[str, Any]) -> None:
         kind = type(self.scheduler).__name__
         if state["kind"] != kind:
             raise ValueError(f"the state is of a {state['kind']} scheduler, and the scheduler is a {kind}")
-        self.scheduler.load_state_dict(state["state"])
+
+    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+        """As load_state_dict, but with the settings that the schedule was built with where they are `changed`.
+
+        `configured` are the hyperparameters that the optimizer had then. A changed learning rate is that of the next
+        step.
+        """
+        self.load_state_dict(state)
+        if not RATES.isdisjoint(changed):
+            for group, values in zip(self.scheduler.optimizer.param_groups, configured, strict=True):
+                group["lr"] = values["lr"]
 
 
 class StepSchedule(Schedule):
@@ -50,9 +73,25 @@ class StepSchedule(Schedule):
     def step(self) -> None:
         self.scheduler.step()
 
+    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+        """From the next step on, the learning rate is that of a run with the new settings from its first step."""
+        self._check_kind(state)
+        for group, values in zip(self.scheduler.optimizer.param_groups, configured, strict=True):
+            group.update(values)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch expects a step of the optimizer before each of these
+            for _ in range(state["state"]["last_epoch"]):
+                self.scheduler.step()
+
 
 class PlateauSchedule(Schedule):
     """Changes the learning rate after an epoch, by its validation accuracy."""
+
+    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+        assert isinstance(self.scheduler, ReduceLROnPlateau)
+        patience, factor = self.scheduler.patience, self.scheduler.factor
+        super().follow(state, configured, changed)
+        self.scheduler.patience, self.scheduler.factor = patience, factor
 
     def epoch(self, val_accuracy: float) -> None:
         assert isinstance(self.scheduler, ReduceLROnPlateau)

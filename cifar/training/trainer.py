@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from cifar.data.loader import EpochLoader
 from cifar.reporting import Diverged, EpochMetrics
 from cifar.training import checkpoint
-from cifar.training.schedulers import Schedule
+from cifar.training.optim import hyperparameters, set_hyperparameters
+from cifar.training.schedulers import Schedule, changed_schedule
 from cifar.training.step import EagerScore, EagerStep, Static
 
 AfterStep = Callable[[], None]
@@ -149,10 +150,19 @@ class Trainer:
             "epoch": self.done,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of state_dict(), whose weights must fit the model."""
+    def load_state_dict(self, state: dict[str, Any], changed: Collection[str] = ()) -> None:
+        """Continue from a state of state_dict(), whose weights must fit the model.
+
+        `changed` are the settings that differ from those of the state, by full key, as "optimizer.lr": they take effect
+        from the next step.
+        """
+        configured = hyperparameters(self.optimizer)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        if changed_schedule(changed):
+            self.schedule.follow(state["schedule"], configured, changed)
+        else:
+            self.schedule.load_state_dict(state["schedule"])
+        set_hyperparameters(self.optimizer, configured, changed)
         checkpoint.set_random_state(state["random"])
         self.done = state["epoch"]

@@ -20,7 +20,7 @@ from processes import both_at_once
 from safetensors.torch import save_file
 
 from cifar.data import folder
-from cifar.data.images import DataError, Images
+from cifar.data.images import DataError, Images, fingerprint_of
 
 MakeFolder = Callable[..., Path]
 
@@ -155,8 +155,8 @@ def test_a_truncated_image_is_named(suffix: str, make_folder: MakeFolder, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"some notes", b"\x89PNG\r\n\x1a\n" + bytes(50)])
 def test_a_file_that_is_no_image_is_named(content: bytes, make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder()
-    (root / "train" / "dog" / "notes.txt").write_bytes(content)
-    with pytest.raises(DataError, match=r"dog/notes\.txt: not an image"):
+    (root / "train" / "dog" / "notes.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"dog/notes\.png: not an image"):
         read_folder(root, tmp_path / "cache")
 
 
@@ -224,19 +224,59 @@ print(folder.image_folder(root, "train", Path(cache)).fingerprint)
     assert len(decoded.read_text().splitlines()) == 60
 
 
-def test_a_cache_entry_has_the_name_and_the_content_that_earlier_versions_gave_it(
-    make_folder: MakeFolder, tmp_path: Path, no_decoding: Callable[[], None]
-) -> None:
-    root = make_folder()
-    images = read_folder(root, tmp_path / "cache")
-    (entry,) = (tmp_path / "cache").rglob("*.safetensors")
-    files = sorted((root / "train").rglob("*.png"))
+def earlier_entry(root: Path, cache: Path, images: Images) -> None:
+    """Put `images` where earlier versions cached those of root/train, and as they did."""
+    files = sorted(path for path in (root / "train").rglob("*.*") if path.is_file())
     state = [(str(file.relative_to(root)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = hashlib.sha256(json.dumps([32, str(root), state]).encode()).hexdigest()[:32]
-    assert entry == tmp_path / "cache" / "images" / f"{key}.safetensors"
-    earlier = tmp_path / "earlier" / "images" / entry.name
-    earlier.parent.mkdir(parents=True)
+    (cache / "images").mkdir(parents=True)
+    metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint}
     content = {"images": images.images, "labels": images.labels}
-    save_file(content, earlier, {"classes": '["cat", "dog"]', "fingerprint": images.fingerprint})
+    save_file(content, cache / "images" / f"{key}.safetensors", metadata)
+
+
+def recognisable(images: Images) -> Images:
+    """Other pixels, in the place of those that decoding gives."""
+    pixels = 255 - images.images
+    return Images(pixels, images.labels, images.classes, fingerprint_of(pixels, images.labels, images.classes))
+
+
+@pytest.mark.parametrize(
+    "mode, suffix, size", [("RGB", "png", 32), ("L", "jpg", 40), ("P", "gif", 32), ("1", "bmp", 9)]
+)
+def test_entries_of_earlier_versions_are_used_where_decoding_has_not_changed(
+    mode: str, suffix: str, size: int, make_folder: MakeFolder, tmp_path: Path, no_decoding: Callable[[], None]
+) -> None:
+    root = make_folder(mode=mode, suffix=suffix, size=(size, size))
+    earlier = recognisable(read_folder(root, tmp_path / "cache"))
+    earlier_entry(root, tmp_path / "earlier", earlier)
+    assert read_folder(root, tmp_path / "earlier").fingerprint == earlier.fingerprint
     no_decoding()
-    assert torch.equal(read_folder(root, tmp_path / "earlier").images, images.images)
+    second = read_folder(root, tmp_path / "earlier")
+    assert torch.equal(second.images, earlier.images) and second.fingerprint == earlier.fingerprint
+    assert len(list((tmp_path / "earlier").rglob("*.safetensors"))) == 1
+
+
+def upside_down(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 3
+    Image.open(path).save(path, exif=exif)
+
+
+def of_16_bits(path: Path) -> None:
+    Image.fromarray(np.full((32, 32), 1000, np.uint16)).save(path)
+
+
+def with_alpha(path: Path) -> None:
+    Image.new("RGBA", (32, 32), (9, 9, 9, 9)).save(path)
+
+
+@pytest.mark.parametrize("change", [upside_down, of_16_bits, with_alpha])
+def test_entries_of_earlier_versions_are_made_anew_where_decoding_has_changed(
+    change: Callable[[Path], None], make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    root = make_folder()
+    change(root / "train" / "dog" / "2.png")
+    expected = read_folder(root, tmp_path / "cache")
+    earlier_entry(root, tmp_path / "earlier", recognisable(expected))
+    assert read_folder(root, tmp_path / "earlier").fingerprint == expected.fingerprint

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numbered import numbered, numbers
+from sklearn.model_selection import train_test_split
 
 from cifar.data.images import DataError, channel_statistics
 from cifar.data.split import prepare, split, stratified_subset
@@ -62,3 +63,64 @@ def test_images_are_limited_before_they_are_split_and_statistics_are_of_those_to
     assert (len(splits.train), len(splits.val)) == (48, 12)
     assert (splits.train.fingerprint, splits.val.fingerprint) == (train.fingerprint, val.fingerprint)
     assert (splits.mean, splits.std) == channel_statistics(train.images) != channel_statistics(kept.images)
+
+
+@pytest.mark.parametrize("counts", [[200, 2], [200, 3, 2], [50, 50, 50, 2, 2, 2], [2, 2, 2], [990, 4, 4, 2]])
+@pytest.mark.parametrize("size", [0.1, 0.2, 0.5, 0.8, 0.9])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_small_classes_are_on_both_sides(counts: list[int], size: float, seed: int) -> None:
+    images = numbered(counts)
+    size = max(size, len(counts))
+    if size > sum(counts) - len(counts):
+        size = len(counts)
+    rest, part = split(images, size, seed)
+    for side in (rest, part):
+        assert side.labels.bincount(minlength=len(counts)).min() >= 1
+    assert len(part) == size and sorted(numbers(rest) + numbers(part)) == list(range(sum(counts)))
+    assert numbers(part) == numbers(split(images, size, seed)[1])
+
+
+@pytest.mark.parametrize("size", [0.1, 0.5, 0.95])
+def test_a_share_that_rounds_a_class_away_keeps_it(size: float) -> None:
+    for side in split(numbered([100, 2, 3]), size, seed=0):
+        assert side.labels.bincount(minlength=3).min() >= 1
+
+
+def test_a_split_with_all_classes_is_that_of_scikit_learn() -> None:
+    images = numbered([150, 100, 50])
+    _, expected = train_test_split(np.arange(300), test_size=60, stratify=images.labels.numpy(), random_state=4)
+    assert numbers(split(images, 60, seed=4)[1]) == sorted(expected)
+
+
+@pytest.mark.parametrize("limit", [12, 60, 100])
+def test_a_limit_keeps_two_of_each_class_so_that_it_can_be_split(limit: int) -> None:
+    images = numbered([200, 3, 2, 100])
+    assert stratified_subset(images, limit, seed=0).labels.bincount(minlength=4).min() >= 2
+    splits = prepare(images, limit, 4, 0)
+    assert len(splits.train) + len(splits.val) == limit
+    assert splits.val.labels.bincount(minlength=4).min() == splits.train.labels.bincount(minlength=4).min() == 1
+
+
+def test_classes_that_are_too_small_are_named_with_all_counts() -> None:
+    with pytest.raises(DataError, match=r"\(c2 0, c1 1, c3 7, c0 20\).*at least two images in each class"):
+        split(numbered([20, 1, 0, 7]), 4, seed=0)
+    with pytest.raises(DataError, match=r"\(c29 1, .*, and 10 larger ones\)"):
+        split(numbered([5] * 29 + [1]), 30, seed=0)
+
+
+@pytest.mark.parametrize(
+    "limit, val_size, message",
+    [
+        (5, 0.5, r"^data\.limit=5: .*allowed: 6 \(two of each class"),
+        (299, 0.5, r"^data\.limit=299: .*to 297, or null \(all\)"),
+        (20, 0.1, r"^data\.limit=20: leaves 2 images to validate on.*allowed: at least 26,"),
+        (40, 39, r"^data\.limit=40: leaves 39 images to validate on.* and 1 to train on.*allowed: at least 42,"),
+        (None, 0.001, r"^data\.val_size=0\.001: cannot take 0 of 300"),
+        (50, 0.001, r"^data\.val_size=0\.001: cannot take 0 of 50"),
+        (None, 299, r"^data\.val_size=299: .*allowed: 3 to 297 images"),
+    ],
+)
+def test_the_setting_that_is_the_cause_is_named(limit: int | None, val_size: float, message: str) -> None:
+    images = numbered([150, 100, 50])
+    with pytest.raises(DataError, match=message):
+        prepare(images, limit, val_size, 0)

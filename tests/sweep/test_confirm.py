@@ -20,7 +20,7 @@ from sweeps import Sweep, Toy, trials
 from analysis import frames
 from analysis.summary import summarize, text
 from cifar.errors import UserError
-from cifar.options.command_line import expand
+from cifar.options.command_line import read_study
 from cifar.sweep.plan import SweepError
 
 FOLDER, LOOK = "study/confirmation", "study/confirmation/test-1"
@@ -84,7 +84,7 @@ def test_the_best_trials_run_on_fresh_seeds_and_the_chosen_one_is_tested_once(
     assert (saved.trial, saved.value) == (chosen, reported[chosen])
     assert saved.mean == pytest.approx(means(tmp_path)[chosen])
     assert f"best on fresh seeds: trial {chosen}" in output and "test accuracy" in output and "evaluated once" in output
-    assert set(saved.overrides) <= set(expand([f"from_study={tmp_path / 'study'}"]))
+    assert [override.input_line for override in read_study(study)] == list(saved.overrides)
 
 
 def test_the_frames_hold_what_was_confirmed(tmp_path: Path, study: Path, confirm: Toy) -> None:

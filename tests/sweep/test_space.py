@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from cifar.sweep.space import Space, SpaceError, active, branches, build, ends, from_json, overrides_of, parse, to_json
+from cifar.sweep.space import (
+    Space,
+    SpaceError,
+    active,
+    branches,
+    build,
+    check_kinds,
+    ends,
+    from_json,
+    overrides_of,
+    parse,
+    to_json,
+)
 
 GROUPS = {"optimizer": ["sgd", "adam"], "scheduler": ["cosine", "plateau"], "model": ["small", "large"]}
 FILES: dict[str, dict[str, Any]] = {
@@ -135,3 +149,75 @@ def test_the_command_line_of_a_trial_has_the_fixed_overrides_of_what_it_drew() -
     space = space_of("optimizer=choice(sgd,adam)", "seed=3")
     drawn = overrides_of(space, {"optimizer": "adam", "optimizer.lr": 0.01})
     assert sorted(drawn) == ["optimizer.eps=0.1", "optimizer.lr=0.01", "optimizer=adam", "seed=3"]
+
+
+LR = "optimizer.lr=interval(0.01,0.1)"
+
+
+@pytest.mark.parametrize(
+    "later", ["optimizer.lr=0.3", "++optimizer.lr=0.3", "optimizer[lr]=0.3", "++optimizer={lr:0.3}", "~optimizer.lr"]
+)
+def test_the_last_of_two_overrides_of_a_key_decides_however_it_is_spelled(later: str) -> None:
+    fixed = parse([LR, later])
+    assert fixed.distributions == {} and list(fixed.fixed.values()) == [later]
+    searched = parse([later, LR])
+    assert list(searched.distributions) == ["optimizer.lr"]
+    assert overrides_of(searched, {"optimizer.lr": 0.05})[-1] == "optimizer.lr=0.05", "after what is fixed"
+
+
+def test_the_last_of_two_ranges_of_a_key_decides() -> None:
+    assert list(parse([LR, "++optimizer.lr=choice(1,2)"]).distributions) == ["++optimizer.lr"]
+    assert parse(["x=choice({a:1},{a:2})", "x={a:3}"]).distributions == {}
+    assert list(parse(["+x=null,1", "x=choice('null',b)"]).literals) == []
+    assert overrides_of(parse(["x=1", "++x=2", "x=3"]), {}) == ["++x=2", "x=3"]
+
+
+def test_of_a_group_given_twice_the_last_decides() -> None:
+    assert parse(["optimizer=sgd", "optimizer=adam"]).fixed == {"optimizer": "optimizer=adam"}
+    assert parse(["optimizer=choice(sgd,adam)", "optimizer=adam"]).distributions == {}
+    assert list(parse(["optimizer=adam", "optimizer=choice(sgd,adam)"]).distributions) == ["optimizer"]
+
+
+@pytest.mark.parametrize("given", ["++optimizer.lr=0.5", "optimizer[lr]=0.5", "++optimizer={lr:0.5}", "~optimizer.lr"])
+def test_the_command_line_wins_over_the_file_however_the_key_is_spelled(given: str) -> None:
+    space = space_of(given, optimizer="adam")
+    assert space.distributions == {} and space.fixed == {**parse([given]).fixed, "optimizer.eps": "optimizer.eps=0.1"}
+    drawn = space_of("optimizer=choice(sgd,adam)", given)
+    assert all("optimizer.lr" not in below.distributions for below in drawn.options["optimizer"].values())
+
+
+def test_a_list_that_is_extended_twice_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"k=extend_list\(2\): k is given twice"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parse(["k=[1]", "k=extend_list(2)"])
+
+
+def test_a_parameter_of_a_custom_space_that_decides_a_fixed_setting_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"optimizer\.lr: given twice"):
+        overrides_of(parse(["++optimizer.lr=0.3"]), {"optimizer.lr": 0.1})
+    with pytest.raises(SpaceError, match=r"optimizer\.lr: given twice"):
+        overrides_of(parse(["+optimizer.lr=interval(0,1)"]), {"+optimizer.lr": 0.1, "optimizer.lr": 0.1})
+
+
+def test_a_glob_is_a_choice_of_the_options_that_it_matches() -> None:
+    space = parse(["optimizer=glob(*)", "model=glob([s*,l*],exclude=large)"], lambda key: GROUPS.get(key, []))
+    assert space.distributions["optimizer"] == CategoricalDistribution(["sgd", "adam"])
+    assert space.distributions["model"] == CategoricalDistribution(["small"])
+
+
+@pytest.mark.parametrize(
+    "override, message", [("optimizer=glob(x*)", "matches none of sgd, adam"), ("k=glob(*)", "not a config group")]
+)
+def test_a_glob_that_matches_nothing_is_refused(override: str, message: str) -> None:
+    with pytest.raises(SpaceError, match=f"{re.escape(override)}: cannot be searched .*{message}"):
+        parse([override], lambda key: GROUPS.get(key, []))
+
+
+def test_branches_that_one_study_cannot_hold_are_refused() -> None:
+    files = {"sgd": {"optimizer.lr": "interval(0.1, 1)"}, "adam": {"optimizer.lr": "tag(log, interval(0.1, 1))"}}
+    space = build(
+        parse(["optimizer=choice(sgd,adam)"]), {}, lambda key: GROUPS.get(key, []), lambda o: files.get(o, {})
+    )
+    with pytest.raises(SpaceError, match=r"optimizer\.lr: searched as .* linear or log"):
+        check_kinds(space)
+    check_kinds(space_of("optimizer=choice(sgd,adam)"))

@@ -1,0 +1,149 @@
+"""Which files below a folder are images, by their extensions, and of which class."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+
+from cifar.data.images import DataError, printable
+
+log = logging.getLogger(__name__)
+LabelledFile = tuple[Path, int]
+SYSTEM_NAMES = {
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "lost+found"),
+    *("system volume information", "__pycache__"),
+}
+"""What systems and programs leave in folders, in lower case, besides names that begin with a dot."""
+NO_IMAGES = ("BUFR", "GRIB", "HDF5", "MPEG")
+"""Formats of which Pillow reads the header alone: data and videos."""
+NAMES_SHOWN = 5
+"""File names in one message."""
+REASONS_SHOWN = 8
+"""Reasons in one message why files were skipped."""
+
+
+def list_images(directory: Path, part: str) -> tuple[list[LabelledFile], tuple[str, ...]]:
+    """All images below the class folders of `directory`, with their labels, and the class names, both sorted.
+
+    What is skipped is logged. The part "train" defines the classes: there each folder needs an image, elsewhere an
+    empty one does not count. Raises DataError for a folder without images or with too few classes.
+    """
+    walk = _Walk()
+    folders = _class_folders(directory, part, walk)
+    files: list[LabelledFile] = []
+    names: list[str] = []
+    for folder in folders:
+        paths = sorted(walk.images(folder, (os.path.realpath(directory),)))
+        if not paths and part == "train":
+            raise DataError(
+                f"{printable(folder)}: no images in this class{walk.summary()}; add some or remove the directory"
+            )
+        if paths:
+            files += [(path, len(names)) for path in paths]
+            names.append(printable(folder.name))
+    if not files:
+        raise DataError(f"{printable(directory)}: no images in it{walk.summary()}; add some to its class directories")
+    if walk.skipped.total():
+        log.info("%s: %d images%s", printable(directory), len(files), walk.summary())
+    return files, tuple(names)
+
+
+def _class_folders(directory: Path, part: str, walk: _Walk) -> list[Path]:
+    """The class folders of a part, sorted; images beside these are named in a warning."""
+    if not directory.is_dir():
+        remedy = "data.root must be a directory that holds train/<class>/*"
+        if part != "train":
+            remedy = f"test=true needs {part}/<class>/* in data.root; add it, or set test=false"
+        raise DataError(f"{printable(directory)}: no such directory; {remedy}")
+    entries = sorted(walk.visible(directory))
+    folders = [path for path in entries if path.is_dir() and walk.goes_down(path, (os.path.realpath(directory),))]
+    strays = [path for path in entries if not path.is_dir() and walk.is_image(path)]
+    least = 2 if part == "train" else 1
+    if len(folders) < least:
+        content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
+        beside = f", and images outside of these ({_names(strays)})" if strays else ""
+        raise DataError(
+            f"{printable(directory)}: {content}{beside}; allowed: at least {('one', 'two')[least - 1]} directories, one"
+            " a class, with images in them"
+        )
+    if strays:
+        log.warning(
+            "%s: images outside the class directories are left out: %s; move each into the directory of its class",
+            printable(directory),
+            _names(strays),
+        )
+    return folders
+
+
+def _names(paths: list[Path]) -> str:
+    names = ", ".join(printable(path.name) for path in paths[:NAMES_SHOWN])
+    more = len(paths) - NAMES_SHOWN
+    return f"{names} and {more} more" if more > 0 else names
+
+
+@dataclass
+class _Walk:
+    """A walk through folders, which follows links. `skipped` counts what it left out, by reason."""
+
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def images(self, folder: Path, outer: tuple[str, ...]) -> Iterator[Path]:
+        """The images below a folder. `outer`: the real paths of the folders that it is in, links followed."""
+        place = os.path.realpath(folder)
+        for path in self.visible(folder):
+            if not path.is_dir():
+                if self.is_image(path):
+                    yield path
+            elif self.goes_down(path, (*outer, place)):
+                yield from self.images(path, (*outer, place))
+
+    def goes_down(self, folder: Path, outer: tuple[str, ...]) -> bool:
+        """Whether a folder is not a link to one that it is in."""
+        place = os.path.realpath(folder)
+        loop = any(Path(path).is_relative_to(place) for path in outer)
+        self.skipped["links to a folder that they are in"] += loop
+        return not loop
+
+    def visible(self, folder: Path) -> Iterator[Path]:
+        """What is in a folder and neither hidden nor left there by a system."""
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
+                    self.skipped["hidden or system files and folders"] += 1
+                else:
+                    yield folder / entry.name
+
+    def is_image(self, path: Path) -> bool:
+        """Whether a file is an image, by its extension. Raises DataError for a link to nothing."""
+        suffix = path.suffix.lower()
+        dangling = path.is_symlink() and not path.exists()
+        if suffix not in image_suffixes() and (suffix or not dangling):
+            self.skipped[f"{suffix} files" if suffix else "files without an extension"] += 1
+            return False
+        if not path.is_file():
+            problem = f"a link to nothing ({printable(path.readlink())})" if dangling else "not a regular file"
+            raise DataError(f"{printable(path)}: {problem}; repair or remove it")
+        return True
+
+    def summary(self) -> str:
+        """In words, what was skipped; nothing where that is nothing."""
+        reasons = [f"{count} {printable(reason)}" for reason, count in self.skipped.most_common() if count]
+        if len(reasons) > REASONS_SHOWN:
+            others = self.skipped.total() - sum(count for _, count in self.skipped.most_common(REASONS_SHOWN))
+            reasons = [*reasons[:REASONS_SHOWN], f"{others} others"]
+        return f" (skipped: {', '.join(reasons)})" if reasons else ""
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """The extensions of image files that Pillow can open, in lower case, as ".png"."""
+    Image.init()
+    readable = Image.OPEN.keys() - set(NO_IMAGES)
+    return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in readable)

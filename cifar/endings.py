@@ -1,0 +1,148 @@
+"""How a command ends: in one line and without a traceback, where the user, the reader of a pipe or an input ends it.
+
+A defect of the program keeps its traceback. Imports nothing that takes time, as Ctrl-C may come during the imports.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, TextIO
+
+from cifar.errors import UserError
+
+HYDRA_PREFIX = "Error executing job with overrides: "
+"""What Hydra writes before the exception of a job is raised, in one piece."""
+
+
+class Console(TextIOWrapper):
+    """Standard output or error. A pipe whose reader has left (| head) is no error: what follows is discarded.
+
+    The command finishes its work, so that nothing is half-done. Hydra's line before an exception is left out.
+    """
+
+    def write(self, text: str, /) -> int:
+        if text.startswith(HYDRA_PREFIX):
+            return len(text)
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def _discard(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+def prepare() -> None:
+    """Call it before the imports that take time: from then on Ctrl-C and closed pipes end without a traceback."""
+    sys.excepthook = _show
+    sys.unraisablehook = _show_unraisable
+    sys.stdout = _console(sys.stdout)
+    sys.stderr = _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> TextIO:
+    """The stream as a Console; what cannot be encoded is escaped. Unchanged where it is closed or no file."""
+    if not isinstance(stream, TextIOWrapper):
+        return stream
+    return Console(
+        stream.buffer,
+        encoding=stream.encoding,
+        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+def _show_unraisable(problem: Any) -> None:
+    """Ctrl-C while Python tidies up, in a destructor or at the exit, is not worth a traceback either."""
+    if not issubclass(problem.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(problem)
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Call the main function of a command with its arguments; a UserError is one line and exit code 1."""
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        exit_interrupted()
+
+
+def exit_interrupted(message: object = "interrupted", signum: int = signal.SIGINT) -> NoReturn:
+    """Exit as a shell expects it after a signal; another Ctrl-C changes nothing any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print(message, file=sys.stderr)
+    sys.exit(128 + signum)
+
+
+class NewFolders:
+    """The folders that this process makes: a start that fails removes those in which nothing was recorded."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        sys.addaudithook(self._record)
+
+    def _record(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.mkdir":
+            with suppress(OSError, TypeError, ValueError):
+                path = Path(os.fsdecode(arguments[0])).resolve()
+                if not path.exists():
+                    self.paths.append(path)
+
+    def remove_unused(self) -> None:
+        """Remove what holds nothing but settings and logs, and the new folders that only led there.
+
+        A study or a grid is kept as a whole: where one of its runs has recorded something, the logs of all are kept.
+        """
+        kept: set[Path] = set()
+        for path in dict.fromkeys(self.paths):
+            if not path.is_dir() or not kept.isdisjoint(path.parents):
+                continue
+            with suppress(OSError):
+                if self._is_unused(path):
+                    self._remove(path)
+                elif any(entry.is_file() for entry in path.iterdir()):
+                    kept.add(path)
+
+    def _is_unused(self, path: Path) -> bool:
+        """Whether all that is below a folder is new and written by every start; a folder without files is no run's."""
+        below = list(path.rglob("*"))
+        files = [entry for entry in below if not entry.is_dir()]
+        return bool(files) and all(map(_is_of_start, files)) and set(below) - set(files) <= set(self.paths)
+
+    def _remove(self, path: Path) -> None:
+        """Remove a folder, and the new ones above it that are empty then."""
+        shutil.rmtree(path)
+        for parent in path.parents:
+            if parent not in self.paths:
+                return
+            parent.rmdir()  # raises OSError where it is not empty
+
+
+def _is_of_start(file: Path) -> bool:
+    return file.parent.name == ".hydra" or file.name in (".lock", "multirun.yaml") or file.suffix == ".log"

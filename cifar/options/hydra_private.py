@@ -1,0 +1,94 @@
+"""Every private name of Hydra that the command line needs, behind functions.
+
+Its version is pinned: look here first when it is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A config that Hydra composed from `overrides`.
+
+    `starts`: a run or a sweep begins with it; otherwise it is only shown (--cfg, --info).
+    """
+
+    config: DictConfig
+    overrides: list[Override]
+    mode: RunMode
+    starts: bool
+    loader: ConfigLoader
+
+
+Step = Callable[[Composition], list[Override]]
+"""Returns the overrides to compose with instead, or those of the Composition where it may stay as it is."""
+
+
+@contextmanager
+def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence[Step]) -> Iterator[None]:
+    """Within the block, Hydra composes the config of its command line in steps, before it makes any directory.
+
+    `strip` takes out the overrides that are no settings. A config is composed again only where a step asks for it.
+    """
+    original = Hydra.compose_config
+
+    def compose(
+        hydra: Hydra,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        parsed_overrides: list[Override] | None = None,
+        **options: Any,
+    ) -> DictConfig:
+        loader: Any = hydra.config_loader
+
+        def composed(parsed: list[Override]) -> Composition:
+            lines = [str(override.input_line) for override in parsed]
+            config = original(hydra, config_name, lines, run_mode, parsed_overrides=parsed, **options)
+            return Composition(config, parsed, run_mode, options.get("activate_config_repository", False), loader)
+
+        composition = composed(strip(parsed_overrides or loader.parse_overrides(config_name, overrides)))
+        is_help = config_name is None or options.get("skip_missing_defaults", False)
+        for step in () if is_help else steps:
+            extended = step(composition)
+            if extended is not composition.overrides:
+                composition = composed(extended)
+        return composition.config
+
+    Hydra.compose_config = compose  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Hydra.compose_config = original  # type: ignore[method-assign]
+
+
+def file_content(loader: ConfigLoader, path: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """What a config file, such as experiment/NAME, sets in the whole config, and the options of groups that it chooses.
+
+    Both are empty where there is no such file, or where it sets only its group.
+    """
+    repository = getattr(loader, "_active_repository", None) or loader.repository  # type: ignore[attr-defined]
+    loaded = repository.load_config(path)
+    if loaded is None or loaded.header.get("package") != "_global_":
+        return {}, []
+    content = OmegaConf.to_container(loaded.config, resolve=False)
+    assert isinstance(content, dict)
+    choices = []
+    for default in loaded.defaults_list or []:
+        if isinstance(default, GroupDefault):
+            choices.append((str(default.group).lstrip("/"), default.value))
+        elif isinstance(default, ConfigDefault) and default.path != "_self_":
+            choices.append((path.rpartition("/")[0], default.path))
+    return {str(key): value for key, value in content.items()}, choices

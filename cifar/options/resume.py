@@ -1,0 +1,90 @@
+"""What may differ between a run and the start that resumes it. The rest is refused before anything is changed.
+
+A setting that may change takes effect from the next epoch: those of the optimizer and of the scheduler that their
+options list as `changeable`, loss.l2, epochs, and where and how the run is executed and tracked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cifar.options.check import typed
+from cifar.options.config import Config
+from cifar.options.former import upgrade_settings
+from cifar.options.option import ConfigError, groups
+from cifar.options.shared import read_yaml
+from cifar.results import flatten, read_metrics
+
+CHANGEABLE = {
+    *("epochs", "loss.l2", "test", "resume", "cache.dir"),
+    *("device", "threads", "channels_last", "compile", "cuda_graph", "deterministic"),
+}
+"""Keys outside the groups that may change."""
+
+
+def check_resume(config: Config) -> None:
+    """Raises ConfigError where the run that config.resume names cannot continue with these settings."""
+    if config.resume is None:
+        return
+    before, now = recorded_settings(config), settings_of(config)
+    lines = [
+        f"{key}={now.get(key)}: was {before.get(key)}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key) and not _may_change(config, key)
+    ]
+    if lines:
+        more = " ..." if lines[5:] else ""
+        raise ConfigError(
+            f"{'; '.join(lines[:5])}{more}; a run that is resumed (resume={config.resume}) keeps these; allowed: leave"
+            " them out, or start a new run"
+        )
+    metrics = Path(config.resume) / "metrics.csv"
+    done = len(read_metrics(metrics)) if metrics.exists() else 0
+    if config.epochs < done:
+        raise ConfigError(f"epochs={config.epochs}: {done} epochs of {config.resume} are done; allowed: from {done} on")
+
+
+def _may_change(config: Config, key: str) -> bool:
+    group, _, name = key.partition(".")
+    option = getattr(config, group)
+    return key in CHANGEABLE or group == "tracker" or (group in groups() and name in option.changeable)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Every setting by its full key."""
+    return dict(flatten(dataclasses.asdict(config)))
+
+
+def recorded_settings(config: Config) -> dict[str, Any]:
+    """The settings of the run that config.resume names, by full key; those that it did not record are today's.
+
+    All are today's where there is no record, or one that cannot be read today.
+    """
+    file = Path(config.resume or "") / ".hydra" / "config.yaml"
+    recorded = read_yaml(file) if file.exists() else None
+    if not isinstance(recorded, dict):
+        return settings_of(config)
+    try:
+        return settings_of(typed(_completed(upgrade_settings(recorded), config)))
+    except (ConfigError, OmegaConfBaseException):
+        return settings_of(config)
+
+
+def _completed(recorded: Mapping[str, Any], config: Config) -> DictConfig:
+    """The recorded settings, with today's where there are none; an option that has changed is not completed."""
+    known = {field.name for field in dataclasses.fields(Config)}
+    today = dataclasses.asdict(config)
+    for name, group in groups().items():
+        node = recorded.get(name)
+        if not isinstance(node, Mapping) or node.get(group.key) != today[name][group.key]:
+            del today[name]
+    kept = {key: value for key, value in recorded.items() if key in known}
+    merged = OmegaConf.merge(OmegaConf.create(today), OmegaConf.create(kept))
+    assert isinstance(merged, DictConfig)
+    return merged

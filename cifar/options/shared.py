@@ -1,0 +1,138 @@
+"""What is taken from a file that somebody else may have written: the overrides of a run or of a study.
+
+Training settings only, by a list. Nothing of Hydra's, no place that is written to, no address: whoever resumes a run
+or trains with the settings of a study gives these on the command line.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from cifar.options.data import Data
+from cifar.options.option import ConfigError
+
+GROUPS = ("data", "model", "optimizer", "scheduler", "transfer")
+"""The groups of which every key is taken, unless its value may be a place or an address."""
+CHOICES = (*GROUPS, "tracker", "experiment")
+"""The groups of which an option may be chosen."""
+KEYS = {
+    *("epochs", "batch_size", "seed", "loss.l2", "test", "tracker.experiment", "tracker.project"),
+    *("precision", "channels_last", "compile", "cuda_graph", "deterministic"),
+}
+DEVICE = {"device", "threads"}
+"""Taken of a run that is resumed, as its results depend on them; not of a study, which may be another machine's."""
+READ = {"data.root", "transfer.weights"}
+"""Places that are only read."""
+STUDY = "from_study"
+"""Kept of a run, for the record; not of a study. Its settings are among the overrides already."""
+OPTION = r"\w[\w.+-]*(/\w[\w.+-]*)*"
+PLACE = re.compile(r"[/\\:~]|\$\{[^}]*:")
+"""Of a text that may be a place, an address, or a resolver's value."""
+PLACE_KEY = re.compile(r"(dir|path|file|url|uri|root|overlay|cfg)s?$")
+
+
+def parse(lines: list[str], file: Path) -> list[Override]:
+    """The overrides in these lines. Raises ConfigError where they are none."""
+    try:
+        return OverridesParser.create().parse_overrides(lines)
+    except HydraException as error:
+        raise ConfigError(f"{file}: {str(error).splitlines()[0]}; allowed: what a run or a search wrote") from None
+
+
+def read_yaml(file: Path) -> Any:
+    """The content of a YAML file, with interpolations as texts. Raises ConfigError where it cannot be read."""
+    try:
+        return yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def read_overrides(file: Path, lines: Any, of_run: bool) -> list[Override]:
+    """The overrides of `lines`, the content of `file`, that are taken; says which are left out, and what is read."""
+    if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
+        raise ConfigError(f"{file}: holds no list of overrides; allowed: what a run or a search wrote")
+    overrides = [
+        override for override in parse(lines, file) if key_of(override) not in ("resume", "" if of_run else STUDY)
+    ]
+    source = _source(overrides)
+    taken = [override for override in overrides if _is_taken(override, of_run, source)]
+    _report(file, overrides, taken)
+    return taken
+
+
+def _report(file: Path, overrides: list[Override], taken: list[Override]) -> None:
+    left_out = [str(override.input_line) for override in overrides if override not in taken]
+    if left_out:
+        _say(
+            f"{file}: left out {', '.join(left_out)}; only training settings are taken from a file: give a device, a"
+            " place or an address on the command line"
+        )
+    for override in taken:
+        for key, value in leaves(override):
+            if key in READ and isinstance(value, str) and PLACE.search(value):
+                _say(f"{file}: {key}={value} is read")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def key_of(override: Override) -> str:
+    """The full key of an override; optimizer[lr] is optimizer.lr."""
+    return override.key_or_group.replace("[", ".").replace("]", "")
+
+
+def leaves(override: Override) -> Iterator[tuple[str, Any]]:
+    """The keys that an override sets, with their values: of a mapping, each below it."""
+    return _leaves(key_of(override), override.value())
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield key, value
+        return
+    for name, below in value.items():
+        yield from _leaves(f"{key}.{name}", below)
+
+
+def _source(overrides: list[Override]) -> type[Data]:
+    """The data source that the overrides choose; the base class where an experiment chooses it."""
+    names = [value for override in overrides for key, value in leaves(override) if key in ("data", "data.source")]
+    option = Data.options.get(str(names[-1])) if names else None
+    return option if option is not None and issubclass(option, Data) else Data
+
+
+def _is_taken(override: Override, of_run: bool, source: type[Data]) -> bool:
+    if override.package is not None or override.is_sweep_override():
+        return False
+    return all(_is_allowed(key, value, of_run, source) for key, value in leaves(override))
+
+
+def _is_allowed(key: str, value: Any, of_run: bool, source: type[Data]) -> bool:
+    group, _, name = key.partition(".")
+    values = value if isinstance(value, list) else [value]
+    texts = [text for text in values if isinstance(text, str)]
+    if key in CHOICES:
+        return len(texts) == len(values) and all(re.fullmatch(OPTION, text) for text in texts)
+    if key == STUDY and of_run:
+        return True
+    if key in READ:
+        return not any("${" in text for text in texts) and (key != "data.root" or all(map(source.only_reads, texts)))
+    if not (key in KEYS or (of_run and key in DEVICE) or (group in GROUPS and name)):
+        return False
+    return not (texts and PLACE_KEY.search(key)) and not any(PLACE.search(text) for text in texts)
+
+
+def quoted(text: str) -> str:
+    """A text as the value of an override, which OmegaConf does not interpolate."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"

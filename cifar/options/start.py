@@ -1,0 +1,93 @@
+"""The last step before a start: the settings are checked, and a run or a grid gets a directory that no other has.
+
+Hydra makes the directory afterwards, so a start that is refused here changes nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from cifar.options.check import check
+from cifar.options.hydra_private import Composition
+from cifar.options.resume import check_resume
+from cifar.options.shared import parse, quoted
+from cifar.results import ResultsError, check_free, same_directory
+
+
+def claim(start: Composition) -> list[Override]:
+    """Check a start and make its directory where the name is made of the time; a second one of a second gets NAME-1."""
+    if not start.starts:
+        return start.overrides
+    if start.mode == RunMode.RUN:
+        _claim_run(start.config)
+        return start.overrides
+    return _claim_grid(start)
+
+
+def _claim_run(cfg: DictConfig) -> None:
+    """Raises UserError where the settings are not allowed or the directory holds another run."""
+    config = check(cfg)
+    check_resume(config)
+    directory = _directory(cfg, "run")
+    if directory is None:
+        return
+    if _is_timed(cfg, "run"):
+        with read_write(cfg.hydra.run):
+            claimed = _new_directory(directory)
+            if claimed != directory:
+                cfg.hydra.run.dir = str(claimed)
+    elif config.resume is None or not same_directory(Path(config.resume), directory):
+        check_free(directory)
+
+
+def _claim_grid(start: Composition) -> list[Override]:
+    """Raises ResultsError where the directory holds another grid."""
+    cfg = start.config
+    directory = _directory(cfg, "sweep")
+    if directory is None or str(cfg.hydra.sweeper.get("_target_")).startswith("cifar.sweep."):
+        return start.overrides  # a search resumes in its folder
+    if _is_timed(cfg, "sweep"):
+        claimed = _new_directory(directory)
+        if claimed != directory:
+            return [*start.overrides, *parse([f"hydra.sweep.dir={quoted(str(claimed))}"], claimed)]
+    elif _template(cfg, "sweep", "subdir") == "${hydra.job.num}" and (directory / "0" / "result.json").exists():
+        raise ResultsError(f"{directory} already holds a grid of runs; choose another hydra.sweep.dir")
+    return start.overrides
+
+
+def _template(cfg: DictConfig, part: str, key: str = "dir") -> str:
+    """A directory of hydra.run or hydra.sweep, as it is written."""
+    settings = OmegaConf.to_container(cfg.hydra[part], resolve=False)
+    assert isinstance(settings, dict)
+    return str(settings[key])
+
+
+def _is_timed(cfg: DictConfig, part: str) -> bool:
+    return "${now:" in _template(cfg, part)
+
+
+def _directory(cfg: DictConfig, part: str) -> Path | None:
+    """The directory of hydra.run or hydra.sweep; None where it depends on what is known only in the job."""
+    try:
+        return Path(str(OmegaConf.select(cfg, f"hydra.{part}.dir")))
+    except (OmegaConfBaseException, ValueError):
+        return None
+
+
+def _new_directory(path: Path) -> Path:
+    """Make `path`, or the first of NAME-1, NAME-2, ... that is not there; of several processes each makes another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in count():
+        candidate = path.with_name(f"{path.name}-{number}") if number else path
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    raise AssertionError

@@ -1,0 +1,223 @@
+"""resume, from_study and trust however they are given; a refused start changes nothing; what is recorded is used."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cifar.results import read_metrics
+
+RunPy = Callable[..., "subprocess.CompletedProcess[str]"]
+ONE = ("data=digits", "data.limit=120", "model.depths=[1]", "model.width=2", "device=cpu", "threads=1", "epochs=1")
+
+
+def succeed(answer: subprocess.CompletedProcess[str]) -> str:
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout + answer.stderr
+
+
+def refuse(answer: subprocess.CompletedProcess[str], *phrases: str) -> None:
+    assert answer.returncode == 1 and "Traceback" not in answer.stderr, answer.stderr
+    assert all(phrase in answer.stderr for phrase in phrases), answer.stderr
+
+
+def recorded(run: Path) -> dict[str, object]:
+    return dict(yaml.safe_load((run / ".hydra" / "config.yaml").read_text()))
+
+
+def rates(run: Path) -> list[float]:
+    return [metrics.lr for metrics in read_metrics(run / "metrics.csv")]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run_dir(run_py: RunPy, tmp_path: Path) -> Path:
+    """A finished run of one epoch, in r."""
+    succeed(run_py(*ONE, "hydra.run.dir=r", cwd=tmp_path))
+    return tmp_path / "r"
+
+
+def write_study(folder: Path, *more: str) -> None:
+    folder.mkdir(parents=True)
+    lines = [line for line in ONE if not line.startswith(("device", "threads"))]
+    (folder / "best.yaml").write_text(yaml.safe_dump({"overrides": [*lines, "optimizer.lr=0.07", *more]}))
+
+
+@pytest.mark.parametrize(
+    "arguments, environment",
+    [
+        (["resume=r"], {"HYDRA_FULL_ERROR": "1"}),
+        (["++resume=r"], {}),
+        (["resume='r'"], {}),
+        (["experiment=mine", "--config-dir", "conf"], {}),
+        (["hydra.searchpath=[file://DIR/conf]", "experiment=mine"], {}),
+    ],
+    ids=["full-error", "added", "quoted", "experiment", "searchpath"],
+)
+def test_a_run_is_resumed_however_it_is_named(
+    arguments: list[str], environment: dict[str, str], run_dir: Path, run_py: RunPy, tmp_path: Path
+) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nresume: r\n")
+    arguments = [argument.replace("DIR", str(tmp_path)) for argument in arguments]
+    succeed(run_py(*arguments, "epochs=2", cwd=tmp_path, **environment))
+    assert len(rates(run_dir)) == 2 and not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("way", ["from_study=sweeps/s", "++from_study='sweeps/s'", "experiment"])
+def test_a_study_is_used_however_it_is_named(way: str, run_py: RunPy, tmp_path: Path) -> None:
+    """What the experiment sets wins over the study, as what the command line sets does. Resuming needs no study."""
+    write_study(tmp_path / "sweeps" / "s", "epochs=3")
+    arguments = [way, "epochs=1"]
+    if way == "experiment":
+        (tmp_path / "conf" / "experiment").mkdir(parents=True)
+        (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(
+            "# @package _global_\nfrom_study: sweeps/s\nepochs: 1\n"
+        )
+        arguments = ["--config-dir", "conf", "experiment=mine"]
+    succeed(run_py(*arguments, "hydra.run.dir=r", cwd=tmp_path, HYDRA_FULL_ERROR="1"))
+    assert rates(tmp_path / "r") == [0.07] and recorded(tmp_path / "r")["from_study"] == "sweeps/s"
+    (tmp_path / "sweeps" / "s" / "best.yaml").unlink()
+    options = arguments[:2] if way == "experiment" else []
+    succeed(run_py(*options, "resume=r", "epochs=2", cwd=tmp_path))
+    assert rates(tmp_path / "r") == [0.07, 0.07]
+
+
+def test_jobs_of_a_grid_have_the_settings_of_the_study_or_are_refused(run_py: RunPy, tmp_path: Path) -> None:
+    write_study(tmp_path / "s")
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "conf" / "experiment" / f"{name}.yaml").write_text("# @package _global_\nfrom_study: s\n")
+    succeed(run_py("-m", "from_study=s", "seed=0,1", "hydra.sweep.dir=g", cwd=tmp_path))
+    assert rates(tmp_path / "g" / "0") == rates(tmp_path / "g" / "1") == [0.07]
+    swept = ("--config-dir", "conf", "experiment=a,b")
+    refuse(run_py("-m", *ONE, *swept, cwd=tmp_path), "from_study=s", "on the command line")
+    refuse(run_py("-m", *ONE, "from_study=s,t", cwd=tmp_path), "one study")
+    refuse(run_py("-m", *ONE, "resume=g/0", "seed=0,1", cwd=tmp_path), "resume=g/0", "-m")
+
+
+@pytest.mark.parametrize(
+    "change, phrases",
+    [
+        ("optimizer.lr=-1", ["optimizer.lr"]),
+        ("model.width=8", ["model.width=8: was 2"]),
+        ("optimizer=adam", ["optimizer._target_=torch.optim.Adam: was torch.optim.SGD"]),
+        ("scheduler=cosine", ["scheduler._target_"]),
+        ("data.val_seed=1", ["data.val_seed=1: was 0"]),
+        ("batch_size=16", ["batch_size=16: was 32"]),
+        ("seed=1", ["seed=1: was 0"]),
+        ("precision=fp32", ["precision=fp32: was auto"]),
+        ("epochs=0", ["epochs=0"]),
+        ("optimizer.decay_norms_and_biases=false", ["decay_norms_and_biases=False: was True"]),
+    ],
+)
+def test_a_refused_start_changes_nothing(
+    change: str, phrases: list[str], run_dir: Path, run_py: RunPy, no_torch: dict[str, str], tmp_path: Path
+) -> None:
+    before = content(tmp_path)
+    refuse(run_py("resume=r", change, cwd=tmp_path, **no_torch), *phrases)
+    assert content(tmp_path) == before
+
+
+def test_a_directory_of_another_run_is_left_as_it_is(run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
+    succeed(run_py("-m", *ONE, "seed=0,1", "hydra.sweep.dir=g", cwd=tmp_path))
+    before = content(tmp_path)
+    refuse(run_py(*ONE, "seed=5", "hydra.run.dir=r", cwd=tmp_path), "r already holds a run")
+    refuse(run_py("resume=g/0", "hydra.run.dir=r", "epochs=2", cwd=tmp_path), "r already holds a run")
+    refuse(run_py("-m", *ONE, "seed=5,6", "hydra.sweep.dir=g", cwd=tmp_path), "g already holds a grid")
+    assert content(tmp_path) == before
+    succeed(run_py("resume=r", "epochs=2", cwd=tmp_path))
+
+
+def test_fewer_epochs_than_are_done_are_refused(run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
+    succeed(run_py("resume=r", "epochs=2", cwd=tmp_path))
+    before = content(run_dir)
+    refuse(run_py("resume=r", "epochs=1", cwd=tmp_path), "epochs=1: 2 epochs of r are done")
+    assert content(run_dir) == before
+
+
+def test_runs_and_grids_of_the_same_moment_have_directories_of_their_names(run_py: RunPy, tmp_path: Path) -> None:
+    """A year stands for the second."""
+    for seed in (0, 1):
+        succeed(run_py(*ONE, f"seed={seed}", "hydra.run.dir=o/${now:%Y}", cwd=tmp_path))
+        grid = (f"seed={seed},{seed + 2}", "hydra.sweep.dir=m/${now:%Y}")
+        succeed(run_py("-m", *ONE, *grid, cwd=tmp_path))
+    first, second = sorted((tmp_path / "o").iterdir())
+    assert second.name == f"{first.name}-1"
+    assert [recorded(place)["seed"] for place in (first, second)] == [0, 1]
+    first, second = sorted((tmp_path / "m").iterdir())
+    assert [recorded(place / "1")["seed"] for place in (first, second)] == [2, 3]
+
+
+def test_hydra_records_what_it_used_to(run_dir: Path) -> None:
+    overrides = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text())
+    hydra = yaml.safe_load((run_dir / ".hydra" / "hydra.yaml").read_text())["hydra"]
+    assert overrides == list(ONE) and recorded(run_dir)["epochs"] == 1 and "hydra" not in recorded(run_dir)
+    assert hydra["output_subdir"] == ".hydra" and hydra["overrides"]["task"] == list(ONE)
+    assert hydra["runtime"]["output_dir"] == str(run_dir)
+
+
+def test_what_a_resumed_run_changes_takes_effect(run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
+    succeed(run_py("resume=r", "epochs=2", "optimizer.lr=0.001", cwd=tmp_path))
+    succeed(run_py("resume=r", "epochs=3", "optimizer.weight_decay=0.1", cwd=tmp_path))
+    assert rates(run_dir) == [0.01, 0.001, 0.001]
+    assert recorded(run_dir)["optimizer"]["lr"] == 0.001  # type: ignore[index]
+
+
+HOSTILE = (
+    "hydra.job_logging.handlers.file.filename=victim",
+    "+hydra.job_logging.handlers.file.mode=w",
+    "hydra.run.dir=victims",
+    "cache.dir=victims",
+    "cache={dir: victims}",
+    "tracker=tensorboard",
+    "tracker.uri=sqlite:///victim.db",
+    "data.root=victims",
+    "hydra/job_logging@data=default",
+    "trust=[os]",
+    "resume=elsewhere",
+    "experiment=../../evil",
+    "+model={cache_dir: victims}",
+)
+"""What somebody else's file may try."""
+
+
+@pytest.mark.parametrize("of", ["run", "study"])
+def test_a_file_of_others_brings_training_settings_only(of: str, run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    hostile = [line for line in HOSTILE if line != "tracker=tensorboard"]
+    if of == "run":
+        (run_dir / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*ONE, *hostile]))
+        output = succeed(run_py("resume=r", "epochs=2", cwd=tmp_path))
+    else:
+        write_study(tmp_path / "s", *hostile)
+        output = succeed(run_py("from_study=s", "device=cpu", "hydra.run.dir=n", cwd=tmp_path))
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(("victims", "victim."))]
+    for line in set(hostile) - {"resume=elsewhere", "data.root=victims"}:
+        assert line in output, f"{line} is left out, and not said"
+
+
+def test_what_may_not_be_read_is_one_error(run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
+    for text in ("a: [", "overrides: 3\n", "- 1\n", "- '=='\n"):
+        (run_dir / ".hydra" / "overrides.yaml").write_text(text)
+        refuse(run_py("resume=r", cwd=tmp_path), "r/.hydra/overrides.yaml")
+        (tmp_path / "best.yaml").write_text(text)
+        refuse(run_py(f"from_study={tmp_path}", cwd=tmp_path), "best.yaml")
+
+
+def test_trust_is_neither_recorded_nor_taken_from_a_file(run_py: RunPy, tmp_path: Path) -> None:
+    succeed(run_py(*ONE, "trust=[my_module]", "hydra.run.dir=r", cwd=tmp_path))
+    assert not any(b"my_module" in text for text in content(tmp_path / "r").values())
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "e.yaml").write_text("# @package _global_\ntrust: [os]\n")
+    refuse(run_py(*ONE, "--config-dir", "conf", "experiment=e", cwd=tmp_path), "trust", "command line")
+    refuse(run_py(*ONE, "trust=['a b']", cwd=tmp_path), "trust=a b", "my_module")
+    refuse(run_py(*ONE, "trust=[{a: b}]", cwd=tmp_path), "trust=", "my_module")
