@@ -69,7 +69,7 @@ def stratified_subset(images: Images, count: int | None, seed: int) -> Images:
     _check_classes(images)
     if not 2 * classes <= count <= len(images) - classes:
         raise DataError(
-            f"data.limit={count}: cannot take so many of {len(images)} images in {classes} classes; allowed:"
+            f"data.limit={count}: cannot take this number of {len(images)} images in {classes} classes; allowed:"
             f" {2 * classes} (two of each class, to train and to validate on) to {len(images) - classes}, or null (all)"
         )
     rest, part = _stratified(images, count, seed)
