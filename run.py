@@ -71,16 +71,16 @@ def command_line() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the exceptions itself, and they do not arrive here
     try:
         start()
-    except KeyboardInterrupt as error:
+    except Interrupted as error:
         folders.remove_unused()
-        if isinstance(error, Interrupted):
-            endings.exit_interrupted(error, error.signum)
-        endings.exit_interrupted()
-    except Exception as error:
+        endings.exit_interrupted(error, error.signum)
+    except (Exception, KeyboardInterrupt) as error:
         message = one_line(error)
-        if message is None:
+        if message is None and not endings.CTRL_C.pressed:
             raise
         folders.remove_unused()
+        if message is None:
+            endings.exit_interrupted()
         sys.exit(f"error: {message}")
 
 
@@ -91,7 +91,7 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
     if isinstance(error, (UserError, HydraException)):
-        return str(error).strip()
+        return " ".join(str(error).partition("\nConfig search path:")[0].split())
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) if raised_by_hydra(error) else None

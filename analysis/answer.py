@@ -26,7 +26,7 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     Where options decided what else was searched, the hyperparameters are those of the winner's branch.
     """
     if len(frames.objectives) != 1:
-        raise FramesError(_why_no_search(frames))
+        raise FramesError(why_no_search(frames))
     evidence = evidence or Evidence(frames)
     trials = frames.trials
     counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
@@ -54,7 +54,8 @@ def _why_no_best(counts: dict[str, int]) -> str:
     return "no trial is complete, so nothing can be said yet"
 
 
-def _why_no_search(frames: Frames) -> str:
+def why_no_search(frames: Frames) -> str:
+    """Why a place has no answer: it holds no study, or one with several objectives."""
     if not frames.objectives:
         return f"{frames.place}: holds runs, but no study; allowed: a study (python -m analysis.report shows runs)"
     directions = ", ".join(frames.objectives)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO
 
 from cifar.errors import UserError
@@ -49,8 +49,25 @@ class Console(TextIOWrapper):
         os.close(nowhere)
 
 
+class CtrlC:
+    """The handler of SIGINT. It remembers the call, as libraries may turn KeyboardInterrupt into another error.
+
+    (OmegaConf does: an AttributeError, where it was interrupted while it copied a config.)
+    """
+
+    pressed = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> NoReturn:
+        self.pressed = True
+        raise KeyboardInterrupt
+
+
+CTRL_C = CtrlC()
+
+
 def prepare() -> None:
     """Call it before the imports that take time: from then on Ctrl-C and closed pipes end without a traceback."""
+    signal.signal(signal.SIGINT, CTRL_C)
     sys.excepthook = _show
     sys.unraisablehook = _show_unraisable
     sys.stdout = _console(sys.stdout)
@@ -71,7 +88,7 @@ def _console(stream: TextIO) -> TextIO:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
+    if CTRL_C.pressed or issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
@@ -79,7 +96,7 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
 
 def _show_unraisable(problem: Any) -> None:
     """Ctrl-C while Python tidies up, in a destructor or at the exit, is not worth a traceback either."""
-    if not issubclass(problem.exc_type, KeyboardInterrupt):
+    if not CTRL_C.pressed:
         sys.__unraisablehook__(problem)
 
 
@@ -89,8 +106,10 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        exit_interrupted()
+    except (Exception, KeyboardInterrupt):
+        if CTRL_C.pressed:
+            exit_interrupted()
+        raise
 
 
 def exit_interrupted(message: object = "interrupted", signum: int = signal.SIGINT) -> NoReturn:
@@ -120,7 +139,7 @@ class NewFolders:
         A study or a grid is kept as a whole: where one of its runs has recorded something, the logs of all are kept.
         """
         kept: set[Path] = set()
-        for path in dict.fromkeys(self.paths):
+        for path in sorted(set(self.paths), key=lambda path: len(path.parts)):
             if not path.is_dir() or not kept.isdisjoint(path.parents):
                 continue
             with suppress(OSError):
@@ -130,10 +149,17 @@ class NewFolders:
                     kept.add(path)
 
     def _is_unused(self, path: Path) -> bool:
-        """Whether all that is below a folder is new and written by every start; a folder without files is no run's."""
+        """Whether a folder holds only what every start writes.
+
+        That of a run or a grid has files, and all below is its own. In one above, as outputs/DATE, other processes may
+        have begun runs: what is below has to be new.
+        """
         below = list(path.rglob("*"))
         files = [entry for entry in below if not entry.is_dir()]
-        return bool(files) and all(map(_is_of_start, files)) and set(below) - set(files) <= set(self.paths)
+        if not files or not all(map(_is_of_start, files)):
+            return False
+        is_of_one_start = any(entry.parent == path for entry in files)
+        return is_of_one_start or set(below) - set(files) <= set(self.paths)
 
     def _remove(self, path: Path) -> None:
         """Remove a folder, and the new ones above it that are empty then."""

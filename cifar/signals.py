@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cifar.endings import CTRL_C
+
 POLL_INTERVAL = 0.05
 """Seconds between two checks of the flag in `wait`."""
 
@@ -62,7 +64,7 @@ class StopFlag:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.is_set():
             if signum in self.at_once:
-                raise KeyboardInterrupt
+                CTRL_C(signum, frame)
             return
         self.set(signum)
         self.announce()

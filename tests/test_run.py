@@ -117,7 +117,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     assert 2 <= done < 6
     if signum != signal.SIGKILL:
         assert read_result(place)["status"] == "interrupted"
-        assert any(f"python run.py resume={place}" in line for line in stopped.stderr.splitlines())
+        assert any(f"run.py resume={place}" in line for line in stopped.stderr.splitlines())
     resumed = run_py(f"resume={place}", cwd=tmp_path)
     assert_done(resumed)
     assert read_result(place)["status"] == "finished"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
+from cifar.tasks import Classifier, InputError
 from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
 from cifar.training.step import EagerStep
@@ -141,3 +143,55 @@ def test_another_checkpoint_is_not_a_best_pt(missing: str, settings: Settings, t
     checkpoint.save(tmp_path / "other.pt", best)
     with pytest.raises(CheckpointError, match=rf"other\.pt: not a best\.pt of this program \('{missing}' is missing\)"):
         load_classifier(tmp_path / "other.pt")
+
+
+BATCH = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+
+
+NO_BATCHES: dict[str, tuple[Any, str]] = {
+    "floats": (BATCH.float(), r"float32 \(2, 3, 32, 32\)"),
+    "normalised": (BATCH / 255, "float32"),
+    "whole numbers": (BATCH.long(), "int64"),
+    "truth values": (BATCH.bool(), "bool"),
+    "one image": (BATCH[0], r"uint8 \(3, 32, 32\)"),
+    "a batch of batches": (BATCH[None], r"uint8 \(1, 2, 3, 32, 32\)"),
+    "smaller": (BATCH[:, :, :28, :28], r"uint8 \(2, 3, 28, 28\)"),
+    "not square": (BATCH[:, :, :16], r"uint8 \(2, 3, 16, 32\)"),
+    "grey": (BATCH[:, :1], r"uint8 \(2, 1, 32, 32\)"),
+    "channels last": (BATCH.permute(0, 2, 3, 1), r"uint8 \(2, 32, 32, 3\)"),
+    "numpy": (BATCH.numpy(), "ndarray"),
+    "a list": ([BATCH[0]], "list"),
+    "nothing": (None, "NoneType"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_BATCHES)
+@pytest.mark.parametrize("mode", ["none", "frozen"])
+def test_what_is_no_batch_of_images_is_refused(mode: str, kind: str, trained: Callable[[str], Classifier]) -> None:
+    images, what = NO_BATCHES[kind]
+    for call in (trained(mode).predict, trained(mode).logits):
+        with pytest.raises(InputError, match=rf"{what}.*allowed: a tensor uint8 \(B, 3, 32, 32\)"):
+            call(images)
+
+
+@pytest.mark.parametrize("mode", ["none", "frozen"])
+def test_any_number_of_images_is_classified(mode: str, trained: Callable[[str], Classifier]) -> None:
+    classifier = trained(mode)
+    assert [len(classifier.predict(BATCH[:count])) for count in (0, 1, 2)] == [0, 1, 2]
+    assert classifier.logits(BATCH[:0]).shape == (0, len(classifier.classes))
+
+
+@pytest.fixture(scope="module")
+def trained(compose: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Classifier]:
+    """trained(mode): a classifier of a run of one epoch."""
+
+    @functools.cache
+    def train(mode: str) -> Classifier:
+        folder = tmp_path_factory.mktemp(mode)
+        overrides = tiny
+        if mode != "none":
+            overrides = [*(line for line in tiny if not line.startswith("model.")), f"transfer={mode}", *TRANSFER]
+        run(check(compose(*overrides, "epochs=1", f"cache.dir={folder}")), str(folder), NO_REPORTER)
+        return load_classifier(folder / "best.pt")
+
+    return train

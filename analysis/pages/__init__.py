@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..frames import Frames
+from ..answer import why_no_search
+from ..frames import Frames, FramesError
 from . import run, runs, several, study
 from .base import Fact, Report
 
@@ -22,6 +23,9 @@ __all__ = ["Fact", "Report", "report_of"]
 
 def report_of(places: Sequence[Frames]) -> Report:
     """Raises FramesError for what has no report: studies with several objectives, or places that cannot be compared."""
+    for frames in places:
+        if len(frames.objectives) > 1:
+            raise FramesError(why_no_search(frames))
     if len(places) > 1:
         return several.report_of(places)
     frames = places[0]

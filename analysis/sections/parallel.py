@@ -9,7 +9,7 @@ ORDER = 60
 
 
 def section(context: Context) -> Section | None:
-    if not context.evidence or len(context.evidence.complete) < 2:
+    if not context.evidence or len(context.evidence.complete) < 2 or context.frames.spaces.empty:
         return None
     figure = figures.parallel(context.frames.trials, context.frames.spaces, context.score)
     text = "A line for each complete trial; the best are blue."

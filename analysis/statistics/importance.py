@@ -116,7 +116,10 @@ def _effect(space: pd.DataFrame, surrogate: Surrogate, row: Any) -> Effect:
 
 def _evaluated(evaluator: Any, trials: pd.DataFrame, space: pd.DataFrame) -> dict[str, float]:
     """By hyperparameter, what Optuna's evaluator says of the complete trials."""
-    study, names = _scaled_study(trials[trials.score.notna()], space)
+    complete = trials[trials.score.notna()]
+    if complete.score.nunique() < 2:  # only pruned trials differ
+        return dict.fromkeys(space.hyperparameter, float("nan"))
+    study, names = _scaled_study(complete, space)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -17,11 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar import trust
+from cifar import commands, trust
 from cifar.options.config import Config
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
-from cifar.options.shared import key_of, leaves, parse, quoted, read_overrides, read_yaml
+from cifar.options.shared import key_of, leaves, parse, read_overrides, read_yaml
 from cifar.options.start import claim
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
@@ -102,7 +102,7 @@ def expand(
         brought = read_study(Path(study or ""))
         names = {"from_study": study or ""}
     brought = [override for override in brought if not is_decided(key_of(override), explicit)]
-    lines = [f"{key}={quoted(value)}" for key, value in names.items() if key not in on_command_line]
+    lines = [commands.override(key, value) for key, value in names.items() if key not in on_command_line]
     return [*brought, *parse(lines, Path(resume or study or "")), *overrides]
 
 

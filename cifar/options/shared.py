@@ -130,9 +130,3 @@ def _is_allowed(key: str, value: Any, of_run: bool, source: type[Data]) -> bool:
     if not (key in KEYS or (of_run and key in DEVICE) or (group in GROUPS and name)):
         return False
     return not (texts and PLACE_KEY.search(key)) and not any(PLACE.search(text) for text in texts)
-
-
-def quoted(text: str) -> str:
-    """A text as the value of an override, which OmegaConf does not interpolate."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"

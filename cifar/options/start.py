@@ -13,10 +13,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from cifar.commands import override
 from cifar.options.check import check
 from cifar.options.hydra_private import Composition
 from cifar.options.resume import check_resume
-from cifar.options.shared import parse, quoted
+from cifar.options.shared import parse
 from cifar.results import ResultsError, check_free, same_directory
 
 
@@ -55,7 +56,7 @@ def _claim_grid(start: Composition) -> list[Override]:
     if _is_timed(cfg, "sweep"):
         claimed = _new_directory(directory)
         if claimed != directory:
-            return [*start.overrides, *parse([f"hydra.sweep.dir={quoted(str(claimed))}"], claimed)]
+            return [*start.overrides, *parse([override("hydra.sweep.dir", claimed)], claimed)]
     elif _template(cfg, "sweep", "subdir") == "${hydra.job.num}" and (directory / "0" / "result.json").exists():
         raise ResultsError(f"{directory} already holds a grid of runs; choose another hydra.sweep.dir")
     return start.overrides

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import optuna
@@ -127,8 +129,10 @@ def run_workers(launcher: Launcher, plan: Plan, study: SharedStudy, stop: StopFl
     """Run the workers to their end. Returns whether they have to run again; raises what one of them raised."""
     jobs = [[f"hydra.sweep.subdir=.workers/{i}", "hydra.output_subdir=null"] for i in range(plan.settings.n_jobs)]
     trials_before = len(study.trials())
+    uses_joblib = plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib"
     try:
-        returns = launcher.launch(jobs, initial_job_idx=0)
+        with blocked_sigint() if uses_joblib else nullcontext():
+            returns = launcher.launch(jobs, initial_job_idx=0)
     except Exception as error:
         if stop.is_set():  # the signal may have reached workers that did not handle it yet
             return False
@@ -140,6 +144,23 @@ def run_workers(launcher: Launcher, plan: Plan, study: SharedStudy, stop: StopFl
         if job.status is JobStatus.FAILED:
             raise job_result(job)
     return False
+
+
+@contextmanager
+def blocked_sigint() -> Iterator[None]:
+    """Processes that begin in the block start with SIGINT blocked, or Ctrl-C would be a traceback of their imports.
+
+    The worker unblocks it. Another thread of this process, that of View, receives the signal meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # of Python: it unblocks SIGINT when it starts, which must be before
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

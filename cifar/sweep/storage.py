@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 import shlex
 import sqlite3
 import time
+import warnings
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path, PurePath
@@ -30,6 +32,7 @@ SQLITE_TIMEOUT = 120
 """Seconds that a writer waits for the other writers."""
 SQLITE_OPTIONS = {"timeout", "uri", "mode", "cache", "isolation_level", "check_same_thread", "cached_statements", "vfs"}
 """What may follow a ? in the URL of a SQLite file."""
+OPTION_VALUE = re.compile(r"[\w-]+|\d+\.\d+")
 HYDRA_SETTINGS = Path(".hydra") / "hydra.yaml"
 """Hydra's settings of a run, in its directory."""
 CONNECTION_ATTEMPTS = 5
@@ -100,7 +103,13 @@ def _sqlite(url: str) -> BaseStorage:
             f"{path}: on a network file system ({kind}), where SQLite loses data; allowed: a local folder"
             " (hydra.sweep.dir=DIR), or a server (hydra.sweeper.storage=postgresql://USER@HOST/DATABASE)"
         )
-    return _rdb(url)
+    try:
+        return _rdb(url)
+    except STORAGE_ERRORS as error:
+        raise StudyError(
+            f"hydra.sweeper.storage={url}: cannot be opened ({_first_line(error)}); allowed: sqlite:///FILE in a folder"
+            " that is there and can be written"
+        ) from error
 
 
 def _rdb(url: str, **options: Any) -> RDBStorage:
@@ -129,7 +138,8 @@ def file_of(url: str) -> Path:
 
 def _has_options(url: str) -> bool:
     options = make_url(url).query
-    return bool(options) and SQLITE_OPTIONS.issuperset(options)
+    values = [str(value) for value in options.values()]
+    return SQLITE_OPTIONS.issuperset(options) and any(values) and all(map(OPTION_VALUE.fullmatch, values))
 
 
 def _server(url: str) -> BaseStorage:
@@ -182,7 +192,22 @@ def open_study(url: str, name: str | None) -> optuna.Study:
         problem = f"study {name}: not in {url}" if name else f"{url}: holds {len(names)} studies"
         allowed = "--study " + ", ".join(map(shlex.quote, names)) if names else "a storage with a study"
         raise StudyError(f"{problem}; allowed: {allowed}")
-    return optuna.load_study(study_name=name, storage=storage)
+    return _read(url, optuna.load_study(study_name=name, storage=storage))
+
+
+def _read(url: str, study: optuna.Study) -> optuna.Study:
+    """The study, once its trials can be read: tables of an old version lack columns. They are cached for later."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of choices that are lists: the study has them, whoever reads it
+            study.get_trials(deepcopy=False)
+    except STORAGE_ERRORS as error:
+        raise _unreadable(url, _first_line(error)) from None
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return study
 
 
 def read_trials(study: optuna.Study, adopted: Collection[int] | None = None) -> list[FrozenTrial]:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -86,6 +87,9 @@ class Worker:
             return lambda: False
         with suppress(OSError):  # a process that leads a session has no such terminal
             os.setpgid(0, 0)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops what the terminal sent while this process began
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, handler)
         return lambda: self.dependent and os.getppid() != self.parent
 
     @property

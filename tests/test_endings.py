@@ -1,0 +1,176 @@
+"""How commands end: Ctrl-C at any moment, closed pipes, refused starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cifar.endings import NewFolders
+
+RunPy = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def piped(command: list[str], cwd: Path, lines: int = 1) -> tuple[str, str]:
+    """What a command writes to a pipe whose reader leaves after some lines, and to standard error."""
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    text = "".join(process.stdout.readline() for _ in range(lines))
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=300) == 0
+    return text, errors
+
+
+@pytest.mark.parametrize("option", ["--help", "--hydra-help", "--info"])
+def test_help_may_be_cut_off_by_head(option: str, command: Callable[..., list[str]], tmp_path: Path) -> None:
+    text, errors = piped(command(option), tmp_path)
+    assert text.strip() and errors == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["benchmarks", "cifar.cache", "analysis.report"])
+@pytest.mark.parametrize("lines", [0, 1])
+def test_what_prints_may_be_cut_off(module: str, lines: int, root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", module, *(["--help"] if module == "analysis.report" else [])]
+    assert piped(command, root, lines)[1] == ""
+
+
+def test_a_run_whose_reader_has_left_trains_to_its_end(
+    command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
+) -> None:
+    assert piped(command(*tiny, f"hydra.run.dir={tmp_path}"), tmp_path, 0)[1] == ""
+    assert '"finished"' in (tmp_path / "result.json").read_text()
+
+
+def test_a_search_whose_reader_has_left_runs_to_its_end_and_is_summed_up(
+    command: Callable[..., list[str]], tiny: list[str], tmp_path: Path, root: Path
+) -> None:
+    search = ["-m", "hydra/sweeper=optuna", *tiny, "epochs=1", "hydra.sweeper.n_trials=5", "hydra.sweep.dir=s"]
+    assert piped(command(*search), tmp_path, 0)[1] == ""
+    assert (tmp_path / "s" / "best.yaml").exists()
+    for program in ("summary", "report"):
+        assert piped([sys.executable, "-m", f"analysis.{program}", str(tmp_path / "s")], root, 0)[1] == ""
+
+
+def stopped(command: list[str], cwd: Path, seconds: float, presses: int) -> tuple[int, str]:
+    """Exit code and output of a command after Ctrl-C, which the whole process group gets, as from a terminal."""
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    for _ in range(presses):
+        time.sleep(seconds)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+    text, _ = process.communicate(timeout=120)
+    return process.returncode, text
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("seconds", [0.3, 1, 2, 4])
+def test_ctrl_c_at_any_moment_is_no_traceback(
+    seconds: float, presses: int, command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
+) -> None:
+    code, text = stopped(command(*tiny, "epochs=2000"), tmp_path, seconds, presses)
+    assert code in (130, -signal.SIGINT), text
+    assert "Traceback" not in text and "Exception ignored" not in text and "interrupted" in text
+    runs = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not runs or any(path.name == "result.json" for path in runs), (
+        "a run that has recorded nothing is left behind"
+    )
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("seconds", [3, 4, 5])
+def test_ctrl_c_while_workers_start_is_no_traceback(
+    seconds: float, presses: int, command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
+) -> None:
+    search = ["-m", "hydra/sweeper=optuna", *tiny, "epochs=2000", "hydra.sweeper.n_jobs=2"]
+    code, text = stopped(command(*search), tmp_path, seconds, presses)
+    assert code in (130, -signal.SIGINT), text
+    assert "Traceback" not in text and "Exception ignored" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["analysis.summary", "analysis.report", "cifar.cache", "benchmarks"])
+def test_ctrl_c_during_the_imports_is_one_line(module: str, root: Path) -> None:
+    code, text = stopped([sys.executable, "-m", module, "nowhere"], root, 0.15, 1)
+    assert code in (130, -signal.SIGINT, 1, 2) and "Traceback" not in text
+
+
+GRID = ("-m", "seed=0,1")
+SEARCH = ("-m", "hydra/sweeper=optuna")
+
+
+@pytest.mark.parametrize(
+    "arguments, phrase",
+    [
+        (["optimizer.lr=-1"], "optimizer.lr"),
+        (["optimizer=nothere"], "nothere"),
+        (["data=image_folder", "data.root=nowhere"], "nowhere"),
+        (["data=image_folder", "data.root=nowhere", "hydra.run.dir=a/b/c"], "nowhere"),
+        ([*GRID, "optimizer.lr=-1"], "optimizer.lr"),
+        ([*GRID, "data=image_folder", "data.root=nowhere"], "nowhere"),
+        ([*GRID, "optimizer.lr=-1", "hydra/launcher=joblib"], "optimizer.lr"),
+        ([*SEARCH, "epochs=0"], "epochs"),
+        ([*SEARCH, "hydra.sweeper.storage=sqlite:////nowhere/x.db"], "/nowhere/x.db"),
+        ([*SEARCH, "+hydra.sweeper.sampler.bogus=1"], "hydra.sweeper.sampler"),
+        ([*SEARCH, "hydra.sweeper.pruner.n_startup_trials=-1"], "hydra.sweeper.pruner"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_refused_start_is_one_line_and_leaves_no_folder(
+    arguments: list[str], phrase: str, run_py: RunPy, tiny: list[str], tmp_path: Path
+) -> None:
+    answer = run_py(*tiny, "epochs=1", *arguments, cwd=tmp_path)
+    assert answer.returncode == 1
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith("error: ") and phrase in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_before_a_refused_start_is_kept(run_py: RunPy, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "outputs" / "mine").mkdir(parents=True)
+    assert run_py(*tiny, "optimizer.lr=-1", cwd=tmp_path).returncode == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "outputs"]
+
+
+def test_a_grid_of_which_one_run_has_trained_is_kept_with_all_its_logs(
+    run_py: RunPy, tiny: list[str], tmp_path: Path
+) -> None:
+    answer = run_py("-m", *tiny, "epochs=1", "optimizer.lr=0.1,-1", "hydra.sweep.dir=grid", cwd=tmp_path)
+    assert [re.sub(":.*", "", line) for line in answer.stderr.splitlines()] == ["error"]
+    assert (tmp_path / "grid" / "0" / "result.json").exists() and (tmp_path / "grid" / "1" / "run.log").exists()
+
+
+def test_the_traceback_of_a_defect_is_shown(run_py: RunPy, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import cifar.options.config as config\n"
+        "def broken(*_): raise ZeroDivisionError('a defect')\n"
+        "import cifar.options.check as module; module.groups = broken\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    answer = run_py(*tiny, cwd=tmp_path, PYTHONPATH=path)
+    assert answer.returncode == 1 and "Traceback" in answer.stderr and "a defect" in answer.stderr
+
+
+def test_folders_are_removed_only_where_they_are_new_and_hold_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    folders = NewFolders()
+    for name in ("new/deep/.hydra", "old/run", "study/.workers/0", "cache"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("new/deep/.hydra/config.yaml", "new/deep/run.log", "old/run/run.log", "study/study.db"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "study" / ".workers" / "0" / "run.log").touch()
+    folders.remove_unused()
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"old", "cache", "study", "study/study.db", "study/.workers", "study/.workers/0"} | {
+        "study/.workers/0/run.log"
+    }
