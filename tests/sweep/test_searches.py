@@ -15,6 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, dis
 from optuna.trial import TrialState, create_trial
 from sweeps import Sweep, Toy, outcomes, trials
 
+from analysis import frames
 from cifar.errors import UserError
 from cifar.sweep.storage import StudyError, read_trials
 
@@ -73,12 +74,12 @@ def test_a_key_that_must_be_given_can_be_searched(tmp_path: Path, search: Toy) -
 LR = "optimizer.lr=interval(0.01,0.1)"
 
 
-@pytest.mark.parametrize("given", ["++optimizer.lr=0.3", "optimizer[lr]=0.3", "++optimizer={lr:0.3}"])
+@pytest.mark.parametrize("override", ["++optimizer.lr=0.3", "optimizer[lr]=0.3", "++optimizer={lr:0.3}"])
 @pytest.mark.parametrize("range_is_last", [False, True])
 def test_of_a_key_given_twice_the_last_is_searched_or_trained(
-    tmp_path: Path, search: Toy, given: str, range_is_last: bool
+    tmp_path: Path, search: Toy, override: str, range_is_last: bool
 ) -> None:
-    search(*([given, LR] if range_is_last else [LR, given]), "hydra.sweeper.n_trials=1")
+    search(*([override, LR] if range_is_last else [LR, override]), "hydra.sweeper.n_trials=1")
     (trial,) = trials(tmp_path)
     assert config_of(tmp_path, 0).optimizer.lr == trial.params.get("optimizer.lr", 0.3)
     assert ("optimizer.lr" in trial.params) == range_is_last
@@ -254,6 +255,7 @@ def test_the_folders_of_trials_are_where_the_user_wants_them(tmp_path: Path, sea
         assert trial.user_attrs["folder"] == wanted
         assert (tmp_path / "study" / wanted / "result.json").exists()
     assert not (tmp_path / "study" / "0").exists()
+    assert len(frames.read(str(tmp_path / "study")).runs) == 3
     best = best_of(tmp_path)
     assert best["folder"] == str(tmp_path / "study" / trials(tmp_path)[best["trial"]].user_attrs["folder"])
 
@@ -295,9 +297,9 @@ def test_failed_trials_run_once_more_on_demand_and_count_once(tmp_path: Path, se
     assert failed and "nothing is left" in search(*random)
     output = search(*random, "hydra.sweeper.retry_failed=true")
     assert f"failed trials that run once more: {len(failed)}" in output
-    again = {t.user_attrs["replaces"]: t for t in trials(tmp_path) if "replaces" in t.user_attrs}
-    assert {number: t.params for number, t in again.items()} == failed
-    assert {t.state for t in again.values()} == {TrialState.COMPLETE}
+    replacements = {t.user_attrs["replaces"]: t for t in trials(tmp_path) if "replaces" in t.user_attrs}
+    assert {number: t.params for number, t in replacements.items()} == failed
+    assert {t.state for t in replacements.values()} == {TrialState.COMPLETE}
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/study/study.db")
     states = [t.user_attrs.get("outcome", t.state.name) for t in read_trials(study)]
     assert states.count("COMPLETE") == 6 and states.count("replaced") == len(failed) == len(states) - 6

@@ -178,11 +178,16 @@ def test_of_a_group_given_twice_the_last_decides() -> None:
     assert list(parse(["optimizer=adam", "optimizer=choice(sgd,adam)"]).distributions) == ["optimizer"]
 
 
-@pytest.mark.parametrize("given", ["++optimizer.lr=0.5", "optimizer[lr]=0.5", "++optimizer={lr:0.5}", "~optimizer.lr"])
-def test_the_command_line_wins_over_the_file_however_the_key_is_spelled(given: str) -> None:
-    space = space_of(given, optimizer="adam")
-    assert space.distributions == {} and space.fixed == {**parse([given]).fixed, "optimizer.eps": "optimizer.eps=0.1"}
-    drawn = space_of("optimizer=choice(sgd,adam)", given)
+@pytest.mark.parametrize(
+    "override", ["++optimizer.lr=0.5", "optimizer[lr]=0.5", "++optimizer={lr:0.5}", "~optimizer.lr"]
+)
+def test_the_command_line_wins_over_the_file_however_the_key_is_spelled(override: str) -> None:
+    space = space_of(override, optimizer="adam")
+    assert space.distributions == {} and space.fixed == {
+        **parse([override]).fixed,
+        "optimizer.eps": "optimizer.eps=0.1",
+    }
+    drawn = space_of("optimizer=choice(sgd,adam)", override)
     assert all("optimizer.lr" not in below.distributions for below in drawn.options["optimizer"].values())
 
 

@@ -44,8 +44,8 @@ def test_each_choice_reaches_the_trial_as_it_was_written(override: str, values: 
     assert isinstance(distribution, CategoricalDistribution)
     trained = [parse_line(overrides_of(space, {key: choice})[0]).value() for choice in distribution.choices]
     assert trained == values and list(map(type, trained)) == list(map(type, values))
-    again = from_json(to_json(space))
-    assert [overrides_of(again, {key: choice}) for choice in distribution.choices] == [
+    restored = from_json(to_json(space))
+    assert [overrides_of(restored, {key: choice}) for choice in distribution.choices] == [
         overrides_of(space, {key: choice}) for choice in distribution.choices
     ]
 
