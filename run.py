@@ -22,9 +22,9 @@ from cifar.errors import UserError
 from cifar.options.check import check, explain
 from cifar.options.command_line import check_study, prepared
 from cifar.options.help import help_text
+from cifar.options.hydra_private import record
 from cifar.options.resume import check_resume
 from cifar.reporting import NO_REPORTER, Interrupted, Reporter
-from cifar.results import SETTINGS
 from cifar.search import APP
 from cifar.sweep import plugin
 
@@ -42,19 +42,7 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
 
     job = HydraConfig.get()
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
-    return run(config, job.runtime.output_dir, reporter, study, settings=to_record(cfg))
-
-
-def to_record(cfg: DictConfig) -> dict[str, str]:
-    """The files of .hydra/, as Hydra writes them where hydra.output_subdir is .hydra."""
-    hydra_part = OmegaConf.create({"hydra": OmegaConf.to_container(HydraConfig.get(), resolve=False)})
-    hydra_part.hydra.output_subdir = SETTINGS
-    overrides = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
-    return {
-        "config.yaml": OmegaConf.to_yaml(cfg),
-        "hydra.yaml": OmegaConf.to_yaml(hydra_part),
-        "overrides.yaml": overrides,
-    }
+    return run(config, job.runtime.output_dir, reporter, study, settings=record(cfg))
 
 
 def start() -> None:

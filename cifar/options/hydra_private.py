@@ -13,6 +13,8 @@ from typing import Any
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -36,11 +38,16 @@ Step = Callable[[Composition], list[Override]]
 """Returns the overrides to compose with instead, or those of the Composition where it may stay as it is."""
 
 
+NO_RECORD = "hydra.output_subdir=null"
+"""Keeps Hydra from writing .hydra/, which it would do before the job can be refused."""
+
+
 @contextmanager
 def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence[Step]) -> Iterator[None]:
     """Within the block, Hydra composes the config of its command line in steps, before it makes any directory.
 
     `strip` takes out the overrides that are no settings. A config is composed again only where a step asks for it.
+    A job that starts has no .hydra/: it writes record() there.
     """
     original = Hydra.compose_config
 
@@ -57,9 +64,12 @@ def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence
         def composed(parsed: list[Override]) -> Composition:
             lines = [str(override.input_line) for override in parsed]
             config = original(hydra, config_name, lines, run_mode, parsed_overrides=parsed, **options)
-            return Composition(config, parsed, run_mode, options.get("activate_config_repository", False), loader)
+            return Composition(config, parsed, run_mode, starts, loader)
 
-        composition = composed(strip(parsed_overrides or loader.parse_overrides(config_name, overrides)))
+        starts = options.get("activate_config_repository", False)
+        no_record = OverridesParser.create().parse_overrides([NO_RECORD] if starts else [])
+        parsed = strip(parsed_overrides or loader.parse_overrides(config_name, overrides))
+        composition = composed([*parsed, *no_record])
         is_help = config_name is None or options.get("skip_missing_defaults", False)
         for step in () if is_help else steps:
             extended = step(composition)
@@ -92,3 +102,16 @@ def file_content(loader: ConfigLoader, path: str) -> tuple[dict[str, Any], list[
         elif isinstance(default, ConfigDefault) and default.path != "_self_":
             choices.append((path.rpartition("/")[0], default.path))
     return {str(key): value for key, value in content.items()}, choices
+
+
+def record(cfg: DictConfig) -> dict[str, str]:
+    """The files of .hydra/ of the job that runs, by name, as Hydra would write them; none where it has written them."""
+    if HydraConfig.get().output_subdir is not None:
+        return {}
+    settings = OmegaConf.create({"hydra": OmegaConf.to_container(HydraConfig.get(), resolve=False)})
+    settings.hydra.output_subdir = ".hydra"
+    lines = OmegaConf.to_container(settings.hydra.overrides.hydra, resolve=False)
+    assert isinstance(lines, list)
+    settings.hydra.overrides.hydra = [line for line in lines if line != NO_RECORD]
+    texts = {"config.yaml": cfg, "hydra.yaml": settings, "overrides.yaml": HydraConfig.get().overrides.task}
+    return {name: OmegaConf.to_yaml(content) for name, content in texts.items()}

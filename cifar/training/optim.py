@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ ParameterGroup = dict[str, Any]
 
 def build_optimizer(arguments: Mapping[str, object], groups: list[ParameterGroup]) -> Optimizer:
     """The optimizer of a `_target_` and its other arguments, over the parameter groups `groups`."""
-    optimizer: Optimizer = instantiate(dict(arguments), groups, _execution_whitelist_=whitelist())
-    return optimizer
+    # Lists as plain lists: a checkpoint with OmegaConf's (betas, in NAdam and RAdam) could not be loaded again.
+    settings = {**arguments, "_convert_": "all", "_partial_": True}
+    build: Callable[[list[ParameterGroup]], Optimizer] = instantiate(settings, _execution_whitelist_=whitelist())
+    return build(groups)
 
 
 def decayed_parameters(model: nn.Module, norms_and_biases: bool) -> list[nn.Parameter]:
