@@ -10,6 +10,7 @@ import pandas as pd
 from cifar.commands import command, override
 
 from .architecture import architecture
+from .confirmation import trained_execution
 from .evidence import Evidence, true_value
 from .frames import Frames, FramesError
 from .statistics.budget import enough_trials
@@ -42,6 +43,7 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     if (Path(frames.place) / "best.yaml").exists():
         answer["command"] = command(override("from_study", frames.place))
         answer["confirm"] = command("-m", "hydra/sweeper=confirm", override("hydra.sweeper.study", frames.place))
+        answer["execution"] = trained_execution(Path(frames.place))
     try:
         return answer | _estimates(evidence)
     except StatisticsError as error:

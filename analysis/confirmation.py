@@ -26,6 +26,14 @@ def chosen_trial(folder: Path) -> int | None:
     return number
 
 
+def trained_execution(folder: Path) -> dict[str, Any]:
+    """The settings of the execution, such as CPU threads, with which from_study= trains; empty where none are known."""
+    file = next((path for name in ("confirmed.yaml", "best.yaml") if (path := folder / name).exists()), None)
+    settings: dict[str, Any] = attempt(lambda: read_yaml(file), {}, []) if file else {}
+    execution = value_at(settings, "execution")
+    return execution if isinstance(execution, dict) else {}
+
+
 def fresh_rows(folder: Path, reported: dict[int, float]) -> list[dict[str, Any]]:
     """A row for each complete run on a fresh seed; `reported` are the scores of the search by trial."""
     return [row | {"reported": reported.get(row["number"])} for row in _complete_runs(folder / FOLDER)]

@@ -36,8 +36,16 @@ def _winner(answer: dict[str, Any]) -> list[str]:
     if best["architecture"]:
         lines += [f"  model: {_architecture(best['architecture'])}"]
     if "command" in answer:
-        lines += [f"  train it: {answer['command']}"]
+        lines += [f"  train it: {answer['command']}", *_execution(answer.get("execution") or {})]
     return lines
+
+
+def _execution(settings: dict[str, Any]) -> list[str]:
+    """What training it takes from the trial beside its settings."""
+    if "threads" not in settings:
+        return []
+    threads = settings["threads"]
+    return [f"    with threads={threads}, as the trial had: on a CPU, another number gives slightly different figures"]
 
 
 def _hyperparameters(answer: dict[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 
 from cifar import metadata, saving
 from cifar.commands import command, override
+from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
@@ -90,6 +91,11 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
 
 
+def load_images(config: Config, resources: Resources = SHARED) -> Images:
+    """All images of the training part, which load_splits splits."""
+    return resources.images(config.data.source, config.data.root, "train", config.cache.dir)
+
+
 def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
     """The test part, labelled by the classes of the training part, of which it may lack some.
 
@@ -154,6 +160,8 @@ class Experiment:
         self.isolation = isolation
         self.resources = resources
         self.splits = load_splits(config, resources)
+        self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
+        self._check_content()
         self.test_images = load_test_images(config, self.splits, resources) if config.test else None
         self.task = build_task(config, self.splits, isolation.device, resources)
         self.task.check(len(self.splits.train.classes))
@@ -163,13 +171,27 @@ class Experiment:
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
+    def _check_content(self) -> None:
+        """Have the study, and the run that is resumed, compare the images and the weights with theirs.
+
+        Before anything is computed or written. Raises ContentError, or what the reporter raises.
+        """
+        config = self.config
+        content: Content = content_of({"data": self.data_facts})
+        if isinstance(config.transfer, Pretrained):
+            backbone = configured_backbone(config, self.resources)
+            content |= content_of({"transfer": backbone.reference()})
+        if config.resume is not None:
+            check_resumed(Path(config.resume), content)
+        self.reporter.identify(content)
+
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the best validation accuracy."""
         config, directory = self.config, self.directory
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
             self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
-        facts = metadata.run_facts(config, self.splits, self.trainer) | self.task.facts
+        facts = metadata.run_facts(config, self.data_facts, self.trainer) | self.task.facts
         first_result = result_of("running", None, self.history, facts)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.options.config import Config
@@ -35,15 +36,15 @@ NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
 """Settings that a tracker does not receive: they say where something is, not what was trained."""
 
 
-def run_facts(config: Config, splits: Splits, trainer: Trainer) -> dict[str, Any]:
-    """What result.json says of a run before its first epoch."""
+def run_facts(config: Config, data: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
+    """What result.json says of a run before its first epoch. `data`: its data_facts."""
     parameters = sum(p.numel() for p in trainer.model.parameters())
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "epochs": config.epochs,
         "seed": config.seed,
         "model": {"parameters": parameters, "flops": count_flops(trainer.model, trainer.val.shape)},
-        "data": _data_facts(config, splits),
+        "data": data,
         "device": _device_facts(config, trainer.val.labels.device),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision")},
         "git": git_commit(),
@@ -51,10 +52,16 @@ def run_facts(config: Config, splits: Splits, trainer: Trainer) -> dict[str, Any
     }
 
 
-def _data_facts(config: Config, splits: Splits) -> dict[str, Any]:
+def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]:
+    """What result.json says of a run's images; `images` are those that were split."""
+    settings = config.data
     return {
-        "source": config.data.source,
-        "classes": len(splits.train.classes),
+        "source": settings.source,
+        "classes": len(images.classes),
+        "images": len(images),
+        "fingerprint": images.fingerprint,
+        "files": images.files,
+        "split": {"limit": settings.limit, "val_size": settings.val_size, "val_seed": settings.val_seed},
         "train": {"images": len(splits.train), "fingerprint": splits.train.fingerprint},
         "val": {"images": len(splits.val), "fingerprint": splits.val.fingerprint},
         "mean": splits.mean,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cifar.errors import UserError
 
@@ -84,6 +85,12 @@ class Reporter:
         """Receive the metrics after `step` (an epoch, from 1): one number, or numbers by name.
 
         Raises Pruned or Interrupted to end the run.
+        """
+
+    def identify(self, content: Mapping[str, Mapping[str, Any]]) -> None:
+        """Receive what the run is trained on, by part, such as its images and its weights; called before it trains.
+
+        Raises UserError to end a run that is not trained on what the study is about.
         """
 
 

@@ -7,9 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig, OmegaConf
+
+from cifar.content import content_differences, recorded_content
 from cifar.options.check import check
+from cifar.options.data import Data
 from cifar.options.former import upgrade_settings
-from cifar.results import read_metrics
+from cifar.options.option import groups
+from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp, quoted
 
 if TYPE_CHECKING:
@@ -35,6 +40,24 @@ def answer(study: Study, folder: Path) -> str:
     return summary.text(summary.summarize(frames.of_study(study, os.path.relpath(folder), folder)))
 
 
+def execution(run: Path) -> dict[str, int]:
+    """The CPU threads of the run in a directory: on a CPU its figures depend on their number."""
+    try:
+        device = read_result(run).get("device") or {}
+    except (ResultsError, OSError):
+        return {}
+    return {"threads": device["threads"]} if device.get("type") == "cpu" and device.get("threads") else {}
+
+
+def content_name(config: DictConfig) -> str:
+    """The name of the folder of a user's own images; empty for other data."""
+    option = groups()["data"].options.get(str(OmegaConf.select(config, "data.source")))
+    root = OmegaConf.select(config, "data.root", throw_on_missing=False)
+    if not (option and issubclass(option, Data) and option.train_images is None and root):
+        return ""
+    return Path(root).expanduser().resolve().name
+
+
 APP = SearchedApp(
     command=("python", "run.py"),
     metrics={"val_accuracy": "maximize"},
@@ -53,6 +76,22 @@ APP = SearchedApp(
     test_key="test",
     epochs_key="epochs",
     name_groups=("data", "model", "optimizer", "scheduler", "transfer", "search"),
+    content_name=content_name,
+    content_keys={
+        "images": ("data", "data.root", "data.source", "experiment"),
+        "data": ("data", "data.root", "data.source", "data.limit", "data.val_*", "experiment"),
+        "weights": (
+            "transfer",
+            "transfer.weights",
+            "transfer.backbone*",
+            "transfer.sha256",
+            "transfer.head",
+            "experiment",
+        ),
+    },
+    content_differences=content_differences,
+    recorded_content=recorded_content,
+    execution=execution,
     resume=resume,
     history=history,
     upgrade_settings=upgrade_settings,

@@ -22,8 +22,8 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "trust", "endings", "commands", "files", "signals", "reporting", "results", "options", "trackers"),
-    "cache",
+    *("errors", "trust", "endings", "commands", "files", "signals", "reporting", "results", "content", "options"),
+    *("trackers", "cache"),
     *("data", "models", "training", "resources", "tasks", "metadata", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "benchmarks"),
 )
@@ -36,7 +36,8 @@ ONLY = {
         *("cifar.options.former", "cifar.sweep.storage"),
     ),
     "search": (
-        *("cifar.errors", "cifar.files", "cifar.reporting", "cifar.results", "cifar.options", "cifar.sweep"),
+        *("cifar.errors", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),
+        *("cifar.options", "cifar.sweep"),
         "analysis",
     ),
 }

@@ -55,9 +55,9 @@ def trials(folder: Path, study: str = "study") -> list[FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).get_trials()
 
 
-def outcomes(folder: Path) -> list[str]:
+def outcomes(folder: Path, study: str = "study") -> list[str]:
     """The state of each trial, or the outcome of a failed one."""
-    return [t.user_attrs.get("outcome", t.state.name) for t in trials(folder)]
+    return [t.user_attrs.get("outcome", t.state.name) for t in trials(folder, study)]
 
 
 def fingerprint(folder: Path) -> str:

@@ -10,8 +10,8 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "trust", "files", "signals", "reporting", "results", "options", "cache"),
-    *("sweep", "search", "analysis", "run"),
+    *("errors", "trust", "endings", "commands", "files", "signals", "reporting", "results", "content", "options"),
+    *("cache", "sweep", "search", "analysis", "run"),
 }
 """The rooms that import no torch, not even inside a function."""
 READ_CONFIGS = {"options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}

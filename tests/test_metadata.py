@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from cifar.experiment import build_trainer, load_splits
-from cifar.metadata import count_flops, epoch_line, final_metrics, model_name, run_facts, tracked_settings
+from cifar.experiment import build_trainer, load_images, load_splits
+from cifar.metadata import count_flops, data_facts, epoch_line, final_metrics, model_name, run_facts, tracked_settings
 from cifar.options.config import Config
 from cifar.reporting import EpochMetrics
 
@@ -37,7 +37,7 @@ def test_the_facts_are_those_of_the_run(settings: Settings) -> None:
     config = settings("seed=3", "precision=bf16")
     splits = load_splits(config)
     trainer = build_trainer(config, splits, CPU)
-    facts = run_facts(config, splits, trainer)
+    facts = run_facts(config, data_facts(config, load_images(config), splits), trainer)
     assert facts["model"]["parameters"] == sum(p.numel() for p in trainer.model.parameters())
     assert facts["model"]["flops"] == count_flops(trainer.model, (3, 32, 32))
     assert (facts["seed"], facts["epochs"], facts["resumed_from"]) == (3, 2, None)

@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from cifar.data import checked_file
 from cifar.data.decode import DECODING, decode, decoded_as_before
+from cifar.data.file_digest import digest_of_files
 from cifar.data.images import SIZE, Images, fingerprint_of, from_arrays
 from cifar.data.listing import LabelledFile, list_images
 from cifar.files import FileError
@@ -43,12 +45,16 @@ def image_folder(root: str | None, part: str, cache_dir: Path) -> Images:
             raise checked_file.Outdated
         if "decoding" not in metadata:
             _check_former(files)
+            images = replace(images, files=digest())
             with suppress(FileError):  # saves the next run this check
                 _write(entry, images)
         return images
 
     def make() -> None:
-        _write(entry, _decode(files, classes))
+        _write(entry, replace(_decode(files, classes), files=digest()))
+
+    def digest() -> str:
+        return digest_of_files(directory, (path for path, _ in files))
 
     return checked_file.read_or_make(entry, parse, make, "decoding the images again")
 
@@ -64,6 +70,8 @@ def _cache_key(directory: Path, files: list[LabelledFile]) -> str:
 
 def _write(entry: Path, images: Images) -> None:
     metadata = {"classes": json.dumps(images.classes), "fingerprint": images.fingerprint, "decoding": DECODING}
+    if images.files is not None:
+        metadata["files"] = images.files
     checked_file.write(entry, {"images": images.images, "labels": images.labels}, metadata)
 
 
@@ -74,7 +82,7 @@ def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
     classes = tuple(json.loads(metadata["classes"]))
     fingerprint = fingerprint_of(images, labels, classes)
     checked_file.check_digest(fingerprint, metadata["fingerprint"])
-    return Images(images, labels, classes, fingerprint)
+    return Images(images, labels, classes, fingerprint, metadata.get("files"))
 
 
 def _check_former(files: list[LabelledFile]) -> None:

@@ -25,12 +25,16 @@ class DataError(UserError):
 
 @dataclass(frozen=True)
 class Images:
-    """images: uint8 (N, 3, 32, 32) RGB; labels: int64 (N,), indices into classes; fingerprint: SHA-256 of all three."""
+    """images: uint8 (N, 3, 32, 32) RGB; labels: int64 (N,), indices into classes; fingerprint: SHA-256 of all three.
+
+    `files`: a digest of the files that they were decoded from, None where it is not known.
+    """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     fingerprint: str
+    files: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

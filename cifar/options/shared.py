@@ -26,10 +26,10 @@ CHOICES = (*GROUPS, "tracker", "experiment")
 """The groups of which an option may be chosen."""
 KEYS = {
     *("epochs", "batch_size", "seed", "loss.l2", "test", "tracker.experiment", "tracker.project"),
-    *("precision", "channels_last", "compile", "cuda_graph", "deterministic"),
+    *("precision", "channels_last", "compile", "cuda_graph", "deterministic", "threads"),
 }
-DEVICE = {"device", "threads"}
-"""Taken of a run that is resumed, as its results depend on them; not of a study, which may be another machine's."""
+DEVICE = {"device"}
+"""Taken of a run that is resumed, as its results depend on it; not of a study, which may be another machine's."""
 READ = {"data.root", "transfer.weights"}
 """Places that are only read."""
 STUDY = "from_study"

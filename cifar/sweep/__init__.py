@@ -3,12 +3,14 @@
 plugin.py          what Hydra sees: the settings and the Sweeper classes (light: apps import it at every start)
 app.py             what an app may tell the sweeper of itself (light)
 space.py           what is searched: files of conf/search, the command line, and what a trial draws from them
+names.py           the name of a study, where the command line gives none
 plan.py            settings, space, fixed settings and name, checked before the study is opened
 launch.py          the parent process: launches the workers
 progress.py        what it shows meanwhile
 outcome.py         best.yaml, and whether the search is complete
 storage.py         Optuna storages, opened from a URL or a folder
 study.py           the study that all workers share: who runs which trial, and how it ended
+content.py         what the trials of a study are trained on
 trials.py          how trials are counted
 worker.py          ask, run, tell, until the study has its total
 heartbeat.py       shows that a worker is alive

@@ -38,6 +38,16 @@ def no_sizes(config: DictConfig) -> Mapping[str, float]:
     return {}
 
 
+def no_name(config: DictConfig) -> str:
+    """The default of SearchedApp.content_name: data sets are not told apart by name."""
+    return ""
+
+
+def nothing_recorded(run: Path) -> Mapping[str, Any]:
+    """The default of SearchedApp.recorded_content and SearchedApp.execution: a run directory does not say it."""
+    return {}
+
+
 def unchanged(settings: dict[str, Any]) -> dict[str, Any]:
     """The default of SearchedApp.upgrade_settings: settings are called today what they were always called."""
     return settings
@@ -98,8 +108,27 @@ class SearchedApp:
     history: Callable[[Path], Iterable[tuple[int, Metrics]]] = no_history
     """The steps that the run in that directory reported before it was interrupted, for the trial that resumes it."""
 
+    execution: Callable[[Path], Mapping[str, Any]] = nothing_recorded
+    """Settings, by key, of how the run in that directory was executed, on which its figures depend (CPU threads);
+    best.yaml holds them, so that a run with the settings of a trial gives the figures of the trial."""
+
     upgrade_settings: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """Gives the fixed settings of a stored study their present names; called before they are compared."""
+
+    content_name: Callable[[DictConfig], str] = no_name
+    """A name for what a composed config trains on, such as that of its folder; it follows the first of name_groups in
+    the default name of a study."""
+
+    content_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each part of what a run passes to Reporter.identify: the keys that choose it, as patterns ("data.val_*").
+    Where such a key is searched, each of its values has a content; otherwise all trials of a study have the same."""
+
+    content_differences: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] | None = None
+    """What differs between two contents, in words, empty where they are the same; by default each key with both
+    values."""
+
+    recorded_content: Callable[[Path], Mapping[str, Any]] = nothing_recorded
+    """The content of the run in that directory: for trials that began before contents were compared."""
 
     at_end: Callable[[Study, Path], str] | None = None
     """The text to print at the end of a search, from the study and its folder; by default one line on the best trial.

@@ -29,9 +29,12 @@ from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep import trials as trial_kinds
 from cifar.sweep.app import Invocation, SearchedApp
+from cifar.sweep.content import Known, known_contents
+from cifar.sweep.fixed import fixed_settings, option_settings, without
 from cifar.sweep.launch import run_trials
+from cifar.sweep.names import overrides_of_hydra
 from cifar.sweep.outcome import ranked
-from cifar.sweep.plan import Plan, SweepError, check_settings, complete, fixed_settings, overrides_of_hydra, without
+from cifar.sweep.plan import Plan, SweepError, at_start, check_settings, complete
 from cifar.sweep.rehearsal import check_subdir
 from cifar.sweep.space import Space
 from cifar.sweep.storage import folder_lock, open_storage, open_study, read_trials, resolve_location
@@ -52,6 +55,7 @@ def confirm(call: Invocation) -> None:
     settings = call.config.hydra.sweeper
     check_settings(call.config.hydra, call.app)
     check_app(call)
+    call = at_start(call)
     confirmation = Confirmation(call, open_search(settings, call.arguments, call.app))
     components.check(settings, confirmation.search.space)
     check_subdir(call, call.config, confirmation.search.space)
@@ -182,21 +186,33 @@ class Confirmation:
         studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings)
         total = self.enqueue(url, name, folder, trials)
         config = complete(call, name, str(folder), total, url)
-        plan = Plan(config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, url, folder)
+        plan = Plan(
+            config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, {}, url, folder, self.contents
+        )
         study = run_trials(call, plan, lambda best: None)
         outcome.check_complete(plan, study)
         return study
 
     def same_settings(self, space: Space) -> dict[str, Any]:
         """The fixed settings, which must be those of the search. Raises SweepError where they are not."""
-        fixed = fixed_settings(self.call, self.call.config, space)
-        stored = self.call.app.upgrade_settings(self.search.study.user_attrs["fixed"])
-        changes = studies.differences(without(stored, [self.seed_key]), fixed)
+        call, upgrade = self.call, self.call.app.upgrade_settings
+        fixed = fixed_settings(call, call.config, space)
+        before = self.search.study.user_attrs
+        changes = studies.differences(without(upgrade(before["fixed"]), [self.seed_key]), fixed)
+        if "options" in before:
+            options = option_settings(call, call.config, space, fixed)
+            changes += studies.differences(upgrade(before["options"]), options, "options")
         if changes:
             raise SweepError(
                 f"not the settings of the search: {'; '.join(changes[:5])}; a confirmation cannot change them"
             )
         return fixed
+
+    @property
+    def contents(self) -> list[Known]:
+        """What the search was trained on."""
+        search = self.search
+        return known_contents(search.study.get_trials(deepcopy=False), self.call.app, search.folder)
 
     def seed(self, trial: FrozenTrial) -> int:
         return int(trial.params[self.seed_key])

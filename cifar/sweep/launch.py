@@ -23,9 +23,10 @@ from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
 from cifar.sweep.adoption import check_trials, existing, stored_space
 from cifar.sweep.app import Invocation
+from cifar.sweep.content import unknown_content
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
-from cifar.sweep.plan import Plan, check_settings, direction, make_plan
+from cifar.sweep.plan import Plan, at_start, check_settings, direction, make_plan
 from cifar.sweep.progress import View, greeting
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.worker import Worker, stop_file_name
@@ -38,6 +39,7 @@ def sweep(call: Invocation) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_settings(call.config.hydra, call.app)
+    call = at_start(call)
     plan = make_plan(call)
     before = existing(plan.url, plan.settings.study_name)
     space = stored_space(before, spaces.to_json(replace(plan.space, fixed={})))
@@ -49,7 +51,7 @@ def sweep(call: Invocation) -> None:
         plan.settings.study_name,
         plan.folder,
         direction(plan.settings, call.app),
-        {"fixed": plan.fixed, "space": space},
+        {"fixed": plan.fixed, "options": plan.options, "space": space},
         list(plan.space.fixed.values()),
         call.app.upgrade_settings,
     )
@@ -68,6 +70,8 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
     study = open_shared(plan)
     print(greeting(plan, study), flush=True)
     if not study.finished():
+        if unknown_content(study.trials(), call.app, plan.folder):
+            print("what its trials were trained on is not known: taken to be what the next one is", flush=True)
         with View(study, on_best):
             launch(call, plan, study)
     return study
@@ -99,6 +103,7 @@ def make_worker(call: Invocation, plan: Plan) -> Worker:
         parent=os.getpid(),
         dependent=plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib",
         launch=uuid.uuid4().hex[:8],
+        contents=plan.contents,
     )
 
 

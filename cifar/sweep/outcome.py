@@ -92,15 +92,20 @@ def run_directory(trial: FrozenTrial, folder: Path) -> str | None:
 
 
 def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
-    """All that it takes to run the app with a trial's settings, as best.yaml holds it."""
-    overrides = overrides_of(space, trial.params)
+    """All that it takes to run the app with a trial's settings and to get its figures, as best.yaml holds it."""
+    directory = run_directory(trial, folder)
+    execution = trial.user_attrs.get("execution") or (dict(app.execution(Path(directory))) if directory else {})
+    decided = {key: value for key, value in execution.items() if key not in trial.params}
+    overrides = [line for line in overrides_of(space, trial.params) if line.partition("=")[0] not in decided]
+    overrides += [f"{key}={value}" for key, value in decided.items()]
     program = app.command or (Path(sys.argv[0]).name,)
     return {
         "study": study,
         "value": trial.value,
         "params": trial.params,
         "trial": trial.number,
-        "folder": run_directory(trial, folder),
+        "folder": directory,
+        "execution": execution,
         "overrides": overrides,
         "command": command(*overrides, script=program[-1]),
     }

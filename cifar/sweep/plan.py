@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import FloatDistribution
 
 from cifar.errors import UserError
-from cifar.sweep import rehearsal
+from cifar.sweep import names, rehearsal
 from cifar.sweep import space as spaces
 from cifar.sweep.app import Invocation, SearchedApp, quoted
 from cifar.sweep.components import check as check_components
 from cifar.sweep.components import check_known, grid
+from cifar.sweep.content import Known
+from cifar.sweep.fixed import fixed_settings, option_settings
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
-from cifar.sweep.optuna_private import load_config_file
+from cifar.sweep.optuna_private import load_config_file, with_snapshot
 from cifar.sweep.space import Space, SpaceError
 from cifar.sweep.values import canonical, parse_line, to_text
 
@@ -45,13 +46,19 @@ class SweepError(UserError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched, how and where. `fixed` are the settings that no trial changes; `url` is the storage's."""
+    """What is searched, how and where. `url` is the storage's.
+
+    `fixed` are the settings that no trial changes; `options` are those that a drawn option of a config group adds.
+    `contents`: what the search was trained on that this one confirms.
+    """
 
     config: DictConfig
     space: Space
     fixed: dict[str, Any]
+    options: dict[str, Any]
     url: str
     folder: Path
+    contents: list[Known] = field(default_factory=list)
 
     @property
     def settings(self) -> DictConfig:
@@ -82,6 +89,12 @@ def direction(settings: DictConfig, app: SearchedApp) -> str:
     return name
 
 
+def at_start(call: Invocation) -> Invocation:
+    """The same start, which composes every trial from the config files as they are now."""
+    loader = with_snapshot(call.context.config_loader)
+    return replace(call, context=replace(call.context, config_loader=loader))
+
+
 def make_plan(call: Invocation) -> Plan:
     """Complete the settings, build the space, and check both.
 
@@ -89,9 +102,9 @@ def make_plan(call: Invocation) -> Plan:
     """
     config, app = call.config, call.app
     space = build_space(call)
-    search_options = [space.fixed.pop(key) for key in list(space.fixed) if canonical(key) == "search"]
     check_keys(space, config, app)
-    name = config.hydra.sweeper.study_name or default_name(config, space, app)
+    name = config.hydra.sweeper.study_name or names.of_study(call, space)
+    search_options = [space.fixed.pop(key) for key in list(space.fixed) if canonical(key) == "search"]
     total = total_of(config.hydra.sweeper, space)
     config = complete(call, name, f"sweeps/{name}", total)
     config.hydra.overrides.hydra.extend(search_options)  # shapes hydra.sweeper, which all trials must share
@@ -102,7 +115,7 @@ def make_plan(call: Invocation) -> Plan:
     fixed = fixed_settings(call, config, space)
     rehearsal.check_subdir(call, config, space)
     rehearsal.check_custom_space(call, config, space)
-    return Plan(config, space, fixed, str(url), folder)
+    return Plan(config, space, fixed, option_settings(call, config, space, fixed), str(url), folder)
 
 
 def build_space(call: Invocation) -> Space:
@@ -181,30 +194,22 @@ def check_keys(space: Space, config: DictConfig, app: SearchedApp) -> None:
         )
 
 
-def overrides_of_hydra(config: DictConfig) -> list[str]:
-    """The overrides of Hydra's own settings, with their interpolations, which only a trial can resolve."""
-    lines = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
-    assert isinstance(lines, list)
-    return lines
-
-
 def complete(call: Invocation, name: str, folder: str, total: int, url: str | None = None) -> DictConfig:
     """The config with what follows from the rest: the study's name, folder, total and storage, and the launcher."""
     config = call.config
-    hydra_overrides = overrides_of_hydra(config)
-    keys = {canonical(parse_line(line).get_key_element()) for line in hydra_overrides}
+    hydra_overrides = names.overrides_of_hydra(config)
     sweeper = config.hydra.sweeper
     extra = [f"hydra.sweeper.study_name={quoted(name)}", f"hydra.sweeper.n_trials={total}"]
     extra.append("hydra.hydra_logging.root.level=WARNING")  # launchers log every job, and jobs are workers here
     if url:
         extra.append(f"hydra.sweeper.storage={quoted(url)}")
-    if "hydra.sweep.dir" not in keys:
+    if not names.is_given(config, "hydra.sweep.dir"):
         extra.append(f"hydra.sweep.dir={quoted(folder)}")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
-    if sweeper.n_jobs > 1 and "hydra/launcher" not in keys:
+    if sweeper.n_jobs > 1 and not names.is_given(config, "hydra/launcher"):
         launcher = "joblib"
         extra.append("hydra/launcher=joblib")
-    if launcher == "joblib" and "hydra.launcher.n_jobs" not in keys:
+    if launcher == "joblib" and not names.is_given(config, "hydra.launcher.n_jobs"):
         extra.append(f"hydra.launcher.n_jobs={sweeper.n_jobs}")
     return call.context.config_loader.load_configuration(
         config.hydra.job.config_name, [*hydra_overrides, *call.arguments, *extra], RunMode.MULTIRUN
@@ -246,41 +251,3 @@ def grid_size(space: Space) -> int:
     if endless:
         raise SpaceError(f"{', '.join(endless)}: no grid over an interval; allowed: choice(...), range(...)")
     return math.prod(len(values) for values in grid(space).values())
-
-
-def default_name(config: DictConfig, space: Space, app: SearchedApp) -> str:
-    """What is searched, as cifar10-resnet14-sgd-plateau; options that are searched are joined by +."""
-    words = []
-    for group in app.name_groups:
-        option = str(config.hydra.runtime.choices.get(group) or "")
-        if group in space.options:
-            option = "+".join(space.options[group])
-        if option and option != "none":
-            words.append(re.sub(r"[^\w.+]+", "+", option).strip("+"))
-    return "-".join(words) or str(config.hydra.job.name)
-
-
-def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[str, Any]:
-    """The settings that no trial changes, by their present names. Raises SweepError for those that are not allowed."""
-    overrides = [*space.fixed.values(), *rehearsal.missing_groups(config, space)]
-    cfg = call.context.config_loader.load_sweep_config(config, overrides)
-    for key, reason in call.app.forbidden.items():
-        value = OmegaConf.select(cfg, key)
-        if value:
-            raise SweepError(f"{key}={value}: not in a search; {reason}")
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(plain, dict)
-    settings = call.app.upgrade_settings({str(key): value for key, value in plain.items()})
-    return without(settings, [*space.distributions, *call.app.execution_keys, "hydra"])
-
-
-def without(settings: Mapping[str, Any], keys: list[str]) -> dict[str, Any]:
-    """Nested settings without these keys."""
-    kept = dict(settings)
-    for key in keys:
-        first, _, rest = canonical(key).replace("/", ".").partition(".")
-        if not rest:
-            kept.pop(first, None)
-        elif isinstance(kept.get(first), Mapping):
-            kept[first] = without(kept[first], [rest])
-    return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
@@ -12,6 +13,7 @@ from cifar.errors import UserError
 from cifar.reporting import Coordinator, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep.app import Metrics
+from cifar.sweep.content import ContentCheck
 from cifar.sweep.lockstep import Lockstep
 
 
@@ -42,12 +44,29 @@ class TurnTaking(Coordinator):
 class TrialReporter(Reporter):
     """Reports every step to the study; ends the run where it is to be pruned, and when the worker has to stop.
 
-    `metric` is the name of the metric that the study optimises, where the run reports several.
+    `metric` is the name of the metric that the study optimises, where the run reports several. `check` compares what
+    the run is trained on with what the study is about.
     """
 
-    def __init__(self, trial: Trial, stop: StopFlag, coordinator: Coordinator, metric: str | None = None) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        stop: StopFlag,
+        coordinator: Coordinator,
+        metric: str | None = None,
+        check: ContentCheck | None = None,
+    ) -> None:
         self.trial, self.stop, self.coordinator, self.metric = trial, stop, coordinator, metric
+        self.check = check
         self._reported: set[int] = set()
+
+    def identify(self, content: Mapping[str, Mapping[str, Any]]) -> None:
+        if self.check is None:
+            return
+        try:
+            self.check.identify(self.trial, content)
+        except UpdateFinishedTrialError:
+            raise self._taken_over() from None
 
     def repeat(self, history: Iterable[tuple[int, Metrics]]) -> None:
         """Report the steps of an earlier attempt, which prune nothing."""
@@ -78,4 +97,7 @@ class TrialReporter(Reporter):
         try:
             self.trial.report(value, step)
         except UpdateFinishedTrialError:
-            raise TakenOver(f"trial {self.trial.number} was taken over by another worker", signal.SIGTERM) from None
+            raise self._taken_over() from None
+
+    def _taken_over(self) -> TakenOver:
+        return TakenOver(f"trial {self.trial.number} was taken over by another worker", signal.SIGTERM)

@@ -201,6 +201,17 @@ def branches(space: Space, drawn: dict[str, str] | None = None) -> Iterator[tupl
             yield from branches(below, {**drawn, group: option})
 
 
+def drawn_options(space: Space, group_options: GroupOptions) -> Iterator[tuple[dict[str, str], Space]]:
+    """Every option that can be drawn, as `branches` gives them, and those that add nothing to the space."""
+    for options, branch in branches(space):
+        if options:
+            yield options, branch
+        for key, distribution in branch.distributions.items():
+            if key not in branch.options and isinstance(distribution, CategoricalDistribution) and group_options(key):
+                for option in distribution.choices:
+                    yield {**options, key: str(option)}, Space()
+
+
 def everywhere(space: Space) -> set[str]:
     """The places in the config that are searched in any branch."""
     return set().union(*(branch.searched for _, branch in branches(space)))

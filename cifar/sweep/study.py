@@ -3,6 +3,7 @@
 Everything is derived from what the storage holds, so a kill between any two operations leaves nothing to repair.
 
 Attributes of the study      fixed: the fixed settings (nested dict) · space: what is searched (space.to_json)
+                             options: what each option that may be drawn adds to the fixed settings
                              overrides: the command line of the latest start, without what is searched
                              adopted: the trials that had ended before the first search of this program
 Attributes of a trial        folder: its run directory, relative to the study's folder
@@ -11,6 +12,8 @@ Attributes of a trial        folder: its run directory, relative to the study's 
                              confirms: the number of the trial of another study that it runs again
                              replaces: the number of a failed trial that runs again on demand
                              resume: a run directory that it resumes, relative to the study's folder
+                             content: what it was trained on (content.py)
+                             execution: settings of how its run was executed, on which its figures depend
 System attribute of a trial  heartbeat: a count that its worker raises while it lives
 
 A new trial is asked for under a lock in the study's folder. Machines that share the storage but not the folder may
@@ -43,6 +46,8 @@ from cifar.sweep.optuna_private import id_of, storage_of, tell
 from cifar.sweep.storage import StudyError, folder_lock, open_storage, read_trials
 from cifar.sweep.trials import counts, failed, has_ended, lineage, to_retry, withdrawal
 
+LATER_SETTINGS = ("options",)
+"""Settings that studies of earlier versions do not hold: they take those of their next start."""
 INHERITED = ("confirms", "resume", "replaces")
 """Attributes that a retry has too."""
 MISSED_HEARTBEATS = 3
@@ -92,14 +97,14 @@ def _complete(study: optuna.Study, settings: Mapping[str, Any]) -> None:
     """Store the settings of a new study, or those that a kill kept from being stored before any trial began."""
     begun = study.get_trials(deepcopy=False) and "adopted" not in study.user_attrs
     for key, value in settings.items():
-        if key not in study.user_attrs and not begun:
+        if key not in study.user_attrs and (key in LATER_SETTINGS or not begun):
             study.set_user_attr(key, value)
 
 
 def _stored_settings(study: optuna.Study, settings: Mapping[str, Any], upgrade: Upgrade) -> dict[str, Any]:
     stored = {key: study.user_attrs.get(key) for key in settings}
-    fixed = stored.get("fixed")
-    return stored | {"fixed": upgrade(fixed)} if fixed else stored
+    composed = {key: upgrade(stored[key] or {}) for key in ("fixed", "options") if key in stored}
+    return stored | composed
 
 
 def _free_name(name: str, taken: list[str]) -> str:

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
@@ -27,6 +28,7 @@ from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep.app import SearchedApp
 from cifar.sweep.components import custom_space, make_pruner, make_sampler
+from cifar.sweep.content import REFUSED, ContentCheck, Known, OtherContent
 from cifar.sweep.heartbeat import Heartbeat
 from cifar.sweep.lockstep import Lockstep
 from cifar.sweep.logs import TrialLogs, of_trial, trial_logs
@@ -47,8 +49,9 @@ class Worker:
 
     `folder` is the study's, absolute. `overrides` are those of every trial of every worker. `devices` is the number of
     CUDA devices to share out, 0 for none. `dependent`: the worker is a child of the process `parent` and has to end
-    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search. `trust` are the
-    modules that the person who started it trusts, and their directory.
+    with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search. `contents`: what the
+    search was trained on that this study confirms. `trust` are the modules that the person who started it trusts, and
+    their directory.
     """
 
     app: SearchedApp
@@ -63,6 +66,7 @@ class Worker:
     parent: int
     dependent: bool
     launch: str
+    contents: list[Known]
     trust: tuple[tuple[str, ...], str] = field(default_factory=trust.granted)
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -70,7 +74,7 @@ class Worker:
         index = int(HydraConfig.get().job.num)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         orphaned = self.ignore_terminal()
-        stop_file = self.folder / stop_file_name(self.launch)
+        stop_file = self.stop_file
         study = self.open_study()
         heartbeat = Heartbeat(study, float(self.settings.heartbeat), lambda: stop_file.exists() or orphaned())
         with trial_logs() as logs, heartbeat.running():
@@ -91,6 +95,10 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, handler)
         return lambda: self.dependent and os.getppid() != self.parent
+
+    @property
+    def stop_file(self) -> Path:
+        return self.folder / stop_file_name(self.launch)
 
     @property
     def settings(self) -> DictConfig:
@@ -134,6 +142,10 @@ class WorkerLoop:
     def stop(self) -> StopFlag:
         return self.heartbeat.stop
 
+    @property
+    def check(self) -> ContentCheck:
+        return ContentCheck(self.study, self.worker.app, self.worker.contents)
+
     def serve(self) -> None:
         """Run one trial after the other, until the study has its total or the worker has to stop."""
         make_sampler = functools.partial(self.worker.make_sampler, stage="options", index=self.index)
@@ -159,12 +171,19 @@ class WorkerLoop:
         study = self.study
         try:
             drawn = self.draw(trial)
-            reporter = TrialReporter(trial, self.stop, TurnTaking(self.stop, self.lockstep), self.worker.app.metric)
+            turns = TurnTaking(self.stop, self.lockstep)
+            reporter = TrialReporter(trial, self.stop, turns, self.worker.app.metric, self.check)
             resume = self.inherit(trial, reporter)
             overrides = [*self.worker.overrides, *drawn, *self.worker.share(self.index), *resume]
-            study.complete(trial, float(self.run_trial(overrides, trial, reporter)))
+            value = float(self.run_trial(overrides, trial, reporter))
+            self.record_execution(trial)
+            study.complete(trial, value)
         except Pruned:
             study.prune(trial)
+        except OtherContent:
+            study.release(trial, REFUSED)
+            self.worker.stop_file.touch()  # no worker of this start is to continue
+            raise
         except TakenOver as error:
             log.warning("%s", error)
         except Interrupted as error:
@@ -177,6 +196,13 @@ class WorkerLoop:
             study.fail(trial, "diverged", str(error))
         except Exception as error:
             study.fail(trial, "failed", f"{type(error).__name__}: {error}")
+
+    def record_execution(self, trial: Trial) -> None:
+        """Keep with the trial how its run was executed: its folder may be on this machine alone."""
+        execution = self.worker.app.execution(self.worker.folder / folder_of(self.study.frozen(trial)))
+        if execution:
+            with suppress(UpdateFinishedTrialError):  # it was taken over
+                trial.set_user_attr("execution", dict(execution))
 
     def draw(self, trial: Trial) -> list[str]:
         """Sample the trial's parameters; returns its overrides."""
@@ -236,7 +262,7 @@ class WorkerLoop:
         return result
 
     def call(self, cfg: DictConfig, trial: Trial, reporter: Reporter) -> Any:
-        """Call the task function, and log how it ended. Returns its value, or the Pruned or Diverged that ended it."""
+        """Call the task function, and log how it ended. Returns its value, or the error that is its regular end."""
         folder = Path(HydraConfig.get().runtime.output_dir)
         self.study.set_folder(trial, folder)
         self.logs.open(trial.number, folder)
@@ -244,7 +270,7 @@ class WorkerLoop:
             if self.worker.takes_reporter():
                 return self.worker.task_function(cfg, reporter=reporter)
             return self.worker.task_function(cfg)
-        except (Pruned, Diverged) as ending:
+        except (Pruned, Diverged, OtherContent) as ending:
             log.getChild("trial").info("%s", ending)
             return ending
         except Exception:

@@ -1,0 +1,124 @@
+"""What a run was trained on, by content: its images, their split, its pretrained weights. Imports no torch.
+
+result.json holds it, a study remembers it, and whoever resumes one of them compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cifar.errors import UserError
+from cifar.results import ResultsError, read_result
+
+Content = dict[str, dict[str, Any]]
+"""By part: "images" before they are split; "data", these and how they are split; "weights", their name and SHA-256."""
+IMAGES = ("source", "classes", "images", "fingerprint", "files")
+DATA = (*IMAGES, "split", "train", "val")
+DECODED_DIFFERENTLY = (
+    "the image files are the same, but decoded to other pixels, by another version of this program or of Pillow"
+)
+PARTS = {"train": "to train on", "val": "to validate on"}
+
+
+class ContentError(UserError):
+    """A run would continue on other images or weights than those that it began with."""
+
+
+def content_of(result: Mapping[str, Any]) -> Content:
+    """The content in a result.json; a part that it lacks is left out."""
+    content: Content = {}
+    data = result.get("data") or {}
+    if data:
+        content["data"] = {key: data[key] for key in DATA if key in data}
+    if data.get("fingerprint"):
+        content["images"] = {key: data[key] for key in IMAGES}
+    transfer = result.get("transfer") or {}
+    if "weights_sha256" in transfer:
+        content["weights"] = {"name": transfer.get("weights"), "sha256": transfer["weights_sha256"]}
+    return content
+
+
+def recorded_content(run: Path) -> Content:
+    """The content of the run in a directory; empty where it recorded none."""
+    try:
+        return content_of(read_result(run))
+    except (ResultsError, OSError):
+        return {}
+
+
+def check_resumed(run: Path, content: Content) -> None:
+    """Raises ContentError where the run in a directory had other content."""
+    changes = content_differences(recorded_content(run), content)
+    if changes:
+        raise ContentError(
+            f"resume={run}: {'; '.join(changes)}; a run resumes on what it began with: give it that, or start another"
+            " run without resume="
+        )
+
+
+def content_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, in words; parts that one of them lacks do not count."""
+    changes = []
+    if "data" in before and "data" in now:
+        changes += _data_differences(before["data"], now["data"])
+    if "images" in before and "images" in now and not changes:
+        changes += _images_differences(before["images"], now["images"])
+    if "weights" in before and "weights" in now:
+        changes += _weights_differences(before["weights"], now["weights"])
+    return changes
+
+
+def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if all(_fingerprint(before, part) == _fingerprint(now, part) for part in PARTS):
+        return []
+    if before.get("source") != now.get("source"):
+        return [f"the images are others: data.source was {before.get('source')}, now {now.get('source')}"]
+    if before.get("fingerprint") and before.get("fingerprint") == now.get("fingerprint"):
+        return [f"the images are the same, but split differently: {_split_difference(before, now)}"]
+    if before.get("files") and before.get("files") == now.get("files"):
+        return [DECODED_DIFFERENTLY]
+    return [f"the images are others: {', '.join(_part_difference(part, before, now) for part in PARTS)}"]
+
+
+def _images_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if before["fingerprint"] == now["fingerprint"]:
+        return []
+    if before["source"] == now["source"] and before["files"] and before["files"] == now["files"]:
+        return [DECODED_DIFFERENTLY]
+    amounts = [f"{data['images']} of {data['source']} in {data['classes']} classes" for data in (before, now)]
+    if amounts[0] == amounts[1]:
+        return [f"the images are others: {amounts[0]} then and now, but not the same ones"]
+    return [f"the images are others: {amounts[0]} then, {amounts[1]} now"]
+
+
+def _fingerprint(data: Mapping[str, Any], part: str) -> Any:
+    return (data.get(part) or {}).get("fingerprint")
+
+
+def _split_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    settings_before, settings = before.get("split") or {}, now.get("split") or {}
+    changes = [
+        f"data.{name} was {settings_before.get(name)}, now {value}"
+        for name, value in settings.items()
+        if settings_before.get(name) != value
+    ]
+    return ", ".join(changes) or "by another version of this program or of scikit-learn"
+
+
+def _part_difference(part: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    amounts = [f"{data[part]['images']} in {data.get('classes')} classes" for data in (before, now)]
+    if amounts[0] != amounts[1]:
+        return f"{amounts[0]} {PARTS[part]} then, {amounts[1]} now"
+    same = _fingerprint(before, part) == _fingerprint(now, part)
+    return f"{amounts[0]} {PARTS[part]} then and now, {'the same ones' if same else 'but not the same ones'}"
+
+
+def _weights_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if before["sha256"] == now["sha256"]:
+        return []
+    digests = f"SHA-256 {before['sha256'][:12]}... then, {now['sha256'][:12]}... now"
+    if before.get("name") != now.get("name"):
+        return [f"the weights are others: transfer.weights was {before.get('name')}, now {now.get('name')} ({digests})"]
+    return [f"the weights are others: transfer.weights={now.get('name')} holds other values than then ({digests})"]

@@ -1,0 +1,20 @@
+"""A digest of image files as they lie on the disk: it tells changed files from files that are decoded differently."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 of the names, relative to `folder`, and the contents of files, in their order."""
+
+    def line(path: Path) -> bytes:
+        content = hashlib.sha256(path.read_bytes()).digest()
+        return os.fsencode(path.relative_to(folder)) + b"\0" + content
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return hashlib.sha256(b"\n".join(pool.map(line, files))).hexdigest()
