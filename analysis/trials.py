@@ -12,7 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-OUTCOMES_OF_FAIL = ("failed", "diverged", "lost", "interrupted", "withdrawn")
+OUTCOMES_OF_FAIL = ("failed", "diverged", "replaced", "lost", "interrupted", "withdrawn")
 MAX_DECIDING = 4
 """Choices that decide together on the space, at most. Of 16 choices there are 2,500 sets of up to four, and 65,000 of
 any size."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 
@@ -25,11 +26,9 @@ def of_study(call: Invocation, space: Space) -> str:
     That of the study in hydra.sweep.dir, where it is given and holds one; otherwise what is searched and on what. A
     study with the name that earlier versions gave it, without the latter, is resumed if it is of data of that name.
     """
-    config = call.config
-    if is_given(config, "hydra.sweep.dir"):
-        present = _open(call, None, Path(config.hydra.sweep.dir))
-        if present is not None:
-            return present.study_name
+    present = _open(call, None, _given_folder(call.config))
+    if present is not None:
+        return present.study_name
     content = content_name(call, space)
     name, former = default_name(call, space, content), default_name(call, space, "")
     if content and _stored(call, name) is None:
@@ -95,12 +94,20 @@ def _variants(call: Invocation, space: Space) -> Iterator[DictConfig]:
 
 def _stored(call: Invocation, name: str) -> Study | None:
     """The study of this name in the folder that it has by default; None where there is none."""
-    config = call.config
-    folder = config.hydra.sweep.dir if is_given(config, "hydra.sweep.dir") else f"sweeps/{name}"
-    return _open(call, name, Path(folder))
+    return _open(call, name, _given_folder(call.config) or Path("sweeps", name))
 
 
-def _open(call: Invocation, name: str | None, folder: Path) -> Study | None:
+def _given_folder(config: DictConfig) -> Path | None:
+    """The folder that hydra.sweep.dir names; None where it is not given, or depends on the trial."""
+    try:
+        return Path(config.hydra.sweep.dir) if is_given(config, "hydra.sweep.dir") else None
+    except OmegaConfBaseException:
+        return None
+
+
+def _open(call: Invocation, name: str | None, folder: Path | None) -> Study | None:
+    if folder is None:
+        return None
     url = call.config.hydra.sweeper.storage or f"sqlite:///{folder.resolve() / 'study.db'}"
     if name is None and call.config.hydra.sweeper.storage:
         return None  # a storage of several folders

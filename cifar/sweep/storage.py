@@ -218,11 +218,7 @@ def read_trials(study: optuna.Study, adopted: Collection[int] | None = None) -> 
     """
     trials = study.get_trials(deepcopy=False)
     numbers = study.user_attrs.get("adopted", ()) if adopted is None else adopted
-    replaced = {
-        trial.user_attrs["replaces"]
-        for trial in trials
-        if trial.user_attrs.get("replaces") is not None and trial.user_attrs.get("outcome") != "withdrawn"
-    }
+    replaced = [trial.user_attrs.get("replaces") for trial in trials if trial.user_attrs.get("outcome") != "withdrawn"]
     read = []
     for trial in trials:
         has_failed = trial.state == TrialState.FAIL

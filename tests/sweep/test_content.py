@@ -113,7 +113,7 @@ def test_a_confirmation_runs_on_the_images_of_its_search(
     assert "the search that is confirmed was begun with other data" in line and "15 in 2 classes now" in line
     for path in set(root.rglob("*.png")) - set(before):
         path.unlink()
-    assert "looked at once" in succeed(run_py(*confirm, cwd=tmp_path))
+    assert "evaluated once" in succeed(run_py(*confirm, cwd=tmp_path))
 
 
 def test_what_is_searched_is_no_fixed_content(start: RunPy, make_folder: Folder, tmp_path: Path) -> None:
@@ -154,11 +154,11 @@ def test_weights_that_changed_in_place_are_others(run_py: RunPy, tmp_path: Path)
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("data.val_seed=1", "the images are the same, but split differently: data.val_seed was 0, now 1"),
-        ("data.val_size=0.5", "the images are the same, but split differently: data.val_size was 0.25, now 0.5"),
-        ("data.limit=12", "the images are the same, but split differently: data.limit was None, now 12"),
-        ("data=digits", "the images are others: data.source was image_folder, now digits"),
-        ("epochs=2", "the images are others: 12 in 2 classes to train on then, 15 in 2 classes now"),
+        ("data.val_seed=1", "error: data.val_seed=1: was 0"),
+        ("data.val_size=0.5", "error: data.val_size=0.5: was 0.25"),
+        ("data.limit=12", "error: data.limit=12: was None"),
+        ("data=digits", "data.source=digits: was image_folder"),
+        ("epochs=2", "error: resume=run: the images are others: 12 in 2 classes to train on then, 15 in 2 classes now"),
     ],
 )
 def test_a_run_resumes_on_what_it_began_with(
@@ -171,7 +171,7 @@ def test_a_run_resumes_on_what_it_began_with(
     if override == "epochs=2":
         add_images(root)
     line = refusal(run_py("resume=run", override, cwd=tmp_path))
-    assert message in line and line.startswith("error: resume=run: ")
+    assert message in line and line.startswith("error: ")
     assert {path: path.read_bytes() for path in kept} == kept
 
 

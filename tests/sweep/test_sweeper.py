@@ -33,8 +33,8 @@ def test_a_sweep_ends_with_its_total_its_best_and_a_folder_for_each_trial(tmp_pa
     stock = OmegaConf.to_container(OmegaConf.load(tmp_path / "study" / "optimization_results.yaml"))
     assert isinstance(stock, dict)
     assert (stock["name"], stock["best_params"], stock["best_value"]) == ("optuna", winner.params, winner.value)
-    assert saved["command"].startswith("python run.py ") and f"trial {winner.number}, which reported" in output
-    assert "train it: python run.py from_study=study" in output
+    assert saved["command"].startswith("python ") and f"trial {winner.number}, which reported" in output
+    assert "run.py from_study=study\n" in output
     for trial in every:
         folder = tmp_path / "study" / str(trial.number)
         overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")

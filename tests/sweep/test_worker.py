@@ -8,9 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from sweeps import ask, make_study
 
 from cifar.sweep.app import quoted
+from cifar.sweep.components import grid
 from cifar.sweep.optuna_private import trial_of_branch
 from cifar.sweep.space import Space, parse
-from cifar.sweep.worker import grid
 
 
 def test_the_sampler_of_a_branch_sees_the_trials_of_its_options_alone(tmp_path: Path) -> None:
