@@ -25,6 +25,7 @@ from cifar.options.model import BottleneckResNet
 from cifar.sweep.lockstep import Lockstep
 from cifar.training.isolation import Isolation
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep
+from cifar.training.threads import pinned
 from cifar.training.trainer import Trainer
 
 CLASSES = tuple("0123456789")
@@ -61,8 +62,9 @@ def one_run(splits: Splits, config: Config, prepare: Callable[[Trainer], Trainer
     device = set_up(config)
     with Isolation(device):
         trainer = prepare(build_trainer(config, splits, device))
-        for metrics in trainer.epochs():
-            yield metrics.images_per_second
+        with pinned():
+            for metrics in trainer.epochs():
+                yield metrics.images_per_second
 
 
 def as_it_is(trainer: Trainer) -> Trainer:

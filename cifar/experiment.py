@@ -42,6 +42,7 @@ from cifar.training.optim import build_optimizer, decayed_parameters
 from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
+from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
@@ -204,7 +205,8 @@ class Experiment:
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals, recording(directory, facts, self.history, tracker):
             tracker.start(self._tracked_run(study))
-            self._train(tracker)
+            with pinned():
+                self._train(tracker)
             if self.test_images is not None:
                 facts["test"] = self._test(self.test_images)
         best = best_of(self.history)

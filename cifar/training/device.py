@@ -9,6 +9,7 @@ import platform
 import torch
 
 from cifar.options.option import ConfigError
+from cifar.training.threads import pin_team
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 M_TRIM_THRESHOLD = -1
@@ -25,6 +26,8 @@ def set_up_device(name: str, threads: int | None, deterministic: bool) -> torch.
     device = _device(name)
     if threads is not None:
         torch.set_num_threads(threads)
+    if device.type == "cpu":
+        pin_team()
     keep_freed_memory()
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
