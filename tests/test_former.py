@@ -2,7 +2,7 @@
 
 tests/former/VERSION.tar.gz holds, of tiny models on digits: a finished run, and one that was interrupted in epoch 4 of
 200; a fine-tuned and a frozen one; a search that was stopped in its second trial of three; a confirmed search. A
-version that changes settings or files adds what its predecessor wrote.
+version that changes settings or files adds what its predecessor wrote (tests/former/write.sh).
 """
 
 from __future__ import annotations
