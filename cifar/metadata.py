@@ -23,6 +23,7 @@ from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.options.config import Config
+from cifar.options.own import code_digests
 from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
 from cifar.results import best_of, flatten
@@ -44,6 +45,7 @@ def run_facts(config: Config, data: dict[str, Any], trainer: Trainer) -> dict[st
         "epochs": config.epochs,
         "seed": config.seed,
         "model": {"parameters": parameters, "flops": count_flops(trainer.model, trainer.val.shape)},
+        "code": code_digests(config),
         "data": data,
         "device": _device_facts(config, trainer.val.labels.device),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision")},

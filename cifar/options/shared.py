@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 
 from cifar.options.data import Data
 from cifar.options.option import ConfigError
+from cifar.options.own import FACTORY
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "transfer")
 """The groups of which every key is taken, unless its value may be a place or an address."""
@@ -121,6 +122,8 @@ def _is_allowed(key: str, value: Any, of_run: bool, source: type[Data]) -> bool:
     group, _, name = key.partition(".")
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
+    if group in GROUPS and name == "factory":
+        return all(re.fullmatch(FACTORY, text) for text in texts)  # it is called only where it is trusted
     if key in CHOICES:
         return len(texts) == len(values) and all(re.fullmatch(OPTION, text) for text in texts)
     if key == STUDY and of_run:

@@ -10,7 +10,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cifar.options.option import whitelist
+from cifar.options.option import ConfigError, whitelist
+from cifar.options.own import call
 
 ParameterGroup = dict[str, Any]
 """A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
@@ -22,6 +23,17 @@ def build_optimizer(arguments: Mapping[str, object], groups: list[ParameterGroup
     settings = {**arguments, "_convert_": "all", "_partial_": True}
     build: Callable[[list[ParameterGroup]], Optimizer] = instantiate(settings, _execution_whitelist_=whitelist())
     return build(groups)
+
+
+def own_optimizer(
+    groups: list[ParameterGroup], factory: str, kwargs: Mapping[str, Any], lr: float, weight_decay: float
+) -> Optimizer:
+    """The optimizer of optimizer=own. Raises ConfigError where the factory does not make one of these arguments."""
+    key = "optimizer.factory"
+    optimizer = call(key, factory, groups, lr=lr, weight_decay=weight_decay, **kwargs)
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigError(f"{key}={factory}: returned {type(optimizer).__name__}; allowed: a torch.optim.Optimizer")
+    return optimizer
 
 
 def decayed_parameters(model: nn.Module, norms_and_biases: bool) -> list[nn.Parameter]:

@@ -10,7 +10,8 @@ from hydra.utils import instantiate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from cifar.options.option import whitelist
+from cifar.options.option import ConfigError, whitelist
+from cifar.options.own import STEP, call, takes
 
 RATES = frozenset({"optimizer.lr", "transfer.backbone_lr_scale"})
 """The settings that are a learning rate, or a multiple of it."""
@@ -84,6 +85,13 @@ class StepSchedule(Schedule):
                 self.scheduler.step()
 
 
+class EpochSchedule(Schedule):
+    """Changes the learning rate after every epoch."""
+
+    def epoch(self, val_accuracy: float) -> None:
+        self.scheduler.step()
+
+
 class PlateauSchedule(Schedule):
     """Changes the learning rate after an epoch, by its validation accuracy."""
 
@@ -117,3 +125,15 @@ def onecycle(optimizer: Optimizer, steps: int, warmup: float) -> Schedule:
 def constant(optimizer: Optimizer, steps: int) -> Schedule:
     """Keep the optimizer's lr."""
     return Schedule(ConstantLR(optimizer, factor=1.0))
+
+
+def own_schedule(optimizer: Optimizer, steps: int, factory: str, interval: str, kwargs: Mapping[str, Any]) -> Schedule:
+    """The scheduler of scheduler=own. Raises ConfigError where the factory does not make one of these arguments."""
+    key = "scheduler.factory"
+    of_run = {"steps": steps} if takes(key, factory, "steps") else {}
+    scheduler = call(key, factory, optimizer, **of_run, **kwargs)
+    if not isinstance(scheduler, LRScheduler):
+        raise ConfigError(f"{key}={factory}: returned {type(scheduler).__name__}; allowed: an LRScheduler of PyTorch")
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return PlateauSchedule(scheduler)
+    return StepSchedule(scheduler) if interval == STEP else EpochSchedule(scheduler)
