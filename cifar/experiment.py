@@ -205,7 +205,7 @@ class Experiment:
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals, recording(directory, facts, self.history, tracker):
             tracker.start(self._tracked_run(study))
-            with pinned():
+            with nullcontext() if config.compile else pinned():  # processes that compile would inherit the core
                 self._train(tracker)
             if self.test_images is not None:
                 facts["test"] = self._test(self.test_images)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cifar.commands import quoted as quoted  # for apps, which name a directory in an override
+from cifar.overrides import canonical
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -144,6 +145,11 @@ class SearchedApp:
     def metric(self) -> str | None:
         """The name of the metric that a reporter takes from those of a step."""
         return next(iter(self.metrics), None)
+
+    def decides_content(self, key: str, part: str | None = None) -> bool:
+        """Whether the values of a key decide what is trained on, or a part of it."""
+        patterns = [pattern for name, keys in self.content_keys.items() if part in (None, name) for pattern in keys]
+        return any(fnmatchcase(canonical(key), pattern) for pattern in patterns)
 
     @property
     def direction(self) -> str:
