@@ -63,11 +63,12 @@ def command_line() -> None:
         folders.remove_unused()
         endings.exit_interrupted(error, error.signum)
     except (Exception, KeyboardInterrupt) as error:
-        message = one_line(error)
-        if message is None and not endings.CTRL_C.pressed:
+        is_interrupted = endings.CTRL_C.pressed  # a library may have made another error of it
+        message = None if is_interrupted else one_line(error)
+        if message is None and not is_interrupted:
             raise
         folders.remove_unused()
-        if message is None:
+        if is_interrupted:
             endings.exit_interrupted()
         sys.exit(f"error: {message}")
 

@@ -12,7 +12,7 @@ from cifar.results import read_result
 from cifar.sweep.storage import StudyError, open_study, resolve_location
 
 from .reading import attempt, read_yaml, value_at
-from .trials import sign_of
+from .trials import run_of, sign_of
 
 FOLDER = "confirmation"
 LOOK = "test-"
@@ -71,7 +71,7 @@ def _complete_runs(folder: Path) -> list[dict[str, Any]]:
             "number": trial.user_attrs.get("confirms"),
             "seed": trial.params.get("seed"),
             "score": sign * trial.values[0],
-            "run": str(folder / str(trial.user_attrs.get("folder") or trial.number)),
+            "run": str(run_of(trial, folder) or folder / str(trial.number)),
         }
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ]

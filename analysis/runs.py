@@ -17,6 +17,7 @@ from cifar.results import flatten, read_metrics, read_result
 
 from .reading import attempt, read_yaml, value_at
 from .schema import EPOCHS, RUNS, table
+from .trials import run_of
 
 RESULT_KEYS = {
     "status": "status",
@@ -51,7 +52,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 def trial_folders(folder: Path, trials: Iterable[FrozenTrial]) -> list[Path]:
     """The run directories in the folder of a study, by number: those of its trials, wherever they are, and others."""
-    of_trials = {folder / trial.user_attrs["folder"] for trial in trials if trial.user_attrs.get("folder")}
+    of_trials = {run for trial in trials if (run := run_of(trial, folder)) is not None}
     return sorted(filter(is_run, of_trials.union(folder.glob("*"))), key=_by_number)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -119,7 +119,7 @@ def trial_row(trial: FrozenTrial, sign: float, branch: str, folder: Path | None)
     last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
     score = _finite(value, sign)
     attributes = trial.user_attrs
-    run = _run_of(attributes.get("folder"), folder)
+    run = run_of(trial, folder)
     missing = run is not None and trial.state != TrialState.WAITING and not run.is_dir()
     row = {
         "number": trial.number,
@@ -147,10 +147,14 @@ def _finite(value: float | None, sign: float) -> float | None:
     return sign * value if value is not None and abs(value) < LARGEST else None
 
 
-def _run_of(name: Any, folder: Path | None) -> Path | None:
+def run_of(trial: FrozenTrial, folder: Path | None) -> Path | None:
     """The run directory of a trial in the folder of its study; users may have stored anything under the same key."""
-    is_name = isinstance(name, str) and 0 < len(name) < 256 and Path(name).name == name
-    return folder / name if folder and is_name else None
+    name = trial.user_attrs.get("folder")
+    if folder is None or not isinstance(name, str) or not name:
+        return None
+    parts = PurePath(name).parts
+    is_inside = not PurePath(name).is_absolute() and ".." not in parts and all(len(part) < 256 for part in parts)
+    return folder / name if is_inside else None
 
 
 def _worker(attribute: Any) -> str | None:

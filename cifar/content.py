@@ -5,6 +5,7 @@ result.json holds it, a study remembers it, and whoever resumes one of them comp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 from cifar.errors import UserError
 from cifar.results import ResultsError, read_result
 
+log = logging.getLogger(__name__)
 Content = dict[str, dict[str, Any]]
-"""By part: "images" before they are split; "data", these and how they are split; "weights", their name and SHA-256."""
+"""By part: "images" before they are split; "data", these and how they are split; "weights", their name and SHA-256;
+"code", the SHA-256 of the file of each of the user's modules that makes a model, an optimizer or a scheduler."""
 IMAGES = ("source", "classes", "images", "fingerprint", "files")
 DATA = (*IMAGES, "split", "train", "val")
 DECODED_DIFFERENTLY = (
@@ -37,6 +40,8 @@ def content_of(result: Mapping[str, Any]) -> Content:
     transfer = result.get("transfer") or {}
     if "weights_sha256" in transfer:
         content["weights"] = {"name": transfer.get("weights"), "sha256": transfer["weights_sha256"]}
+    if result.get("code"):
+        content["code"] = dict(result["code"])
     return content
 
 
@@ -49,8 +54,11 @@ def recorded_content(run: Path) -> Content:
 
 
 def check_resumed(run: Path, content: Content) -> None:
-    """Raises ContentError where the run in a directory had other content."""
-    changes = content_differences(recorded_content(run), content)
+    """Raises ContentError where the run in a directory had other content; logs where only the user's code differs."""
+    before = recorded_content(run)
+    for note in code_changes(before, content):
+        log.warning("resume=%s: %s", run, note)
+    changes = content_differences(before, content)
     if changes:
         raise ContentError(
             f"resume={run}: {'; '.join(changes)}; a run resumes on what it began with: give it that, or start another"
@@ -68,6 +76,13 @@ def content_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     if "weights" in before and "weights" in now:
         changes += _weights_differences(before["weights"], now["weights"])
     return changes
+
+
+def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which of the user's modules have changed, in words. The code is theirs, so it is told and not refused."""
+    earlier, later = before.get("code", {}), now.get("code", {})
+    changed = [module for module, digest in later.items() if earlier.get(module, digest) != digest]
+    return [f"the file of module {module} has changed since it was begun" for module in changed]
 
 
 def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

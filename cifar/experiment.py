@@ -25,6 +25,7 @@ from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
+from cifar.options.own import code_digests
 from cifar.options.resume import recorded_settings, settings_of
 from cifar.options.transfer import Pretrained
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
@@ -178,7 +179,7 @@ class Experiment:
         Before anything is computed or written. Raises ContentError, or what the reporter raises.
         """
         config = self.config
-        content: Content = content_of({"data": self.data_facts})
+        content: Content = content_of({"data": self.data_facts, "code": code_digests(config)})
         if isinstance(config.transfer, Pretrained):
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
@@ -205,7 +206,7 @@ class Experiment:
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals, recording(directory, facts, self.history, tracker):
             tracker.start(self._tracked_run(study))
-            with pinned():
+            with nullcontext() if config.compile else pinned():  # processes that compile would inherit the core
                 self._train(tracker)
             if self.test_images is not None:
                 facts["test"] = self._test(self.test_images)

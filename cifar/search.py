@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from cifar.content import content_differences, recorded_content
+from cifar.commands import override
+from cifar.content import code_changes, content_differences, recorded_content
 from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import upgrade_settings
 from cifar.options.option import groups
 from cifar.results import ResultsError, read_metrics, read_result
-from cifar.sweep.app import SearchedApp, quoted
+from cifar.sweep.app import SearchedApp
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def resume(run: Path) -> list[str]:
     """The override that resumes the run in a directory, where it has a checkpoint."""
-    return [f"resume={quoted(str(run))}"] if (run / "checkpoint.pt").exists() else []
+    return [override("resume", run)] if (run / "checkpoint.pt").exists() else []
 
 
 def history(run: Path) -> Iterator[tuple[int, Mapping[str, float]]]:
@@ -90,6 +91,7 @@ APP = SearchedApp(
         ),
     },
     content_differences=content_differences,
+    content_notes=code_changes,
     recorded_content=recorded_content,
     execution=execution,
     resume=resume,

@@ -22,7 +22,8 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "trust", "endings", "commands", "files", "signals", "reporting", "results", "content", "options"),
+    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting", "results"),
+    *("content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "resources", "tasks", "metadata", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "benchmarks"),
@@ -30,13 +31,16 @@ ORDER = (
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
     "cache": ("cifar.errors", "cifar.endings", "cifar.files"),
-    "sweep": (*("cifar.errors", "cifar.trust", "cifar.commands", "cifar.files", "cifar.signals", "cifar.reporting"),),
+    "sweep": (
+        *("cifar.errors", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides", "cifar.files"),
+        *("cifar.signals", "cifar.reporting"),
+    ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
         *("cifar.options.former", "cifar.sweep.storage"),
     ),
     "search": (
-        *("cifar.errors", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),
+        *("cifar.errors", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),
         *("cifar.options", "cifar.sweep"),
         "analysis",
     ),

@@ -10,11 +10,12 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "trust", "endings", "commands", "files", "signals", "reporting", "results", "content", "options"),
+    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting", "results"),
+    *("content", "options"),
     *("cache", "sweep", "search", "analysis", "run"),
 }
 """The rooms that import no torch, not even inside a function."""
-READ_CONFIGS = {"options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}
+READ_CONFIGS = {"overrides", "options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}
 """The rooms that may import Hydra and OmegaConf."""
 INSTANTIATE = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
 """What the other rooms may import of Hydra, to call what a `_target_` names."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cifar.cores import available_cores
+
 
 def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
     """SHA-256 of the names, relative to `folder`, and the contents of files, in their order."""
@@ -16,5 +18,5 @@ def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
         content = hashlib.sha256(path.read_bytes()).digest()
         return os.fsencode(path.relative_to(folder)) + b"\0" + content
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         return hashlib.sha256(b"\n".join(pool.map(line, files))).hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +19,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from cifar.cores import available_cores
 from cifar.data import checked_file
 from cifar.data.decode import DECODING, decode, decoded_as_before
 from cifar.data.file_digest import digest_of_files
@@ -87,7 +87,7 @@ def _parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
 
 def _check_former(files: list[LabelledFile]) -> None:
     """Raises Outdated where earlier versions decoded one of the files differently."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         unchanged = all(pool.map(decoded_as_before, [path for path, _ in files]))
         pool.shutdown(cancel_futures=True)
     if not unchanged:
@@ -104,7 +104,7 @@ def _decode(files: list[LabelledFile], classes: tuple[str, ...]) -> Images:
         pixels[index], changes = decode(path)
         return changes
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         results = pool.map(decode_one, range(len(files)), chunksize=256)
         try:
             for changes in tqdm(results, total=len(files), desc="decoding images", unit="image", disable=None):

@@ -21,8 +21,9 @@ from cifar import commands, trust
 from cifar.options.config import Config
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
-from cifar.options.shared import key_of, leaves, parse, read_overrides, read_yaml
+from cifar.options.shared import parse, read_overrides, read_yaml
 from cifar.options.start import claim
+from cifar.overrides import key_of, leaves
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 """Where a search keeps the settings of its best trial, and of the one that a confirmation chose."""

@@ -14,10 +14,11 @@ from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from cifar.overrides import parse
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence
             return Composition(config, parsed, run_mode, starts, loader)
 
         starts = options.get("activate_config_repository", False)
-        no_record = OverridesParser.create().parse_overrides([NO_RECORD] if starts else [])
+        no_record = parse([NO_RECORD] if starts else [])
         parsed = strip(parsed_overrides or loader.parse_overrides(config_name, overrides))
         composition = composed([*parsed, *no_record])
         is_help = config_name is None or options.get("skip_missing_defaults", False)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from cifar import overrides
 from cifar.options.data import Data
 from cifar.options.option import ConfigError
 from cifar.options.own import FACTORY
+from cifar.overrides import key_of, leaves
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "transfer")
 """The groups of which every key is taken, unless its value may be a place or an address."""
@@ -44,7 +44,7 @@ PLACE_KEY = re.compile(r"(dir|path|file|url|uri|root|overlay|cfg)s?$")
 def parse(lines: list[str], file: Path) -> list[Override]:
     """The overrides in these lines. Raises ConfigError where they are none."""
     try:
-        return OverridesParser.create().parse_overrides(lines)
+        return overrides.parse(lines)
     except HydraException as error:
         raise ConfigError(f"{file}: {str(error).splitlines()[0]}; allowed: what a run or a search wrote") from None
 
@@ -61,12 +61,11 @@ def read_overrides(file: Path, lines: Any, of_run: bool) -> list[Override]:
     """The overrides of `lines`, the content of `file`, that are taken; says which are left out, and what is read."""
     if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
         raise ConfigError(f"{file}: holds no list of overrides; allowed: what a run or a search wrote")
-    overrides = [
-        override for override in parse(lines, file) if key_of(override) not in ("resume", "" if of_run else STUDY)
-    ]
-    source = _source(overrides)
-    taken = [override for override in overrides if _is_taken(override, of_run, source)]
-    _report(file, overrides, taken)
+    not_settings = {"resume"} if of_run else {"resume", STUDY}
+    settings = [override for override in parse(lines, file) if key_of(override) not in not_settings]
+    source = _source(settings)
+    taken = [override for override in settings if _is_taken(override, of_run, source)]
+    _report(file, settings, taken)
     return taken
 
 
@@ -85,24 +84,6 @@ def _report(file: Path, overrides: list[Override], taken: list[Override]) -> Non
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def key_of(override: Override) -> str:
-    """The full key of an override; optimizer[lr] is optimizer.lr."""
-    return override.key_or_group.replace("[", ".").replace("]", "")
-
-
-def leaves(override: Override) -> Iterator[tuple[str, Any]]:
-    """The keys that an override sets, with their values: of a mapping, each below it."""
-    return _leaves(key_of(override), override.value())
-
-
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, Mapping):
-        yield key, value
-        return
-    for name, below in value.items():
-        yield from _leaves(f"{key}.{name}", below)
 
 
 def _source(overrides: list[Override]) -> type[Data]:

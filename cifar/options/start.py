@@ -15,9 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar.commands import override
 from cifar.options.check import check
-from cifar.options.hydra_private import Composition
+from cifar.options.hydra_private import NO_RECORD, Composition
+from cifar.options.option import ConfigError
 from cifar.options.resume import check_resume
 from cifar.options.shared import parse
+from cifar.overrides import key_of
 from cifar.results import ResultsError, check_free, same_directory
 
 
@@ -25,10 +27,19 @@ def claim(start: Composition) -> list[Override]:
     """Check a start and make its directory where the name is made of the time; a second one of a second gets NAME-1."""
     if not start.starts:
         return start.overrides
+    _check_record(start)
     if start.mode == RunMode.RUN:
         _claim_run(start.config)
         return start.overrides
     return _claim_grid(start)
+
+
+def _check_record(start: Composition) -> None:
+    """Raises ConfigError where the settings of a run would not be in .hydra/, from which it is resumed and reported."""
+    lines = [str(line.input_line) for line in start.overrides if key_of(line) == "hydra.output_subdir"]
+    for line in lines:
+        if line != NO_RECORD:
+            raise ConfigError(f"{line}: not allowed, as runs are resumed and reported from .hydra/; leave it out")
 
 
 def _claim_run(cfg: DictConfig) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cifar.commands import quoted as quoted  # for apps, which name a directory in an override
+from cifar.overrides import canonical
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -41,6 +42,11 @@ def no_sizes(config: DictConfig) -> Mapping[str, float]:
 def no_name(config: DictConfig) -> str:
     """The default of SearchedApp.content_name: data sets are not told apart by name."""
     return ""
+
+
+def no_notes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The default of SearchedApp.content_notes."""
+    return []
 
 
 def nothing_recorded(run: Path) -> Mapping[str, Any]:
@@ -127,6 +133,9 @@ class SearchedApp:
     """What differs between two contents, in words, empty where they are the same; by default each key with both
     values."""
 
+    content_notes: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = no_notes
+    """What differs between two contents but does not matter to the study; it is logged."""
+
     recorded_content: Callable[[Path], Mapping[str, Any]] = nothing_recorded
     """The content of the run in that directory: for trials that began before contents were compared."""
 
@@ -144,6 +153,11 @@ class SearchedApp:
     def metric(self) -> str | None:
         """The name of the metric that a reporter takes from those of a step."""
         return next(iter(self.metrics), None)
+
+    def decides_content(self, key: str, part: str | None = None) -> bool:
+        """Whether the values of a key decide what is trained on, or a part of it."""
+        patterns = [pattern for name, keys in self.content_keys.items() if part in (None, name) for pattern in keys]
+        return any(fnmatchcase(canonical(key), pattern) for pattern in patterns)
 
     @property
     def direction(self) -> str:

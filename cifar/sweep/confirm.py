@@ -32,14 +32,13 @@ from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.content import Known, known_contents
 from cifar.sweep.fixed import fixed_settings, option_settings, without
 from cifar.sweep.launch import run_trials
-from cifar.sweep.names import overrides_of_hydra
+from cifar.sweep.names import is_given
 from cifar.sweep.outcome import ranked
 from cifar.sweep.plan import Plan, SweepError, at_start, check_settings, complete
 from cifar.sweep.rehearsal import check_subdir
 from cifar.sweep.space import Space
 from cifar.sweep.storage import folder_lock, open_storage, open_study, read_trials, resolve_location
 from cifar.sweep.study import SharedStudy
-from cifar.sweep.values import canonical, parse_line
 
 FOLDER, LOOK = "confirmation", "test-"
 SEEDS = IntDistribution(0, 2**32 - 1)
@@ -77,8 +76,7 @@ def check_app(call: Invocation) -> None:
             "hydra/sweeper=confirm: this app says neither what its seed is nor how it evaluates a test set; allowed:"
             " SearchedApp(seed_key=..., test_key=...), or hydra.sweeper.test=false without a test set"
         )
-    keys = (canonical(parse_line(line).get_key_element()) for line in overrides_of_hydra(call.config))
-    if "hydra.sweep.dir" in keys:
+    if is_given(call.config, "hydra.sweep.dir"):
         raise SweepError("hydra.sweep.dir: not of a confirmation, which lies in the folder of its search; leave it out")
 
 
@@ -212,7 +210,7 @@ class Confirmation:
     def contents(self) -> list[Known]:
         """What the search was trained on."""
         search = self.search
-        return known_contents(search.study.get_trials(deepcopy=False), self.call.app, search.folder)
+        return known_contents(read_trials(search.study), self.call.app, search.folder)
 
     def seed(self, trial: FrozenTrial) -> int:
         return int(trial.params[self.seed_key])

@@ -9,9 +9,9 @@ different data at least one sees the other, wherever they run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cifar.errors import UserError
 from cifar.sweep.app import SearchedApp
+from cifar.sweep.storage import another_study
 from cifar.sweep.study import SharedStudy, differences
 from cifar.sweep.trials import failed, folder_of
-from cifar.sweep.values import canonical
 
+log = logging.getLogger(__name__)
 ATTRIBUTE = "content"
+RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
 REFUSED = "refused: its images or weights are not those of the study"
 """The reason of a trial that ended because of its content."""
 
@@ -43,28 +45,29 @@ class Known:
 def known_contents(trials: Iterable[FrozenTrial], app: SearchedApp, folder: Path) -> list[Known]:
     """What the trials of a study were trained on, each content once. `folder` is the study's."""
     contents: list[Known] = []
-    for trial in trials:
-        if failed(trial) or trial.user_attrs.get("outcome") == "withdrawn":
-            continue
+    for trial in _decisive(trials):
         content = trial.user_attrs.get(ATTRIBUTE)
         if content is None:
             content = app.recorded_content(folder / folder_of(trial))
-        known = Known({key: value for key, value in trial.params.items() if decides_content(app, key)}, content)
+        known = Known({key: value for key, value in trial.params.items() if app.decides_content(key)}, content)
         if content and known not in contents:
             contents.append(known)
     return contents
 
 
+def _decisive(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that say what a study is about: those with a result; before there are any, all but failed ones.
+
+    So a trial on other data, which has yet to be refused, does not have those of the study refused.
+    """
+    of_study = [t for t in trials if not failed(t) and t.user_attrs.get("outcome") != "withdrawn"]
+    return [t for t in of_study if t.state in RESULTS] or of_study
+
+
 def unknown_content(trials: list[FrozenTrial], app: SearchedApp, folder: Path) -> bool:
     """Whether a study has results, but nothing says what they were trained on."""
-    has_results = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    has_results = any(trial.state in RESULTS for trial in trials)
     return bool(app.content_keys) and has_results and not known_contents(trials, app, folder)
-
-
-def decides_content(app: SearchedApp, key: str, part: str | None = None) -> bool:
-    """Whether the values of a key decide what is trained on, or a part of it."""
-    patterns = [pattern for name, keys in app.content_keys.items() if part in (None, name) for pattern in keys]
-    return any(fnmatchcase(canonical(key), pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class ContentCheck:
             ("the search that is confirmed", self.expected),
             (f"study {self.study.study.study_name}", known_contents(others, self.app, self.study.folder)),
         ):
+            for note in dict.fromkeys(n for known in contents for n in self.app.content_notes(known.content, content)):
+                log.warning("%s: %s", whose, note)
             for known in contents:
                 changes = self._changes(known, params, content)
                 if changes:
@@ -94,7 +99,7 @@ class ContentCheck:
         """What differs in the parts that the parameters of both trials do not choose differently."""
         before, now = {}, {}
         for part in content:
-            keys = [key for key in {*known.params, *params} if decides_content(self.app, key, part)]
+            keys = [key for key in {*known.params, *params} if self.app.decides_content(key, part)]
             if part in known.content and all(known.params.get(key) == params.get(key) for key in keys):
                 before[part], now[part] = known.content[part], content[part]
         compare = self.app.content_differences or differences
@@ -103,6 +108,4 @@ class ContentCheck:
     def _remedy(self) -> str:
         if self.expected:
             return "a confirmation runs on what its search ran on: give it that"
-        return (
-            "use that, or begin another study: hydra.sweeper.study_name=ANOTHER (with hydra.sweep.dir, another one too)"
-        )
+        return f"use that, or begin another study: {another_study(self.study.study.study_name, self.study.folder)}"

@@ -8,11 +8,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cifar.errors import UserError
+from cifar.overrides import canonical
 from cifar.sweep import rehearsal
 from cifar.sweep import space as spaces
 from cifar.sweep.app import Invocation
 from cifar.sweep.space import Space
-from cifar.sweep.values import canonical
 
 
 class FixedSettingError(UserError):

@@ -18,16 +18,17 @@ from hydra.core.utils import JobStatus, configure_log
 from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial
 
+from cifar.cores import available_cores
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
-from cifar.sweep.adoption import check_trials, existing, stored_space
 from cifar.sweep.app import Invocation
 from cifar.sweep.content import unknown_content
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
 from cifar.sweep.plan import Plan, at_start, check_settings, direction, make_plan
 from cifar.sweep.progress import View, greeting
+from cifar.sweep.stored import check_trials, existing, stored_space
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.worker import Worker, stop_file_name
 
@@ -45,7 +46,7 @@ def sweep(call: Invocation) -> None:
     space = stored_space(before, spaces.to_json(replace(plan.space, fixed={})))
     plan = replace(plan, space=replace(spaces.from_json(space), fixed=plan.space.fixed))
     if before:
-        check_trials(before, plan.space, any_key=bool(plan.settings.custom_search_space))
+        check_trials(call, plan, before)
     studies.create(
         plan.url,
         plan.settings.study_name,
@@ -87,7 +88,7 @@ def open_shared(plan: Plan) -> SharedStudy:
 
 def make_worker(call: Invocation, plan: Plan) -> Worker:
     keys, app, jobs = plan.space.decided | spaces.everywhere(plan.space), call.app, plan.settings.n_jobs
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, available_cores() // jobs)
     share_threads = jobs > 1 and app.threads_key is not None and app.threads_key not in keys
     share_devices = app.device_key is not None and app.device_key not in keys
     return Worker(

@@ -12,12 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 
+from cifar.overrides import key_of, parse
 from cifar.sweep import rehearsal
 from cifar.sweep.app import Invocation, no_name
-from cifar.sweep.content import decides_content
 from cifar.sweep.space import Space
 from cifar.sweep.storage import StudyError, open_study
-from cifar.sweep.values import canonical, parse_line
 
 
 def of_study(call: Invocation, space: Space) -> str:
@@ -40,7 +39,7 @@ def of_study(call: Invocation, space: Space) -> str:
 
 def is_given(config: DictConfig, key: str) -> bool:
     """Whether the command line gives a key of Hydra."""
-    return key in {canonical(parse_line(line).get_key_element()) for line in overrides_of_hydra(config)}
+    return key in map(key_of, parse(overrides_of_hydra(config)))
 
 
 def overrides_of_hydra(config: DictConfig) -> list[str]:
@@ -83,7 +82,7 @@ def _variants(call: Invocation, space: Space) -> Iterator[DictConfig]:
     drawn = [
         space.override(key, choice)
         for key, distribution in space.distributions.items()
-        if isinstance(distribution, CategoricalDistribution) and decides_content(call.app, key)
+        if isinstance(distribution, CategoricalDistribution) and call.app.decides_content(key)
         for choice in distribution.choices
     ]
     for line in drawn:

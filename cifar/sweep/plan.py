@@ -14,10 +14,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import FloatDistribution
 
+from cifar.commands import quoted
 from cifar.errors import UserError
+from cifar.overrides import canonical, parse_line, to_text
 from cifar.sweep import names, rehearsal
 from cifar.sweep import space as spaces
-from cifar.sweep.app import Invocation, SearchedApp, quoted
+from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.components import check as check_components
 from cifar.sweep.components import check_known, grid
 from cifar.sweep.content import Known
@@ -25,7 +27,6 @@ from cifar.sweep.fixed import fixed_settings, option_settings
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
 from cifar.sweep.optuna_private import load_config_file, with_snapshot
 from cifar.sweep.space import Space, SpaceError
-from cifar.sweep.values import canonical, parse_line, to_text
 
 LIMITS = {
     "n_trials": (1, math.inf),

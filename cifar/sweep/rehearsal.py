@@ -16,12 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.samplers import RandomSampler
 
 from cifar.errors import UserError
+from cifar.overrides import canonical
 from cifar.sweep import space as spaces
 from cifar.sweep.app import Invocation
 from cifar.sweep.components import ComponentError, custom_space
 from cifar.sweep.optuna_private import suggest
 from cifar.sweep.space import Space, SpaceError
-from cifar.sweep.values import canonical
 
 NOT_OF_A_TRIAL = ("confirmation", "report")
 """Folders in that of a study which hold something else."""
@@ -44,6 +44,12 @@ def check_space(call: Invocation, config: DictConfig, space: Space) -> None:
                 call.app.check(compose(config, [*common, end]))
             except (UserError, HydraException) as error:
                 raise SpaceError(f"the search would try {end}{where}: {error}") from error
+
+
+def check_values(call: Invocation, config: DictConfig, space: Space, values: Mapping[str, Any]) -> None:
+    """Compose and check a trial that has some of its values; the others are the first. Raises what either raises."""
+    left, params = spaces.firsts(space, {key: str(value) for key, value in values.items()})
+    call.app.check(call.context.config_loader.load_sweep_config(config, spaces.drawn(left, {**params, **values})))
 
 
 def missing_groups(config: DictConfig, space: Space) -> list[str]:

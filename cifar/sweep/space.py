@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from optuna.distributions import (
     BaseDistribution,
@@ -19,16 +18,9 @@ from optuna.distributions import (
 )
 
 from cifar.errors import UserError
-from cifar.sweep.values import (
-    GroupOptions,
-    Literals,
-    canonical,
-    distribution_of,
-    from_text,
-    keys_of,
-    parse_line,
-    to_text,
-)
+from cifar.overrides import canonical, from_text, keys_of, parse_line, to_text
+from cifar.overrides import parse as parse_overrides
+from cifar.sweep.values import GroupOptions, Literals, distribution_of
 
 
 class SpaceError(UserError):
@@ -92,7 +84,7 @@ def parse(overrides: list[str], group_options: GroupOptions = no_options) -> Spa
     Of several overrides of one place in the config the last decides, as in Hydra.
     """
     space = Space()
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in parse_overrides(overrides):
         assert override.input_line is not None
         if override.is_sweep_override() and not override.is_delete():
             _search(space, override, group_options)

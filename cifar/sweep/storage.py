@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import os
 import re
 import shlex
 import sqlite3
@@ -24,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
+from cifar.commands import argument
 from cifar.errors import UserError
 
 SQLITE, JOURNAL = "sqlite:///", "journal:///"
@@ -235,6 +238,19 @@ def _with_attributes(trial: FrozenTrial, attributes: dict[str, Any]) -> FrozenTr
     changed = copy.copy(trial)
     changed.user_attrs = attributes
     return changed
+
+
+def another_study(name: str, folder: Path, taken: Collection[str] = ()) -> str:
+    """What to add to a command line for a study of another name, in another folder; neither is there yet.
+
+    `taken` are the names in the storage.
+    """
+    candidates = (f"{name}-{number}" for number in itertools.count(2))
+    other = next(c for c in candidates if c not in taken and not folder.with_name(c).exists())
+    settings = [argument("hydra.sweeper.study_name", other)]
+    if folder.name != name:  # hydra.sweep.dir is given: two studies cannot share it
+        settings.append(argument("hydra.sweep.dir", os.path.relpath(folder.with_name(other))))
+    return " ".join(settings)
 
 
 def resolve_location(place: str) -> Location:

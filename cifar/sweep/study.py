@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -39,11 +38,10 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from cifar.commands import argument
 from cifar.sweep.adoption import adopt
 from cifar.sweep.app import unchanged
 from cifar.sweep.optuna_private import id_of, storage_of, tell
-from cifar.sweep.storage import StudyError, folder_lock, open_storage, read_trials
+from cifar.sweep.storage import StudyError, another_study, folder_lock, open_storage, read_trials
 from cifar.sweep.trials import counts, failed, has_ended, lineage, to_retry, withdrawal
 
 LATER_SETTINGS = ("options",)
@@ -86,10 +84,9 @@ def create(
             study.set_user_attr("overrides", overrides)
     if changes:
         more = " ..." if changes[5:] else ""
-        another = argument("hydra.sweeper.study_name", _free_name(name, names))
         raise StudyError(
             f"study {name} was started with other settings: {'; '.join(changes[:5])}{more};"
-            f" use those, or start another: {another}"
+            f" use those, or start another: {another_study(name, folder, names)}"
         )
 
 
@@ -105,13 +102,6 @@ def _stored_settings(study: optuna.Study, settings: Mapping[str, Any], upgrade: 
     stored = {key: study.user_attrs.get(key) for key in settings}
     composed = {key: upgrade(stored[key] or {}) for key in ("fixed", "options") if key in stored}
     return stored | composed
-
-
-def _free_name(name: str, taken: list[str]) -> str:
-    stem, number = re.sub(r"-\d+$", "", name), 2
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
 
 
 def enqueue(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution
 
+from cifar.overrides import canonical, from_text, parse_line, to_text
 from cifar.sweep.space import SpaceError, from_json, overrides_of, parse, same_values, to_json
-from cifar.sweep.values import canonical, from_text, parse_line, to_text
 
 TEXTS = ["a b", "c (1)", "ü", "a=b", "a,b", "a:b", "null", "true", "1e-3", "1", "nan", "", " x", "it's", '"x"', "x\\"]
 TEXTS += ["\\'", "[1,2]", "{a:1}", "choice(1,2)", "${oc.env:HOME}", "%#!;", "two\nlines", "resnet18", "a/b-c_d.e"]

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from sweeps import ask, make_study
 
-from cifar.sweep.app import quoted
+from cifar.commands import quoted
 from cifar.sweep.components import grid
 from cifar.sweep.optuna_private import trial_of_branch
 from cifar.sweep.space import Space, parse
