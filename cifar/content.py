@@ -79,7 +79,7 @@ def content_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
 
 
 def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Which of the user's modules have changed, in words. The code is theirs, so it is told and not refused."""
+    """Which of the user's modules have changed, in words. The code is theirs, so it is said and not refused."""
     earlier, later = before.get("code", {}), now.get("code", {})
     changed = [module for module, digest in later.items() if earlier.get(module, digest) != digest]
     return [f"the file of module {module} has changed since it was begun" for module in changed]

@@ -30,6 +30,7 @@ import toy_app
 from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
+from cifar import trust
 from cifar.data.loader import ImageLoader
 from cifar.options.check import check
 from cifar.options.config import Config
@@ -147,6 +148,13 @@ def compose() -> Callable[..., DictConfig]:
         return cfg
 
     return composed
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/options/my_net.py is a module that the user trusts, in the directory of the start."""
+    monkeypatch.setattr(trust, "_granted", ["my_net"])
+    monkeypatch.setattr(trust, "_directory", str(ROOT / "tests" / "options"))
 
 
 @pytest.fixture(scope="session")

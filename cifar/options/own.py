@@ -76,7 +76,7 @@ class OwnOptimizer(Own, Optimizer):
 
 @dataclass
 class OwnScheduler(Own, Scheduler):
-    """A scheduler of your module, called with the optimizer and scheduler.kwargs, and stepped every `interval`.
+    """A scheduler of your module, called with the optimizer and scheduler.kwargs, and stepped every scheduler.interval.
 
     One that has a parameter `steps` gets the number of training steps of the run.
     """

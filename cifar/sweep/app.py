@@ -134,7 +134,7 @@ class SearchedApp:
     values."""
 
     content_notes: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = no_notes
-    """What differs between two contents but does not matter to the study; it is logged."""
+    """What differs between two contents but does not matter to the study; it is printed."""
 
     recorded_content: Callable[[Path], Mapping[str, Any]] = nothing_recorded
     """The content of the run in that directory: for trials that began before contents were compared."""

@@ -9,9 +9,8 @@ different data at least one sees the other, wherever they run.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from cifar.sweep.storage import another_study
 from cifar.sweep.study import SharedStudy, differences
 from cifar.sweep.trials import failed, folder_of
 
-log = logging.getLogger(__name__)
 ATTRIBUTE = "content"
 RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
 REFUSED = "refused: its images or weights are not those of the study"
@@ -77,6 +75,7 @@ class ContentCheck:
     study: SharedStudy
     app: SearchedApp
     expected: list[Known]
+    noted: set[str] = field(default_factory=set)
 
     def identify(self, trial: Trial, content: Mapping[str, Mapping[str, Any]]) -> None:
         """Record the content of a trial. Raises OtherContent where it is not that of the study, or of its search."""
@@ -87,13 +86,19 @@ class ContentCheck:
             ("the search that is confirmed", self.expected),
             (f"study {self.study.study.study_name}", known_contents(others, self.app, self.study.folder)),
         ):
-            for note in dict.fromkeys(n for known in contents for n in self.app.content_notes(known.content, content)):
-                log.warning("%s: %s", whose, note)
             for known in contents:
+                self._note(whose, self.app.content_notes(known.content, content))
                 changes = self._changes(known, params, content)
                 if changes:
                     trial.set_user_attr(ATTRIBUTE, {})
                     raise OtherContent(f"{whose} was begun with other data: {'; '.join(changes)}; {self._remedy()}")
+
+    def _note(self, whose: str, notes: list[str]) -> None:
+        """Print what the user needs to know, once a worker."""
+        for line in (f"warning: {whose}: {note}" for note in notes):
+            if line not in self.noted:
+                self.noted.add(line)
+                print(line, flush=True)
 
     def _changes(self, known: Known, params: Mapping[str, Any], content: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """What differs in the parts that the parameters of both trials do not choose differently."""

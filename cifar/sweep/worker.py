@@ -134,6 +134,7 @@ class WorkerLoop:
 
     def __post_init__(self) -> None:
         self.lockstep = Lockstep(self.worker.settings.trials_per_worker, self.serve)
+        self.check = ContentCheck(self.study, self.worker.app, self.worker.contents)
 
     def run(self) -> None:
         self.lockstep.run()
@@ -141,10 +142,6 @@ class WorkerLoop:
     @property
     def stop(self) -> StopFlag:
         return self.heartbeat.stop
-
-    @property
-    def check(self) -> ContentCheck:
-        return ContentCheck(self.study, self.worker.app, self.worker.contents)
 
     def serve(self) -> None:
         """Run one trial after the other, until the study has its total or the worker has to stop."""

@@ -26,6 +26,7 @@ Compose = Callable[..., DictConfig]
 YAMLS = sorted(CONF.rglob("*.yaml"))
 NEEDS = {
     "image_folder": ["data.root=DIR"],
+    "pretrained": ["transfer=frozen"],
     "timm": ["model.model_name=resnet10t"],
     "torchvision": ["model.name=resnet18"],
 }
@@ -72,15 +73,11 @@ def test_the_recipes_are_those_of_the_issue(compose: Compose) -> None:
     assert adam.optimizer.weight_decay > 0 and adam.loss.l2 == 0
 
 
+@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("group, option", [(p.parent.name, p.stem) for p in OPTIONS])
 def test_every_option_composes_and_passes_the_check(group: str, option: str, compose: Compose) -> None:
-    needs = {
-        "image_folder": ["data.root=DIR"],
-        "timm": ["model.model_name=resnet10t"],
-        "torchvision": ["model.name=resnet18"],
-        "pretrained": ["transfer=frozen"],
-    }
-    config = check(compose(f"{group}={option}", *needs.get(option, [])))
+    needs = [f"{group}.factory=my_net:Net"] if option == "own" else NEEDS.get(option, [])
+    config = check(compose(f"{group}={option}", *needs))
     target = (yaml.safe_load((CONF / group / f"{option}.yaml").read_text("utf-8")) or {}).get("_target_")
     assert target is None or getattr(config, group)._target_ == target
 
@@ -272,7 +269,7 @@ def overrides_of(command: str) -> list[str]:
     """The overrides of a command line; of each value swept over, the first."""
     words = shlex.split(command.split("  #")[0])
     assert words[:2] == ["python", "run.py"], command
-    overrides = [word.replace("=DIR", "=/DIR") for word in words[2:] if not word.startswith("-")]
+    overrides = [word.replace("=DIR", "=/DIR") for word in words[2:] if not word.startswith(("-", "trust="))]
     parser, first = OverridesParser.create(), []
     for override in parser.parse_overrides(overrides):
         if override.is_choice_sweep():
@@ -283,6 +280,7 @@ def overrides_of(command: str) -> list[str]:
     return first
 
 
+@pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(CONF)))
 def test_every_yaml_opens_with_what_it_is_and_a_command_that_composes(path: Path, compose: Compose) -> None:
     lines = opening(path)
