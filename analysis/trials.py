@@ -101,8 +101,13 @@ def _range(distribution: BaseDistribution) -> dict[str, Any]:
 
 
 def plain_choice(value: Any) -> Any:
-    """A value as frames hold it: a list, a dict and NaN as text, because frames compare and count values."""
-    is_plain = value is None or isinstance(value, (str, int, float))
+    """A value as frames hold it: null, a list, a dict and NaN as text, because frames compare and count values.
+
+    In frames None is a hyperparameter that a trial does not have.
+    """
+    if value is None:
+        return "null"
+    is_plain = isinstance(value, (str, int, float))
     return value if is_plain and value == value else repr(value)
 
 

@@ -72,6 +72,7 @@ APP = SearchedApp(
     process_keys=("device", "threads", "deterministic"),
     threads_key="threads",
     device_key="device",
+    start_keys=("from_study",),
     seed_key="seed",
     chance_keys=("data.val_seed",),
     test_key="test",

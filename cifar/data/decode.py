@@ -54,6 +54,7 @@ DAMAGE = (
 ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258
 SAMPLE_FORMAT = 339
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 """TIFF tags; the format is 1 for unsigned integers. Pillow gives those of 32 bits as signed ones."""
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -131,6 +132,8 @@ def _to_8_bits(file: Image.Image) -> tuple[Image.Image, str]:
         pixels, kind = np.rint(values * (255 / 4095)).astype(np.uint8), "12 bits"
     else:
         pixels, kind = _scaled(values)
+    if tags.get(PHOTOMETRIC) in (WHITE_IS_ZERO, (WHITE_IS_ZERO,)):
+        pixels = 255 - pixels
     image = Image.fromarray(pixels)
     if "transparency" in file.info:  # a PNG of 16 bits names one value that is transparent
         visible = values != file.info["transparency"]

@@ -40,11 +40,11 @@ def list_images(directory: Path, part: str) -> tuple[list[LabelledFile], tuple[s
     files: list[LabelledFile] = []
     names: list[str] = []
     for folder in folders:
+        before = walk.skipped.copy()
         paths = sorted(walk.images(folder, (os.path.realpath(directory),)))
         if not paths and part == "train":
-            raise DataError(
-                f"{printable(folder)}: no images in this class{walk.summary()}; add some or remove the directory"
-            )
+            skipped = _Walk(walk.skipped - before).summary()
+            raise DataError(f"{printable(folder)}: no images in this class{skipped}; add some or remove the directory")
         if paths:
             files += [(path, len(names)) for path in paths]
             names.append(printable(folder.name))
@@ -70,8 +70,8 @@ def _class_folders(directory: Path, part: str, walk: _Walk) -> list[Path]:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
         beside = f", and images outside of these ({_names(strays)})" if strays else ""
         raise DataError(
-            f"{printable(directory)}: {content}{beside}; allowed: at least {('one', 'two')[least - 1]} directories, one"
-            " a class, with images in them"
+            f"{printable(directory)}: {content}{beside}; allowed: a directory for each class, {('one', 'two')[least - 1]}"
+            " or more, with images in them"
         )
     if strays:
         log.warning(
@@ -107,9 +107,10 @@ class _Walk:
     def goes_down(self, folder: Path, outer: tuple[str, ...]) -> bool:
         """Whether a folder is not a link to one that it is in."""
         place = os.path.realpath(folder)
-        loop = any(Path(path).is_relative_to(place) for path in outer)
-        self.skipped["links to a folder that they are in"] += loop
-        return not loop
+        is_loop = any(Path(path).is_relative_to(place) for path in outer)
+        if is_loop:
+            self.skipped["links to a folder that they are in"] += 1
+        return not is_loop
 
     def visible(self, folder: Path) -> Iterator[Path]:
         """What is in a folder and neither hidden nor left there by a system."""

@@ -80,6 +80,9 @@ class SearchedApp:
     forbidden: Mapping[str, str] = field(default_factory=dict)
     """Keys that must be false or null in a search, each with the reason and what is allowed."""
 
+    start_keys: tuple[str, ...] = ()
+    """Keys that act when the program starts: only on its command line, not in what a file says of a search."""
+
     execution_keys: tuple[str, ...] = ()
     """Keys that say where and how a trial runs, not what it is: they may change between two starts of a study."""
 

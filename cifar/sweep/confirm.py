@@ -234,7 +234,9 @@ class Confirmation:
 
     def copy_of(self, trial: FrozenTrial, params: dict[str, Any], **attributes: Any) -> dict[str, Any]:
         """The arguments of studies.enqueue, beside the study, that run a trial again with these parameters."""
-        return {"params": params, "distributions": trial.distributions | {self.seed_key: SEEDS}, **attributes}
+        distributions = trial.distributions | {self.seed_key: SEEDS}
+        execution = outcome.execution_of(trial, self.call.app, self.search.folder)
+        return {"params": params, "distributions": distributions, "execution": execution, **attributes}
 
     def enqueue(self, url: str, name: str, folder: Path, trials: list[dict[str, Any]]) -> int:
         """Enqueue the trials that the study does not have yet, or that failed.

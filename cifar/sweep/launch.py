@@ -47,19 +47,20 @@ def sweep(call: Invocation) -> None:
     plan = replace(plan, space=replace(spaces.from_json(space), fixed=plan.space.fixed))
     if before:
         check_trials(call, plan, before)
+    overrides = list(plan.space.fixed.values())
     studies.create(
         plan.url,
         plan.settings.study_name,
         plan.folder,
         direction(plan.settings, call.app),
-        {"fixed": plan.fixed, "options": plan.options, "space": space},
-        list(plan.space.fixed.values()),
+        {"fixed": plan.fixed, "options": plan.options, "space": space, "overrides": overrides},
         call.app.upgrade_settings,
     )
     if plan.settings.retry_failed:
         number = open_shared(plan).replace_failed()
         print(f"failed trials that run once more: {number}", flush=True)
     study = run_trials(call, plan, lambda best: write_best(plan, call.app, best))
+    study.study.set_user_attr("overrides", overrides)  # not those of a start that is refused for its images
     conclude(plan, call.app, study)
 
 

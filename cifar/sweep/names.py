@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -34,6 +35,21 @@ def of_study(call: Invocation, space: Space) -> str:
         study = _stored(call, former)
         if study is not None and _content_name_of(call, study, space) == content:
             return former
+    return name
+
+
+def checked(config: DictConfig) -> str | None:
+    """hydra.sweeper.study_name, which is a folder below sweeps/ too. Raises StudyError where it cannot be one."""
+    name: str | None = config.hydra.sweeper.study_name
+    if name is None or is_given(config, "hydra.sweep.dir"):
+        return name
+    parts = PurePath(name).parts
+    is_folder = parts and ".." not in parts and parts[0] != "/" and all(len(os.fsencode(part)) < 200 for part in parts)
+    if not is_folder:
+        raise StudyError(
+            f"hydra.sweeper.study_name={name[:50]}: not the name of a folder below sweeps/; allowed: 1 to 199 bytes,"
+            " without .. in it, or any name with hydra.sweep.dir=DIR"
+        )
     return name
 
 
@@ -71,7 +87,10 @@ def content_name(call: Invocation, space: Space) -> str:
     """The app's name for what is trained on; names of several, among which trials choose, are joined by +."""
     if call.app.content_name is no_name:
         return ""
-    names = [call.app.content_name(variant) for variant in _variants(call, space)]
+    try:
+        names = [call.app.content_name(variant) for variant in _variants(call, space)]
+    except HydraException:
+        return ""  # the check of the space names what is wrong
     return "+".join(dict.fromkeys(_word(name) for name in names if name))
 
 

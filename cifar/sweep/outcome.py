@@ -91,10 +91,16 @@ def run_directory(trial: FrozenTrial, folder: Path) -> str | None:
     return str(folder / folder_of(trial)) if "folder" in trial.user_attrs else None
 
 
+def execution_of(trial: FrozenTrial, app: SearchedApp, folder: Path) -> dict[str, Any]:
+    """How a trial was executed, as far as its figures depend on it; `folder` is that of the study."""
+    directory = run_directory(trial, folder)
+    return dict(trial.user_attrs.get("execution") or (app.execution(Path(directory)) if directory else {}))
+
+
 def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, space: Space) -> dict[str, Any]:
     """All that it takes to run the app with a trial's settings and to get its figures, as best.yaml holds it."""
     directory = run_directory(trial, folder)
-    execution = trial.user_attrs.get("execution") or (dict(app.execution(Path(directory))) if directory else {})
+    execution = execution_of(trial, app, folder)
     decided = {key: value for key, value in execution.items() if key not in trial.params}
     overrides = [line for line in overrides_of(space, trial.params) if line.partition("=")[0] not in decided]
     overrides += [f"{key}={value}" for key, value in decided.items()]

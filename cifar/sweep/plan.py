@@ -101,10 +101,10 @@ def make_plan(call: Invocation) -> Plan:
 
     Raises SpaceError for a space that cannot be searched, SweepError for settings that are not allowed in a search.
     """
-    config, app = call.config, call.app
+    config = call.config
     space = build_space(call)
-    check_keys(space, config, app)
-    name = config.hydra.sweeper.study_name or names.of_study(call, space)
+    check_keys(call, space)
+    name = names.checked(config) or names.of_study(call, space)
     search_options = [space.fixed.pop(key) for key in list(space.fixed) if canonical(key) == "search"]
     total = total_of(config.hydra.sweeper, space)
     config = complete(call, name, f"sweeps/{name}", total)
@@ -174,8 +174,13 @@ def search_entries(call: Invocation, option: str) -> Mapping[str, str]:
     return {key: entry_text(call.config, key, value) for key, value in entries.items()}
 
 
-def check_keys(space: Space, config: DictConfig, app: SearchedApp) -> None:
+def check_keys(call: Invocation, space: Space) -> None:
     """Warn of a search over chance. Raises SpaceError for keys that cannot be searched."""
+    config, app = call.config, call.app
+    on_command_line = spaces.parse(call.arguments).decided
+    for key in app.start_keys:
+        if key in space.decided and key not in on_command_line:
+            raise SpaceError(f"{key}: not in a file of a search; allowed: {key}=VALUE on the command line")
     searched = spaces.everywhere(space)
     reasons = {"search": "it says what is searched; allowed: one of them, as search=architecture", **app.forbidden}
     for key in filter(searched.__contains__, reasons):

@@ -30,7 +30,8 @@ class View:
         self.shown = {t.number for t in study.trials() if t.state.is_finished()}
         self.finished_before = len(self.shown)
         self.live = sys.stdout.isatty()
-        self.best: int | None = None
+        best = best_of(study.study)
+        self.best: int | None = None if best is None else best.number  # its settings are written when all has gone well
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 

@@ -28,22 +28,34 @@ NOT_OF_A_TRIAL = ("confirmation", "report")
 
 
 def check_space(call: Invocation, config: DictConfig, space: Space) -> None:
-    """Compose and check every end of every range, in every branch. Raises SpaceError for the first that is wrong."""
-    compose = call.context.config_loader.load_sweep_config
-    for options, branch in spaces.branches(space):
+    """Compose and check a trial with every option that can be drawn, and with every end of every range.
+
+    Each has a value of every key that it would draw. Raises SpaceError for the first that is wrong.
+    """
+    group_options = call.context.config_loader.get_group_options
+    for options, branch in [({}, space), *spaces.drawn_options(space, group_options)]:
         left, params = spaces.firsts(space, options)
-        drawn = [f"{group}={option}" for group, option in params.items() if group not in left.distributions]
-        common = [*left.fixed.values(), *drawn, *missing_groups(config, left)]
-        where = f" with {' '.join(drawn)}" if drawn else ""
-        try:
-            common += missing_values(compose(config, common), left, params)
-        except HydraException as error:
-            raise SpaceError(f"no trial{where} can be composed: {error}") from error
-        for end in spaces.ends(branch):
-            try:
-                call.app.check(compose(config, [*common, end]))
-            except (UserError, HydraException) as error:
-                raise SpaceError(f"the search would try {end}{where}: {error}") from error
+        params |= options  # of a group that adds nothing to the space
+        shown = " ".join(f"{group}={option}" for group, option in options.items())
+        where = f" with {shown}" if shown else ""
+        _check_trial(call, config, left, params, f"no trial{where} can be composed")
+        for key, value in spaces.ends(branch):
+            what = f"the search would try {branch.override(key, value)}{where}"
+            _check_trial(call, config, left, params | {key: value}, what)
+
+
+def _check_trial(call: Invocation, config: DictConfig, left: Space, params: Mapping[str, Any], what: str) -> None:
+    """Raises SpaceError, beginning with `what`, where a trial with these values is not allowed."""
+    overrides = [*missing_groups(config, left), *spaces.drawn(left, params)]
+    try:
+        call.app.check(call.context.config_loader.load_sweep_config(config, overrides))
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise SpaceError(
+            f"{what}: {reason} A key that only some options have belongs into conf/search/OPTION.yaml of these"
+        ) from error
+    except UserError as error:
+        raise SpaceError(f"{what}: {error}") from error
 
 
 def check_values(call: Invocation, config: DictConfig, space: Space, values: Mapping[str, Any]) -> None:
@@ -57,17 +69,6 @@ def missing_groups(config: DictConfig, space: Space) -> list[str]:
     choices = config.hydra.runtime.choices
     _, params = spaces.firsts(space, {})
     return [space.override(key, value) for key, value in params.items() if choices.get(canonical(key)) == "???"]
-
-
-def missing_values(cfg: DictConfig, space: Space, params: Mapping[str, Any]) -> list[str]:
-    """The first value of each searched key that must be given (???): nothing else can be checked without one."""
-    overrides = []
-    for key in space.distributions:
-        parent, _, name = canonical(key).rpartition(".")
-        node = OmegaConf.select(cfg, parent) if parent else cfg
-        if isinstance(node, DictConfig) and OmegaConf.is_missing(node, name):
-            overrides.append(space.override(key, params[key]))
-    return overrides
 
 
 def check_custom_space(call: Invocation, config: DictConfig, space: Space) -> None:

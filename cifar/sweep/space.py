@@ -239,13 +239,14 @@ def check_kinds(space: Space) -> None:
                 ) from None
 
 
-def ends(space: Space) -> list[str]:
-    """The overrides to check a space by: both ends of each range, each choice; the options of a group are branches."""
-    overrides = []
-    for key, distribution in space.distributions.items():
-        if key not in space.options:
-            overrides += [space.override(key, value) for value in _end_values(distribution)]
-    return overrides
+def ends(space: Space) -> list[tuple[str, Any]]:
+    """The values to check a space by: both ends of each range, each choice; the options of a group are branches."""
+    return [
+        (key, value)
+        for key, distribution in space.distributions.items()
+        if key not in space.options
+        for value in _end_values(distribution)
+    ]
 
 
 def _end_values(distribution: BaseDistribution) -> tuple[Any, ...]:

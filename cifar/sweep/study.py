@@ -46,7 +46,7 @@ from cifar.sweep.trials import counts, failed, has_ended, lineage, to_retry, wit
 
 LATER_SETTINGS = ("options",)
 """Settings that studies of earlier versions do not hold: they take those of their next start."""
-INHERITED = ("confirms", "resume", "replaces")
+INHERITED = ("confirms", "resume", "replaces", "execution")
 """Attributes that a retry has too."""
 MISSED_HEARTBEATS = 3
 """After so many polls, an interval apart, without a new heartbeat a running trial is stale: its worker is dead."""
@@ -60,11 +60,11 @@ def create(
     folder: Path,
     direction: str,
     settings: Mapping[str, Any],
-    overrides: list[str] | None = None,
     upgrade: Upgrade = unchanged,
 ) -> None:
     """Create the study, or check that the one of this name has the same settings.
 
+    Overrides are no settings: data may move. A study none of whose trials counts takes the settings of this start.
     `upgrade` gives the fixed settings of the stored study their present names. Raises StudyError where the settings or
     the direction differ.
     """
@@ -79,9 +79,8 @@ def create(
             adopt(study)
             _complete(study, settings)
         if not changes or "fixed" in study.user_attrs:
-            changes += differences(_stored_settings(study, settings, upgrade), settings)
-        if not changes and overrides is not None:
-            study.set_user_attr("overrides", overrides)
+            compared = {key: value for key, value in settings.items() if key != "overrides"}
+            changes += differences(_stored_settings(study, compared, upgrade), compared)
     if changes:
         more = " ..." if changes[5:] else ""
         raise StudyError(
@@ -92,9 +91,11 @@ def create(
 
 def _complete(study: optuna.Study, settings: Mapping[str, Any]) -> None:
     """Store the settings of a new study, or those that a kill kept from being stored before any trial began."""
-    begun = study.get_trials(deepcopy=False) and "adopted" not in study.user_attrs
+    trials = read_trials(study)
+    begun = bool(trials) and "adopted" not in study.user_attrs
+    is_empty = bool(trials) and not any(counts(t) or t.state == TrialState.WAITING or to_retry(t) for t in trials)
     for key, value in settings.items():
-        if key not in study.user_attrs and (key in LATER_SETTINGS or not begun):
+        if is_empty or (key not in study.user_attrs and (key in LATER_SETTINGS or not begun)):
             study.set_user_attr(key, value)
 
 

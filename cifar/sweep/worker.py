@@ -23,6 +23,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
 from cifar import trust
+from cifar.errors import UserError
+from cifar.overrides import canonical, keys_of, parse
 from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
@@ -171,7 +173,8 @@ class WorkerLoop:
             turns = TurnTaking(self.stop, self.lockstep)
             reporter = TrialReporter(trial, self.stop, turns, self.worker.app.metric, self.check)
             resume = self.inherit(trial, reporter)
-            overrides = [*self.worker.overrides, *drawn, *self.worker.share(self.index), *resume]
+            execution = self.execution(trial, drawn)
+            overrides = [*self.worker.overrides, *execution, *drawn, *self.worker.share(self.index), *resume]
             value = float(self.run_trial(overrides, trial, reporter))
             self.record_execution(trial)
             study.complete(trial, value)
@@ -192,7 +195,31 @@ class WorkerLoop:
         except Diverged as error:
             study.fail(trial, "diverged", str(error))
         except Exception as error:
+            if isinstance(error, UserError) and self.concerns_all(trial, error):
+                study.fail(trial, "withdrawn", str(error))
+                self.worker.stop_file.touch()
+                raise
             study.fail(trial, "failed", f"{type(error).__name__}: {error}")
+
+    def concerns_all(self, trial: Trial, error: UserError) -> bool:
+        """Whether what is wrong was not drawn: the error names no key and no text that the trial has for itself."""
+        text = str(error)
+        key = text.partition("=")[0].partition(":")[0]
+        for name, value in trial.params.items():
+            place = canonical(name)
+            if (
+                f"{place}.".startswith(f"{key}.")
+                or f"{key}.".startswith(f"{place}.")
+                or (isinstance(value, str) and value in text)
+            ):
+                return False
+        return True
+
+    def execution(self, trial: Trial, drawn: list[str]) -> list[str]:
+        """The overrides with which a trial of a confirmation is executed as that of the search was."""
+        decided = set().union(*map(keys_of, parse(drawn)))
+        settings = self.study.frozen(trial).user_attrs.get("execution", {})
+        return [f"{key}={value}" for key, value in settings.items() if key not in decided]
 
     def record_execution(self, trial: Trial) -> None:
         """Keep with the trial how its run was executed: its folder may be on this machine alone."""

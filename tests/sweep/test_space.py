@@ -130,9 +130,10 @@ def test_a_group_cannot_be_an_interval() -> None:
 def test_every_branch_is_checked_at_its_ends() -> None:
     space = space_of("optimizer=choice(sgd,adam)", "k=choice(a,b)")
     checked = {tuple(drawn.items()): ends(branch) for drawn, branch in branches(space)}
-    assert checked[()] == ["k=a", "k=b"]
-    assert checked[(("optimizer", "adam"),)] == ["optimizer.lr=0.0001", "optimizer.lr=0.01"]
-    assert checked[(("optimizer", "sgd"), ("scheduler", "plateau"))] == ["scheduler.patience=1", "scheduler.patience=5"]
+    assert checked[()] == [("k", "a"), ("k", "b")]
+    assert checked[(("optimizer", "adam"),)] == [("optimizer.lr", 0.0001), ("optimizer.lr", 0.01)]
+    patience = [("scheduler.patience", 1), ("scheduler.patience", 5)]
+    assert checked[(("optimizer", "sgd"), ("scheduler", "plateau"))] == patience
 
 
 def test_equal_spaces_have_equal_json_whatever_the_order() -> None:
