@@ -70,8 +70,8 @@ def _class_folders(directory: Path, part: str, walk: _Walk) -> list[Path]:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
         beside = f", and images outside of these ({_names(strays)})" if strays else ""
         raise DataError(
-            f"{printable(directory)}: {content}{beside}; allowed: a directory for each class, {('one', 'two')[least - 1]}"
-            " or more, with images in them"
+            f"{printable(directory)}: {content}{beside}; allowed: a directory a class, {('one', 'two')[least - 1]} or"
+            " more, with images in them"
         )
     if strays:
         log.warning(
