@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,25 +61,53 @@ def test_a_search_whose_reader_has_left_runs_to_its_end_and_is_summed_up(
         assert piped([sys.executable, "-m", f"analysis.{program}", str(tmp_path / "s")], root, 0)[1] == ""
 
 
-def stopped(command: list[str], cwd: Path, seconds: float, presses: int) -> tuple[int, str]:
-    """Exit code and output of a command after Ctrl-C, which the whole process group gets, as from a terminal."""
-    process = subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    for _ in range(presses):
-        time.sleep(seconds)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-    text, _ = process.communicate(timeout=120)
-    return process.returncode, text
+POLL_INTERVAL = 0.02
+"""Seconds; two presses that follow at once are so far apart."""
+Moment = Callable[[str], bool]
+"""Whether it is time to press Ctrl-C, from the output so far."""
 
 
-@pytest.mark.parametrize("presses", [1, 2])
-@pytest.mark.parametrize("seconds", [0.3, 1, 2, 4])
+def stopped(command: list[str], cwd: Path, *presses: Moment, **environment: str) -> tuple[int, str]:
+    """Exit code and output of a command after Ctrl-C, which the whole process group gets, as from a terminal.
+
+    It is pressed as soon as each of `presses` in turn is true.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        for is_time in presses:
+            time.sleep(POLL_INTERVAL)
+            while process.poll() is None and not is_time(written(output.fileno())):
+                time.sleep(POLL_INTERVAL)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+        return process.wait(timeout=120), written(output.fileno())
+
+
+def written(file: int) -> str:
+    """What a file holds, without moving the position at which another process writes."""
+    return os.pread(file, os.fstat(file).st_size, 0).decode()
+
+
+@pytest.mark.parametrize("moment", ["first output", "first result", "twice"])
 def test_ctrl_c_at_any_moment_is_no_traceback(
-    seconds: float, presses: int, command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
+    moment: str, command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
 ) -> None:
-    code, text = stopped(command(*tiny, "epochs=2000"), tmp_path, seconds, presses)
+    def has_result(text: str) -> bool:
+        return any(tmp_path.rglob("result.json"))
+
+    presses: dict[str, tuple[Moment, ...]] = {
+        "first output": (bool,),
+        "first result": (has_result,),
+        "twice": (has_result, lambda text: True),
+    }
+    code, text = stopped(command(*tiny, "epochs=20000"), tmp_path, *presses[moment])
     assert code in (130, -signal.SIGINT), text
     assert "Traceback" not in text and "Exception ignored" not in text and "interrupted" in text
     runs = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -88,21 +117,49 @@ def test_ctrl_c_at_any_moment_is_no_traceback(
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-@pytest.mark.parametrize("seconds", [3, 4, 5])
 def test_ctrl_c_while_workers_start_is_no_traceback(
-    seconds: float, presses: int, command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
+    presses: int, command: Callable[..., list[str]], tiny: list[str], tmp_path: Path
 ) -> None:
-    search = ["-m", "hydra/sweeper=optuna", *tiny, "epochs=2000", "hydra.sweeper.n_jobs=2"]
-    code, text = stopped(command(*search), tmp_path, seconds, presses)
+    def worker_starts(text: str) -> bool:
+        return any(tmp_path.rglob(".workers/0"))
+
+    def is_stopping(text: str) -> bool:
+        return "Ctrl-C again" in text
+
+    search = ["-m", "hydra/sweeper=optuna", *tiny, "epochs=20000", "hydra.sweeper.n_jobs=2"]
+    code, text = stopped(command(*search), tmp_path, *(worker_starts, is_stopping)[:presses])
     assert code in (130, -signal.SIGINT), text
     assert "Traceback" not in text and "Exception ignored" not in text
 
 
+PRESS_DURING_IMPORT = """
+import os, signal, sys
+
+def press(event, arguments):
+    if event == "import" and arguments[0] == os.environ["PRESS_AT"]:
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(press)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["analysis.summary", "analysis.report", "cifar.cache", "benchmarks"])
-def test_ctrl_c_during_the_imports_is_one_line(module: str, root: Path) -> None:
-    code, text = stopped([sys.executable, "-m", module, "nowhere"], root, 0.15, 1)
-    assert code in (130, -signal.SIGINT, 1, 2) and "Traceback" not in text
+@pytest.mark.parametrize(
+    "program, imported",
+    [
+        (["run.py"], "hydra"),
+        (["-m", "analysis.summary", "nowhere"], "numpy"),
+        (["-m", "analysis.report", "nowhere"], "pandas"),
+        (["-m", "cifar.cache", "nowhere"], "filelock"),
+        (["-m", "benchmarks", "frames"], "analysis.frames"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_ctrl_c_during_the_imports_is_one_line(program: list[str], imported: str, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(PRESS_DURING_IMPORT)
+    path = str(tmp_path)
+    code, text = stopped([sys.executable, *program], root, PYTHONPATH=path, PRESS_AT=imported)
+    assert code in (130, -signal.SIGINT) and text == "interrupted\n", text
 
 
 GRID = ("-m", "seed=0,1")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from omegaconf import DictConfig
 
+from cifar.options.check import check
+from cifar.options.command_line import expand, read_run, read_study
+from cifar.options.option import ConfigError
+from cifar.options.resume import check_resume
+from cifar.options.shared import read_overrides
+from cifar.overrides import parse
 from cifar.results import read_metrics
 
 RunPy = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -37,11 +46,18 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def finished(run_py: RunPy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a finished run of one epoch, r; tests change a copy of it."""
+    place = tmp_path_factory.mktemp("finished")
+    succeed(run_py(*ONE, "hydra.run.dir=r", cwd=place))
+    return place
+
+
 @pytest.fixture
-def run_dir(run_py: RunPy, tmp_path: Path) -> Path:
+def run_dir(finished: Path, tmp_path: Path) -> Path:
     """A finished run of one epoch, in r."""
-    succeed(run_py(*ONE, "hydra.run.dir=r", cwd=tmp_path))
-    return tmp_path / "r"
+    return Path(shutil.copytree(finished / "r", tmp_path / "r"))
 
 
 def write_study(folder: Path, *more: str) -> None:
@@ -50,51 +66,67 @@ def write_study(folder: Path, *more: str) -> None:
     (folder / "best.yaml").write_text(yaml.safe_dump({"overrides": [*lines, "optimizer.lr=0.07", *more]}))
 
 
+def write_experiment(folder: Path, text: str, name: str = "mine") -> None:
+    (folder / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+
+
+def composed(answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The config that --cfg all prints."""
+    config: dict[str, Any] = yaml.safe_load(succeed(answer))
+    return config
+
+
 @pytest.mark.parametrize(
     "arguments, environment",
     [
         (["resume=r"], {"HYDRA_FULL_ERROR": "1"}),
-        (["++resume=r"], {}),
-        (["resume='r'"], {}),
+        (["++resume='r'"], {}),
         (["experiment=mine", "--config-dir", "conf"], {}),
         (["hydra.searchpath=[file://DIR/conf]", "experiment=mine"], {}),
     ],
-    ids=["full-error", "added", "quoted", "experiment", "searchpath"],
+    ids=["full-error", "added and quoted", "experiment", "searchpath"],
 )
 def test_a_run_is_resumed_however_it_is_named(
     arguments: list[str], environment: dict[str, str], run_dir: Path, run_py: RunPy, tmp_path: Path
 ) -> None:
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nresume: r\n")
+    write_experiment(tmp_path, "resume: r\n")
     arguments = [argument.replace("DIR", str(tmp_path)) for argument in arguments]
-    succeed(run_py(*arguments, "epochs=2", cwd=tmp_path, **environment))
+    config = composed(run_py(*arguments, "epochs=2", "--cfg", "all", cwd=tmp_path, **environment))
+    assert config["resume"] == config["hydra"]["run"]["dir"] == "r"
+    assert (config["epochs"], config["model"]["width"], config["data"]["source"]) == (2, 2, "digits")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_is_resumed_in_its_directory(run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
+    write_experiment(tmp_path, "resume: r\n")
+    succeed(run_py("--config-dir", "conf", "experiment=mine", "epochs=2", cwd=tmp_path))
     assert len(rates(run_dir)) == 2 and not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.parametrize("way", ["from_study=sweeps/s", "++from_study='sweeps/s'", "experiment"])
+@pytest.mark.parametrize("way", ["from_study=sweeps/s", "++from_study='sweeps/s'"])
 def test_a_study_is_used_however_it_is_named(way: str, run_py: RunPy, tmp_path: Path) -> None:
+    write_study(tmp_path / "sweeps" / "s", "epochs=3")
+    config = composed(run_py(way, "epochs=1", "--cfg", "all", cwd=tmp_path, HYDRA_FULL_ERROR="1"))
+    assert (config["from_study"], config["epochs"], config["optimizer"]["lr"]) == ("sweeps/s", 1, 0.07)
+
+
+def test_a_study_may_be_named_by_an_experiment(run_py: RunPy, tmp_path: Path) -> None:
     """What the experiment sets wins over the study, as what the command line sets does. Resuming needs no study."""
     write_study(tmp_path / "sweeps" / "s", "epochs=3")
-    arguments = [way, "epochs=1"]
-    if way == "experiment":
-        (tmp_path / "conf" / "experiment").mkdir(parents=True)
-        (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(
-            "# @package _global_\nfrom_study: sweeps/s\nepochs: 1\n"
-        )
-        arguments = ["--config-dir", "conf", "experiment=mine"]
+    write_experiment(tmp_path, "from_study: sweeps/s\nepochs: 1\n")
+    arguments = ["--config-dir", "conf", "experiment=mine"]
     succeed(run_py(*arguments, "hydra.run.dir=r", cwd=tmp_path, HYDRA_FULL_ERROR="1"))
     assert rates(tmp_path / "r") == [0.07] and recorded(tmp_path / "r")["from_study"] == "sweeps/s"
     (tmp_path / "sweeps" / "s" / "best.yaml").unlink()
-    options = arguments[:2] if way == "experiment" else []
-    succeed(run_py(*options, "resume=r", "epochs=2", cwd=tmp_path))
+    succeed(run_py(*arguments[:2], "resume=r", "epochs=2", cwd=tmp_path))
     assert rates(tmp_path / "r") == [0.07, 0.07]
 
 
 def test_jobs_of_a_grid_have_the_settings_of_the_study_or_are_refused(run_py: RunPy, tmp_path: Path) -> None:
     write_study(tmp_path / "s")
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
     for name in ("a", "b"):
-        (tmp_path / "conf" / "experiment" / f"{name}.yaml").write_text("# @package _global_\nfrom_study: s\n")
+        write_experiment(tmp_path, "from_study: s\n", name)
     succeed(run_py("-m", "from_study=s", "seed=0,1", "hydra.sweep.dir=g", cwd=tmp_path))
     assert rates(tmp_path / "g" / "0") == rates(tmp_path / "g" / "1") == [0.07]
     swept = ("--config-dir", "conf", "experiment=a,b")
@@ -118,11 +150,23 @@ def test_jobs_of_a_grid_have_the_settings_of_the_study_or_are_refused(run_py: Ru
         ("optimizer.decay_norms_and_biases=false", ["decay_norms_and_biases=False: was True"]),
     ],
 )
+def test_what_a_resumed_run_cannot_change_is_refused(
+    change: str, phrases: list[str], finished: Path, compose: Callable[..., DictConfig]
+) -> None:
+    before = content(finished)
+    resume = str(finished / "r")
+    overrides = expand(parse([change]), resume, None)
+    with pytest.raises(ConfigError) as raised:
+        check_resume(check(compose(*(str(override.input_line) for override in overrides))))
+    assert all(phrase in str(raised.value) for phrase in phrases)
+    assert content(finished) == before
+
+
 def test_a_refused_start_changes_nothing(
-    change: str, phrases: list[str], run_dir: Path, run_py: RunPy, no_torch: dict[str, str], tmp_path: Path
+    run_dir: Path, run_py: RunPy, no_torch: dict[str, str], tmp_path: Path
 ) -> None:
     before = content(tmp_path)
-    refuse(run_py("resume=r", change, cwd=tmp_path, **no_torch), *phrases)
+    refuse(run_py("resume=r", "model.width=8", cwd=tmp_path, **no_torch), "model.width=8: was 2")
     assert content(tmp_path) == before
 
 
@@ -156,7 +200,8 @@ def test_runs_and_grids_of_the_same_moment_have_directories_of_their_names(run_p
     assert [recorded(place / "1")["seed"] for place in (first, second)] == [2, 3]
 
 
-def test_hydra_records_what_it_used_to(run_dir: Path) -> None:
+def test_hydra_records_what_it_used_to(finished: Path) -> None:
+    run_dir = finished / "r"
     overrides = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text())
     hydra = yaml.safe_load((run_dir / ".hydra" / "hydra.yaml").read_text())["hydra"]
     assert overrides == list(ONE) and recorded(run_dir)["epochs"] == 1 and "hydra" not in recorded(run_dir)
@@ -205,19 +250,35 @@ def test_a_file_of_others_brings_training_settings_only(of: str, run_dir: Path, 
         assert line in output, f"{line} is left out, and not said"
 
 
+@pytest.mark.parametrize("text", ["a: [", "overrides: 3\n", "- 1\n", "- '=='\n"])
+def test_what_may_not_be_read_is_named(text: str, run_dir: Path, tmp_path: Path) -> None:
+    (run_dir / ".hydra" / "overrides.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"r/\.hydra/overrides\.yaml"):
+        read_run(str(run_dir))
+    (tmp_path / "best.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"best\.yaml"):
+        read_study(tmp_path)
+
+
 def test_what_may_not_be_read_is_one_error(run_dir: Path, run_py: RunPy, tmp_path: Path) -> None:
-    for text in ("a: [", "overrides: 3\n", "- 1\n", "- '=='\n"):
-        (run_dir / ".hydra" / "overrides.yaml").write_text(text)
-        refuse(run_py("resume=r", cwd=tmp_path), "r/.hydra/overrides.yaml")
-        (tmp_path / "best.yaml").write_text(text)
-        refuse(run_py(f"from_study={tmp_path}", cwd=tmp_path), "best.yaml")
+    (run_dir / ".hydra" / "overrides.yaml").write_text("a: [")
+    refuse(run_py("resume=r", cwd=tmp_path), "r/.hydra/overrides.yaml")
+
+
+@pytest.mark.parametrize("of_run", [True, False])
+def test_an_empty_mapping_of_hydras_is_left_out_and_said_to_be(
+    of_run: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["hydra.job_logging={}", "epochs=3", "+hydra={job_logging: {}}"]
+    taken = read_overrides(tmp_path / "overrides.yaml", lines, of_run)
+    assert [override.input_line for override in taken] == ["epochs=3"]
+    assert f"left out {lines[0]}, {lines[2]}; only training settings" in capsys.readouterr().err
 
 
 def test_trust_is_neither_recorded_nor_taken_from_a_file(run_py: RunPy, tmp_path: Path) -> None:
     succeed(run_py(*ONE, "trust=[my_module]", "hydra.run.dir=r", cwd=tmp_path))
     assert not any(b"my_module" in text for text in content(tmp_path / "r").values())
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "e.yaml").write_text("# @package _global_\ntrust: [os]\n")
+    write_experiment(tmp_path, "trust: [os]\n", "e")
     refuse(run_py(*ONE, "--config-dir", "conf", "experiment=e", cwd=tmp_path), "trust", "command line")
     refuse(run_py(*ONE, "trust=['a b']", cwd=tmp_path), "trust=a b", "my_module")
     refuse(run_py(*ONE, "trust=[{a: b}]", cwd=tmp_path), "trust=", "my_module")

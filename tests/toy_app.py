@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,8 +20,9 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from cifar.content import content_of
 from cifar.options.check import check
-from cifar.options.config import CONF
+from cifar.options.config import CONF, Config
 from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, Diverged, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics
@@ -31,6 +33,8 @@ plugin.register(APP)
 SECONDS = float(os.environ.get("TOY_SECONDS", "0"))
 FAULT = os.environ.get("TOY_FAULT", "")
 LUCK = float(os.environ.get("TOY_LUCK", "0"))
+IMAGES: dict[str, dict[str, Any]] = {}
+"""By data.root: what a run records of its images, as result.json holds it. Tests in this process fill it."""
 
 
 @hydra.main(config_path=str(CONF), config_name="config", execution_whitelist=whitelist())
@@ -39,6 +43,9 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     directory = RunDirectory(HydraConfig.get().runtime.output_dir)
     earlier = read_metrics(Path(settings.resume) / "metrics.csv") if settings.resume else []
     directory.start(earlier, resumed=bool(settings.resume))
+    images = images_of(settings)
+    if images:
+        reporter.identify(content_of({"data": images}))
     lr = settings.optimizer.lr
     luck = LUCK * settings.optimizer.weight_decay / 0.01 if settings.seed == 0 else settings.seed / 1e4
     quality = 0.8 * lr / (lr + 0.05) + luck
@@ -52,8 +59,15 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
         reporter.coordinator.set_capacity(math.inf)
         reporter.report(epoch, metrics.val_accuracy)
     tested = {"test": {"accuracy": quality / 2, "images": 1000}} if settings.test else {}
-    directory.write_result({"status": "finished", "resumed_after": len(earlier)} | tested)
+    directory.write_result({"status": "finished", "resumed_after": len(earlier), "data": images} | tested)
     return quality
+
+
+def images_of(settings: Config) -> dict[str, Any]:
+    """What the run records of its images; those of each split are others."""
+    images = IMAGES.get(settings.data.root or "", {})
+    split = {"fingerprint": f"{images.get('fingerprint')}, split {settings.data.val_seed}"}
+    return images | {part: images[part] | split for part in ("train", "val") if images}
 
 
 def misbehave(lr: float, epoch: int, killed: Path) -> None:

@@ -217,3 +217,16 @@ def test_reading_imports_no_torch(tmp_path: Path, root: Path) -> None:
     (tmp_path / "run" / "result.json").write_text(json.dumps({"status": "running"}))
     code = f"import sys; from analysis.frames import read; read({str(tmp_path)!r}); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=300).returncode == 0
+
+
+def test_a_trial_is_read_whatever_users_stored_as_its_folder(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "0")
+    study = new_study()
+    trials = [study.ask(), study.ask()]
+    for trial, folder in zip(trials, ("runs/0", 5), strict=True):
+        trial.set_user_attr("folder", folder)
+        study.tell(trial, 0.5)
+    result = of_study(study, folder=tmp_path)
+    check(result)
+    assert list(result.trials.run) == [str(tmp_path / "runs" / "0"), ""]
+    assert list(result.runs.run) == [str(tmp_path / "runs" / "0")]

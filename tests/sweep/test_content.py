@@ -8,12 +8,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import optuna
 import pytest
-from sweeps import fingerprint, outcomes
+import toy_app
+from sweeps import Toy, ask, fingerprint, make_study, outcomes
 
+from cifar.errors import UserError
 from cifar.results import read_result
+from cifar.search import APP
+from cifar.sweep.content import ContentCheck, OtherContent, known_contents
 
 TINY = ("model.depths=[1]", "model.width=2", "epochs=1", "device=cpu", "threads=1", "data.val_size=0.25")
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra/sweeper/pruner=none", "hydra.sweeper.heartbeat=0.2", *TINY)
@@ -58,35 +63,61 @@ def test_a_search_goes_wherever_its_images_are_and_takes_no_others(
     root = make_folder(each=8)
     succeed(start(root))
     moved = root.rename(tmp_path / "moved")
-    succeed(start(moved, total=3))
     other = make_folder("other", classes=("cat", "dog", "owl"), each=8)
     line = refusal(start(other, "hydra.sweeper.n_jobs=2", total=5))
     assert line.startswith("error: study study was begun with other data: the images are others: ")
     assert "12 in 2 classes to train on then, 18 in 3 classes now" in line
     assert "4 in 2 classes to validate on then, 6 in 3 classes now" in line and "hydra.sweeper.study_name=" in line
-    assert outcomes(tmp_path / "sweeps").count("COMPLETE") == 3 and "failed" not in outcomes(tmp_path / "sweeps")
+    assert outcomes(tmp_path / "sweeps").count("COMPLETE") == 2 and "failed" not in outcomes(tmp_path / "sweeps")
     succeed(start(moved, total=5))
     assert outcomes(tmp_path / "sweeps").count("COMPLETE") == 5 and "WAITING" not in outcomes(tmp_path / "sweeps")
 
 
-def test_an_image_that_changed_in_place_is_another_one(start: RunPy, make_folder: Folder, tmp_path: Path) -> None:
-    root = make_folder(each=8)
-    succeed(start(root))
-    shutil.copy(root / "train" / "cat" / "1.png", root / "train" / "cat" / "0.png")
-    assert "12 in 2 classes to train on then and now, " in refusal(start(root, total=3))
+def some_images(fingerprint: str, count: int = 16, classes: int = 2) -> dict[str, Any]:
+    """What a run records of its images."""
+    parts = {"train": {"images": count * 3 // 4}, "val": {"images": count // 4}}
+    whole = {"source": "image_folder", "classes": classes, "images": count, "fingerprint": fingerprint}
+    return {**whole, "files": fingerprint, "split": {}, **parts}
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What the runs of the toy record of their images, by data.root."""
+    monkeypatch.setattr(toy_app, "IMAGES", {})
+    return toy_app.IMAGES
+
+
+def toy(root: Path, *overrides: str, study: str | None = "study", total: int = 2) -> list[str]:
+    """The overrides of a search of the toy below `root`; without `study` it has the default name."""
+    name = [f"hydra.sweeper.study_name={study}"] if study else []
+    data = ["data=image_folder", f"data.root={root}", "hydra/sweeper/pruner=none", "hydra.sweeper.heartbeat=0.2"]
+    return ["hydra/sweeper=optuna", *data, "epochs=1", f"hydra.sweeper.n_trials={total}", *name, *overrides]
+
+
+def test_an_image_that_changed_in_place_is_another_one(
+    sweep: Toy, images: dict[str, dict[str, Any]], make_folder: Folder
+) -> None:
+    root = make_folder()
+    images[str(root)] = some_images("a")
+    sweep(*toy(root))
+    images[str(root)] = some_images("b")
+    with pytest.raises(OtherContent, match="12 in 2 classes to train on then and now, but not the same ones"):
+        sweep(*toy(root, total=3))
 
 
 def test_a_study_of_an_earlier_version_takes_the_content_from_its_runs(
-    start: RunPy, make_folder: Folder, tmp_path: Path
+    sweep: Toy, images: dict[str, dict[str, Any]], make_folder: Folder, tmp_path: Path
 ) -> None:
-    root = make_folder(each=8)
-    succeed(start(root))
+    root = make_folder()
+    images[str(root)] = some_images("a")
+    sweep(*toy(root))
     forget_contents(tmp_path / "sweeps" / "study")
-    add_images(root)
-    assert "12 in 2 classes to train on then, 15 in 2 classes now" in refusal(start(root, total=3))
+    images[str(root)] = some_images("b", 20)
+    with pytest.raises(OtherContent, match="12 in 2 classes to train on then, 15 in 2 classes now"):
+        sweep(*toy(root, total=3))
     for trial in "01":
         (tmp_path / "sweeps" / "study" / trial / "result.json").unlink()
-    assert "what its trials were trained on is not known" in succeed(start(root, total=3))
+    assert "what its trials were trained on is not known" in sweep(*toy(root, total=3))
 
 
 def forget_contents(study: Path) -> None:
@@ -116,17 +147,46 @@ def test_a_confirmation_runs_on_the_images_of_its_search(
     assert "evaluated once" in succeed(run_py(*confirm, cwd=tmp_path))
 
 
-def test_what_is_searched_is_no_fixed_content(start: RunPy, make_folder: Folder, tmp_path: Path) -> None:
-    root, other = make_folder(each=8), make_folder("other", classes=("cat", "dog", "owl"), each=8)
+def test_what_is_searched_is_no_fixed_content(
+    sweep: Toy, images: dict[str, dict[str, Any]], make_folder: Folder, tmp_path: Path
+) -> None:
+    root, other = make_folder(), make_folder("other")
+    images |= {str(root): some_images("a"), str(other): some_images("c", 24, 3)}
     fixed = ("hydra/sweeper/sampler=grid", "optimizer.lr=0.1", "optimizer.momentum=0.9", "optimizer.weight_decay=0")
-    succeed(start(root, *fixed, f"data.root=choice({root},{other})"))
-    split = (*fixed, "hydra.sweeper.study_name=split", "data.val_seed=choice(0,1,2)")
-    succeed(start(root, *split))
-    add_images(root)
-    line = refusal(start(root, *split, total=3))
-    assert "the images are others: 16 of image_folder in 2 classes then, 20 of image_folder in 2 classes now" in line
+    sweep(*toy(root, *fixed, f"data.root=choice({root},{other})"))
+    split = (*fixed, "data.val_seed=choice(0,1,2)")
+    sweep(*toy(root, *split, study="split"))
+    images[str(root)] = some_images("b", 20)
+    message = "the images are others: 16 of image_folder in 2 classes then, 20 of image_folder in 2 classes now"
+    with pytest.raises(OtherContent, match=message):
+        sweep(*toy(root, *split, study="split", total=3))
     assert outcomes(tmp_path / "sweeps") == ["COMPLETE"] * 2
     assert outcomes(tmp_path / "sweeps", "split").count("COMPLETE") == 2
+
+
+def content_in(fingerprint: str) -> dict[str, Any]:
+    return {"weights": {"name": "w", "sha256": fingerprint * 64}}
+
+
+@pytest.mark.parametrize("outcome", [None, "lost"])
+def test_trials_with_a_result_decide_what_a_study_is_about(tmp_path: Path, outcome: str | None) -> None:
+    """One on other data that runs, or whose worker died, has none of the study's trials refused."""
+    study = make_study(tmp_path)
+    check = ContentCheck(study, APP, [])
+    first, other = ask(study), ask(study)
+    first.set_user_attr("content", content_in("a"))
+    other.set_user_attr("content", content_in("b"))
+    contents = [known.content for known in known_contents(study.trials(), APP, tmp_path)]
+    assert contents == [content_in("a"), content_in("b")], "before there are results, all decide"
+    study.complete(first, 0.5)
+    if outcome:
+        study.fail(other, outcome, "its worker died")
+    assert [known.content for known in known_contents(study.trials(), APP, tmp_path)] == [content_in("a")]
+    third = ask(study)
+    check.identify(third, content_in("a"))
+    with pytest.raises(OtherContent, match="the weights are others"):
+        check.identify(third, content_in("b"))
+    assert study.frozen(third).user_attrs["content"] == {}
 
 
 def test_weights_that_changed_in_place_are_others(run_py: RunPy, tmp_path: Path) -> None:
@@ -151,27 +211,17 @@ def test_weights_that_changed_in_place_are_others(run_py: RunPy, tmp_path: Path)
         assert "the weights are others" in line and "holds other values than then (SHA-256 " in line
 
 
-@pytest.mark.parametrize(
-    "override, message",
-    [
-        ("data.val_seed=1", "error: data.val_seed=1: was 0"),
-        ("data.val_size=0.5", "error: data.val_size=0.5: was 0.25"),
-        ("data.limit=12", "error: data.limit=12: was None"),
-        ("data=digits", "data.source=digits: was image_folder"),
-        ("epochs=2", "error: resume=run: the images are others: 12 in 2 classes to train on then, 15 in 2 classes now"),
-    ],
-)
-def test_a_run_resumes_on_what_it_began_with(
-    run_py: RunPy, make_folder: Folder, tmp_path: Path, override: str, message: str
-) -> None:
+def test_a_run_resumes_on_what_it_began_with(run_py: RunPy, make_folder: Folder, tmp_path: Path) -> None:
     root = make_folder(each=8)
     succeed(run_py("data=image_folder", f"data.root={root}", *TINY, "hydra.run.dir=run", cwd=tmp_path))
     names = ("result.json", "metrics.csv", "checkpoint.pt", "best.pt", "confusion.csv")
     kept = {path: path.read_bytes() for path in (tmp_path / "run" / name for name in names)}
-    if override == "epochs=2":
-        add_images(root)
-    line = refusal(run_py("resume=run", override, cwd=tmp_path))
-    assert message in line and line.startswith("error: ")
+    shutil.copy(root / "train" / "cat" / "1.png", root / "train" / "cat" / "0.png")
+    assert "12 in 2 classes to train on then and now, " in refusal(run_py("resume=run", "epochs=2", cwd=tmp_path))
+    add_images(root)
+    line = refusal(run_py("resume=run", "epochs=2", cwd=tmp_path))
+    message = "error: resume=run: the images are others: 12 in 2 classes to train on then, 15 in 2 classes now"
+    assert line.startswith(message)
     assert {path: path.read_bytes() for path in kept} == kept
 
 
@@ -193,29 +243,34 @@ def test_files_that_are_decoded_otherwise_are_said_to_be(
 
 @pytest.mark.parametrize("sweep_dir", [(), ("hydra.sweep.dir=study",)], ids=["default folder", "one folder"])
 def test_folders_of_images_have_studies_of_their_names(
-    run_py: RunPy, make_folder: Folder, tmp_path: Path, sweep_dir: tuple[str, ...]
+    sweep: Toy,
+    images: dict[str, dict[str, Any]],
+    make_folder: Folder,
+    tmp_path: Path,
+    sweep_dir: tuple[str, ...],
 ) -> None:
-    first, second = make_folder("first", each=8), make_folder("second", each=8, classes=("a", "b", "c"))
-    search = (*SEARCH, "data=image_folder", "hydra.sweeper.n_trials=1", *sweep_dir)
-    succeed(run_py(*search, f"data.root={first}", cwd=tmp_path))
-    other = run_py(*search, "hydra.sweeper.n_trials=2", f"data.root={second}", cwd=tmp_path)
+    first, second = make_folder("first"), make_folder("second")
+    images |= {str(first): some_images("a"), str(second): some_images("b", 24, 3)}
+    sweep(*toy(first, *sweep_dir, study=None, total=1))
     if sweep_dir:
-        assert "other data" in refusal(other), "one folder holds one study"
+        with pytest.raises(UserError, match="other data"):  # one folder holds one study
+            sweep(*toy(second, *sweep_dir, study=None))
         return
-    succeed(other)
+    sweep(*toy(second, study=None))
     names = sorted(path.name for path in (tmp_path / "sweeps").iterdir())
     assert names == [f"image_folder-{name}-resnet14-sgd-plateau" for name in ("first", "second")]
 
 
-def test_a_study_with_the_former_default_name_is_resumed(run_py: RunPy, make_folder: Folder, tmp_path: Path) -> None:
-    first, second = make_folder("first", each=8), make_folder("second", each=8, classes=("a", "b", "c"))
+def test_a_study_with_the_former_default_name_is_resumed(
+    sweep: Toy, images: dict[str, dict[str, Any]], make_folder: Folder, tmp_path: Path
+) -> None:
+    first, second = make_folder("first"), make_folder("second")
+    images |= {str(first): some_images("a"), str(second): some_images("b", 24, 3)}
     former = "image_folder-resnet14-sgd-plateau"
-    search = (*SEARCH, "data=image_folder")
-    name = f"hydra.sweeper.study_name={former}"
-    succeed(run_py(*search, f"data.root={first}", name, "hydra.sweeper.n_trials=1", cwd=tmp_path))
+    sweep(*toy(first, study=former, total=1))
     before = fingerprint(tmp_path / "sweeps" / former / "0")
-    assert "nothing is left" in succeed(run_py(*search, f"data.root={first}", "hydra.sweeper.n_trials=1", cwd=tmp_path))
-    succeed(run_py(*search, f"data.root={second}", "hydra.sweeper.n_trials=1", cwd=tmp_path))
+    assert "nothing is left" in sweep(*toy(first, study=None, total=1))
+    sweep(*toy(second, study=None, total=1))
     names = sorted(path.name for path in (tmp_path / "sweeps").iterdir())
     assert names == [former, "image_folder-second-resnet14-sgd-plateau"]
     assert fingerprint(tmp_path / "sweeps" / former / "0") == before

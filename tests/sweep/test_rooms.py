@@ -1,4 +1,4 @@
-"""The sweeper is one for any app: what it imports, and where it uses private names of other packages."""
+"""The sweeper is one for any app: what it imports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ ALLOWED = (
     "cifar.reporting",
     "cifar.sweep",
 )
-OWN = ("self", "cls")
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -40,19 +39,6 @@ def test_the_sweeper_knows_nothing_of_the_app(path: Path) -> None:
     names = imports(ast.parse(path.read_text("utf-8")))
     assert not {name for name in names if name.split(".")[0] in ("analysis", "run", "benchmarks", "torch")}
     assert all(name.startswith(ALLOWED) for name in names if name.startswith("cifar"))
-
-
-@pytest.mark.parametrize("path", [path for path in FILES if path.name != "optuna_private.py"], ids=lambda p: p.name)
-def test_private_names_of_other_packages_are_used_in_one_file(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")]
-    private = [
-        ast.unparse(node)
-        for node in attributes
-        if not node.attr.endswith("__") and not (isinstance(node.value, ast.Name) and node.value.id in OWN)
-    ]
-    assert private in ([], ["settings.sampler._target_"], ["os._exit"])
-    assert not [name for name in imports(tree) if "._" in name and not name.startswith("cifar.")]
 
 
 @pytest.mark.parametrize("module", ["run", "cifar.search", "cifar.sweep.plugin"])

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, distribution_to_json
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 from sweeps import Sweep, Toy, outcomes, trials
 
@@ -144,7 +145,7 @@ def test_a_search_file_with_nested_keys_is_refused_with_what_it_may_hold(tmp_pat
         ("model.width=glob(*)", "model.width=glob(*): cannot be searched (not a config group"),
         ("~optimizer.lr", "optimizer.lr"),
         (f"{LR} +optimizer.lr=0.3", "optimizer.lr"),
-        ("hydra.sweeper.direction=[minimize,minimize]", "allowed: maximize, minimize"),
+        ("hydra.sweeper.direction=[maximize,minimize]", "allowed: maximize, minimize"),
         ("hydra.sweeper.direction=up", "hydra.sweeper.direction=up: not supported"),
     ],
 )
@@ -154,10 +155,12 @@ def test_what_cannot_work_is_refused_before_a_study_is_made(
     assert message in refused(tmp_path, search, *overrides.split())
 
 
-@pytest.mark.parametrize("direction", ["[maximize]", "MAXIMIZE", "Maximize", "[MAXIMIZE]"])
+@pytest.mark.parametrize("direction", ["[minimize]", "MINIMIZE", "Minimize", "[MINIMIZE]"])
 def test_a_direction_is_taken_as_the_stock_plugin_writes_it(tmp_path: Path, search: Toy, direction: str) -> None:
-    search("hydra.sweeper.n_trials=1", f"hydra.sweeper.direction={direction}")
-    assert len(trials(tmp_path)) == 1
+    """The default is to maximize."""
+    search(*NAMED, "hydra.sweeper.n_trials=1", f"hydra.sweeper.direction={direction}")
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/study/study.db")
+    assert study.direction == StudyDirection.MINIMIZE
 
 
 @pytest.mark.parametrize("key", ["seed", "++seed", "data.val_seed"])
@@ -180,8 +183,12 @@ def test_cmaes_searches(tmp_path: Path, search: Toy) -> None:
 
 
 def test_a_setting_may_refer_to_another(tmp_path: Path, search: Toy) -> None:
-    search("hydra.sweeper.sampler.seed=${seed}", "seed=3", "hydra.sweeper.n_trials=1")
-    assert len(trials(tmp_path)) == 1
+    drawn = []
+    for folder, seed in (("study", "${seed}"), ("three", "3"), ("four", "4")):
+        settings = (f"hydra.sweeper.sampler.seed={seed}", "seed=3", f"hydra.sweep.dir={folder}")
+        search("hydra/sweeper/sampler=random", *settings, "hydra.sweeper.n_trials=1")
+        drawn.append([trial.params for trial in trials(tmp_path, folder)])
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 SPACE = """
@@ -255,7 +262,8 @@ def test_the_folders_of_trials_are_where_the_user_wants_them(tmp_path: Path, sea
         assert trial.user_attrs["folder"] == wanted
         assert (tmp_path / "study" / wanted / "result.json").exists()
     assert not (tmp_path / "study" / "0").exists()
-    assert len(frames.read(str(tmp_path / "study")).runs) == 3
+    read = frames.read(str(tmp_path / "study"))
+    assert len(read.runs) == 3 and set(read.trials.run) == set(read.runs.run)
     best = best_of(tmp_path)
     assert best["folder"] == str(tmp_path / "study" / trials(tmp_path)[best["trial"]].user_attrs["folder"])
 

@@ -121,7 +121,6 @@ def test_when_too_many_fail_the_error_names_the_first_reason(
         ("hydra.job.chdir=true", "hydra.job.chdir=true: not allowed"),
         ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: not allowed; allowed: from 1"),
         ("hydra/sweeper/sampler=grid", "no grid over an interval"),
-        ("hydra.sweeper.direction=[maximize,minimize]", "allowed: maximize, minimize"),
     ],
 )
 def test_a_bad_search_is_refused_before_a_study_is_made(

@@ -3,11 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from sweeps import ask, make_study
 
-from cifar.commands import quoted
 from cifar.sweep.components import grid
 from cifar.sweep.optuna_private import trial_of_branch
 from cifar.sweep.space import Space, parse
@@ -22,13 +19,6 @@ def test_the_sampler_of_a_branch_sees_the_trials_of_its_options_alone(tmp_path: 
     of_branch = trial_of_branch(study.study, {"optimizer": "sgd"}, trial)
     options = Counter(t.params["optimizer"] for t in of_branch.study.get_trials())
     assert options == {"sgd": 2}
-
-
-@pytest.mark.parametrize("path", ["/a b/c", "it's", "a,b=[1]{$}", "back\\slash"])
-def test_a_quoted_text_is_read_back_by_hydra(path: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([f"resume={quoted(path)}"])
-    value = override.value()
-    assert str(getattr(value, "text", value)) == path
 
 
 def test_a_grid_lists_every_value() -> None:
