@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from cifar import trust
-from cifar.options.command_line import without_trust
+from cifar.options.command_line import prepared, without_trust
 from cifar.options.option import ConfigError
 from cifar.overrides import parse
 
@@ -25,3 +30,23 @@ def test_a_variable_that_names_no_module_is_refused_at_every_start(monkeypatch: 
     monkeypatch.setattr(trust, "_granted", ["a b"])
     with pytest.raises(trust.TrustError, match="trust=a b: not the name of a module"):
         without_trust(parse(["epochs=1"]))
+
+
+@pytest.mark.parametrize("way", ["resume", "from_study"])
+def test_keys_of_an_option_that_is_brought_along_can_be_given(
+    way: str, compose: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """optimizer.betas is a key of the run's adam; sgd, the default, has none."""
+    lines = ["data=digits", "optimizer=adam", "scheduler=onecycle"]
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(lines))
+    (tmp_path / "best.yaml").write_text(yaml.safe_dump({"overrides": lines}))
+    brought = f"{way}={tmp_path}"
+    with prepared():
+        config = compose(brought, "optimizer.betas=[0.5,0.9]", "scheduler={warmup: 0.5}")
+        assert config.optimizer.betas == [0.5, 0.9] and config.optimizer.lr == 0.001
+        assert config.scheduler.warmup == 0.5 and config.data.source == "digits"
+        with pytest.raises(HydraException, match=r"optimizer\.momentum"):
+            compose(brought, "optimizer.momentum=0.5")
+        with pytest.raises(HydraException, match=r"optimizer\.betas"):
+            compose("optimizer.betas=[0.5,0.9]")
