@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.utils import configure_log
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cifar import trust
 from cifar.options.command_line import prepared, without_trust
 from cifar.options.option import ConfigError
 from cifar.overrides import parse
+from run import one_line
 
 
 @pytest.mark.parametrize("line", ["trust=my_net,os", "trust=null", "~trust", "trust={a: b}", "+trust=choice(a,b)"])
@@ -50,3 +52,11 @@ def test_keys_of_an_option_that_is_brought_along_can_be_given(
             compose(brought, "optimizer.momentum=0.5")
         with pytest.raises(HydraException, match=r"optimizer\.betas"):
             compose("optimizer.betas=[0.5,0.9]")
+
+
+def test_logging_that_cannot_be_set_up_is_one_line() -> None:
+    """ValueError of Python's logging, below Hydra."""
+    with pytest.raises(ValueError) as caught:
+        configure_log(OmegaConf.create({"version": 1, "root": {"level": "FOO"}}))
+    line = one_line(caught.value)
+    assert line is not None and line.startswith("hydra.job_logging") and "Unknown level: 'FOO'" in line
