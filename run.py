@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import nullcontext
+from pathlib import Path
 
 from cifar import endings
 
@@ -43,7 +45,9 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
 
     job = HydraConfig.get()
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
-    return run(config, job.runtime.output_dir, reporter, study, settings=record(cfg))
+    place = Path(job.runtime.output_dir)
+    with endings.unlogged_refusals(place) if reporter is NO_REPORTER else nullcontext():  # trials share their handlers
+        return run(config, str(place), reporter, study, settings=record(cfg))
 
 
 def start() -> None:
