@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import nullcontext
+from pathlib import Path
 
 from cifar import endings
 
@@ -13,6 +15,7 @@ if __name__ == "__main__":
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -42,7 +45,9 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
 
     job = HydraConfig.get()
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
-    return run(config, job.runtime.output_dir, reporter, study, settings=record(cfg))
+    place = Path(job.runtime.output_dir)
+    with endings.unlogged_refusals(place) if reporter is NO_REPORTER else nullcontext():  # trials share their handlers
+        return run(config, str(place), reporter, study, settings=record(cfg))
 
 
 def start() -> None:
@@ -65,9 +70,9 @@ def command_line() -> None:
     except (Exception, KeyboardInterrupt) as error:
         is_interrupted = endings.CTRL_C.pressed  # a library may have made another error of it
         message = None if is_interrupted else one_line(error)
+        folders.remove_unused()
         if message is None and not is_interrupted:
             raise
-        folders.remove_unused()
         if is_interrupted:
             endings.exit_interrupted()
         sys.exit(f"error: {message}")
@@ -81,6 +86,9 @@ def one_line(error: BaseException) -> str | None:
         return explain(error)
     if isinstance(error, (UserError, HydraException)):
         return " ".join(str(error).partition("\nConfig search path:")[0].split())
+    if raised_by_logging(error):
+        reasons = "; ".join(dict.fromkeys(" ".join(str(e).split()) for e in (error, error.__cause__) if e is not None))
+        return f"hydra.job_logging, hydra.hydra_logging, hydra.verbose: logging cannot be set up so: {reasons}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) if raised_by_hydra(error) else None
@@ -90,6 +98,11 @@ def raised_by_hydra(error: BaseException) -> bool:
     """Whether a module of Hydra raised it: what is wrong with a command line is a plain ValueError or RuntimeError."""
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     return str(innermost.f_globals["__name__"]).startswith("hydra.")
+
+
+def raised_by_logging(error: BaseException) -> bool:
+    """Whether hydra.job_logging or hydra.hydra_logging cannot be applied: Python's logging raises a ValueError."""
+    return any(frame.f_code is configure_log.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 if __name__ == "__main__":

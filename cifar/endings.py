@@ -5,12 +5,13 @@ A defect of the program keeps its traceback. Imports nothing that takes time, as
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -117,6 +118,34 @@ def exit_interrupted(message: object = "interrupted", signum: int = signal.SIGIN
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(message, file=sys.stderr)
     sys.exit(128 + signum)
+
+
+@contextmanager
+def unlogged_refusals(directory: Path) -> Iterator[None]:
+    """Within the block, a UserError before a run is begun in `directory` leaves the log of the run there as it was.
+
+    Hydra appends the traceback of every job that fails. A new log is removed with its folder instead.
+    """
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    sizes = {handler: Path(handler.baseFilename).stat().st_size for handler in handlers}
+    before = _begun(directory)
+    try:
+        yield
+    except UserError:
+        for handler, size in sizes.items():
+            if size and _begun(directory) == before:
+                logging.getLogger().removeHandler(handler)
+                handler.close()
+                os.truncate(handler.baseFilename, size)
+        raise
+
+
+def _begun(directory: Path) -> int | None:
+    """A number that changes when a run is begun or resumed, as metrics.csv is replaced then."""
+    try:
+        return (directory / "metrics.csv").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 class NewFolders:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from cifar.experiment import run
 from cifar.options.config import Config
 from cifar.options.option import ConfigError, groups
 from cifar.options.resume import check_resume
-from cifar.reporting import NO_REPORTER
-from cifar.results import read_metrics
+from cifar.reporting import NO_REPORTER, EpochMetrics
+from cifar.results import RunDirectory, read_metrics
 from cifar.training import checkpoint
 
 Settings = Callable[..., Config]
@@ -146,3 +147,18 @@ def test_what_cannot_take_effect_is_refused(change: str, settings: Settings, tmp
     check_resume(dataclasses.replace(before, resume=str(tmp_path)))
     with pytest.raises(ConfigError, match=rf"{change.split('=')[0]}=.*: was .* resumed"):
         check_resume(now)
+
+
+@pytest.mark.parametrize("change", ["optimizer.lr=0.5", "loss.l2=0.1", "scheduler.patience=9"])
+def test_what_no_epoch_is_left_for_is_refused(change: str, settings: Settings, tmp_path: Path) -> None:
+    """It was recorded beside the metrics of a run that had never used it."""
+    before = settings(*ONE, "epochs=1")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(before)))
+    RunDirectory(tmp_path).start([], resumed=False)
+    RunDirectory(tmp_path).append(EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 0.01, 1.0, 1.0))
+    resumed = (*ONE, f"resume={tmp_path}")
+    with pytest.raises(ConfigError, match=rf"{change}.*: was .*no epoch is left.*allowed: epochs=N above 1"):
+        check_resume(settings(*resumed, "epochs=1", change))
+    check_resume(settings(*resumed, "epochs=2", change))
+    check_resume(settings(*resumed, "epochs=1", "threads=2", "test=true", "cache.dir=c"))

@@ -176,6 +176,13 @@ def test_a_directory_of_another_run_is_left_as_it_is(run_dir: Path, run_py: RunP
     refuse(run_py(*ONE, "seed=5", "hydra.run.dir=r", cwd=tmp_path), "r already holds a run")
     refuse(run_py("resume=g/0", "hydra.run.dir=r", "epochs=2", cwd=tmp_path), "r already holds a run")
     refuse(run_py("-m", *ONE, "seed=5,6", "hydra.sweep.dir=g", cwd=tmp_path), "g already holds a grid")
+    refuse(run_py("-m", *ONE, "seed=5,6", "hydra.sweep.dir=r", cwd=tmp_path), "r already holds a run")
+    named = ("hydra.sweep.dir=g", "hydra.sweep.subdir=s${seed}")
+    refuse(run_py("-m", *ONE, "seed=5,6", *named, "epochs=0", cwd=tmp_path), "epochs=0")
+    (tmp_path / "r" / "checkpoint.pt").rename(tmp_path / "kept")
+    (tmp_path / "r" / "checkpoint.pt").write_bytes(b"damaged")
+    refuse(run_py("resume=r", "epochs=2", cwd=tmp_path), "r/checkpoint.pt")
+    (tmp_path / "kept").replace(tmp_path / "r" / "checkpoint.pt")
     assert content(tmp_path) == before
     succeed(run_py("resume=r", "epochs=2", cwd=tmp_path))
 

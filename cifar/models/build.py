@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,18 +14,36 @@ from cifar import trust
 from cifar.options.option import ConfigError, whitelist
 from cifar.options.own import call
 
-BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, RuntimeError)
-"""What building a network raises where the settings do not fit it."""
+BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, RuntimeError, OSError)
+"""What building a network raises where the settings do not fit it, or where it downloads something and cannot."""
 
 
 def build_model(settings: Mapping[str, object], classes: int) -> nn.Module:
     """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
     allowed = (*whitelist(), *trust.trusted())
     try:
-        model: nn.Module = instantiate(dict(settings), num_classes=classes, _execution_whitelist_=allowed)
+        arguments: dict[str, Any] = {
+            "num_classes": classes,
+            **_without_download(settings),
+            "_execution_whitelist_": allowed,
+        }
+        model: nn.Module = instantiate(dict(settings), **arguments)
     except BUILD_ERRORS as error:
         raise ConfigError(f"model: {settings} cannot be built: {one_line(error)}") from error
     return model
+
+
+def _without_download(settings: Mapping[str, object]) -> dict[str, None]:
+    """What keeps a network of torchvision from a download: those for segmentation have a pretrained backbone else.
+
+    Raises ValueError where torchvision has no network of that name.
+    """
+    if settings.get("_target_") != "torchvision.models.get_model":
+        return {}
+    from torchvision.models import get_model_builder  # not before it is needed
+
+    parameters = inspect.signature(get_model_builder(str(settings.get("name")))).parameters
+    return {"weights_backbone": None} if "weights_backbone" in parameters and "weights_backbone" not in settings else {}
 
 
 def own_model(factory: str, kwargs: Mapping[str, Any], num_classes: int) -> nn.Module:

@@ -68,6 +68,7 @@ def option_of(group: type[Option], node: Any) -> type[Option]:
 
 def _typed(schema: DictConfig, plain: DictConfig) -> Config:
     """The settings of `plain` as the dataclasses of the schema."""
+    _check_mappings(schema, plain)
     try:
         merged = OmegaConf.merge(schema, plain)
         OmegaConf.resolve(merged)
@@ -81,6 +82,19 @@ def _typed(schema: DictConfig, plain: DictConfig) -> Config:
         raise ConfigError(explain(error)) from None
     assert isinstance(config, Config)
     return config
+
+
+def _check_mappings(schema: DictConfig, plain: DictConfig, prefix: str = "") -> None:
+    """Raises ConfigError for a value in the place of further keys: OmegaConf's own error does not say where it is."""
+    for name in map(str, plain):
+        nested = None if OmegaConf.is_missing(schema, name) else schema.get(name)
+        if not isinstance(nested, DictConfig) or OmegaConf.is_missing(plain, name):
+            continue
+        if not isinstance(plain[name], DictConfig):
+            keys = [f"{prefix}{name}.{key}=VALUE" for key in map(str, nested) if key != "_target_"]
+            allowed = ", ".join(keys) or "a mapping, as {key: value}"
+            raise ConfigError(f"{prefix}{name}={plain[name]}: not allowed, it holds further keys; allowed: {allowed}")
+        _check_mappings(nested, plain[name], f"{prefix}{name}.")
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:

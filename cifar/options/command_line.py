@@ -39,7 +39,11 @@ def prepared() -> Iterator[None]:
 
 
 def without_trust(overrides: list[Override]) -> list[Override]:
-    """The overrides without trust=, which is granted; it is no setting, so it is recorded nowhere."""
+    """The overrides without trust=, which is granted; it is no setting, so it is recorded nowhere.
+
+    Raises TrustError where CIFAR_TRUST names what is no module.
+    """
+    trust.granted()
     for override in overrides:
         if key_of(override) == "trust":
             _grant(override)
@@ -49,9 +53,11 @@ def without_trust(overrides: list[Override]) -> list[Override]:
 def _grant(override: Override) -> None:
     """Raises ConfigError where the override is from a file (--experimental-rerun) or lists no modules."""
     names = None if override.is_sweep_override() else override.value()
-    if override.input_line not in sys.argv or not isinstance(names, (str, list, type(None))):
-        raise ConfigError(f"{override.input_line}: allowed: trust=[my_module], on the command line")
-    trust.grant(map(str, [names] if isinstance(names, str) else names or []))
+    if override.input_line not in sys.argv or not isinstance(names, (str, list)):
+        raise ConfigError(
+            f"{override.input_line}: allowed: trust=[my_module] or trust=[my_module,another], on the command line"
+        )
+    trust.grant(map(str, [names] if isinstance(names, str) else names))
 
 
 def bring(start: Composition) -> list[Override]:

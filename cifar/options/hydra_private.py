@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -15,10 +15,11 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from cifar.overrides import parse
+from cifar.overrides import key_of, keys_of, parse
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ NO_RECORD = "hydra.output_subdir=null"
 def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence[Step]) -> Iterator[None]:
     """Within the block, Hydra composes the config of its command line in steps, before it makes any directory.
 
-    `strip` takes out the overrides that are no settings. A config is composed again only where a step asks for it.
+    `strip` takes out the overrides that are no settings. The first step may bring along options of groups. A config is
+    composed again only where a step asks for it.
     A job that starts has no .hydra/: it writes record() there.
     """
     original = Hydra.compose_config
@@ -70,8 +72,13 @@ def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence
         starts = options.get("activate_config_repository", False)
         no_record = parse([NO_RECORD] if starts else [])
         parsed = strip(parsed_overrides or loader.parse_overrides(config_name, overrides))
-        composition = composed([*parsed, *no_record])
         is_help = config_name is None or options.get("skip_missing_defaults", False)
+        try:
+            composition = composed([*parsed, *no_record])
+        except HydraException as error:
+            if is_help:
+                raise
+            composition = composed(_extended_draft(composed, [*parsed, *no_record], steps[0], error))
         for step in () if is_help else steps:
             extended = step(composition)
             if extended is not composition.overrides:
@@ -83,6 +90,28 @@ def composing(strip: Callable[[list[Override]], list[Override]], steps: Sequence
         yield
     finally:
         Hydra.compose_config = original  # type: ignore[method-assign]
+
+
+def _extended_draft(
+    composed: Callable[[list[Override]], Composition], overrides: list[Override], step: Step, error: HydraException
+) -> list[Override]:
+    """What a step makes of overrides that cannot be composed; `error` says why, and is raised where it adds nothing.
+
+    A key of a group may be one of the option that the step brings along: the step sees the config without such keys.
+    """
+    choices = [line for line in overrides if key_of(line).startswith("hydra.") or not _is_below_group(line)]
+    try:
+        draft = replace(composed(choices), overrides=overrides)
+    except HydraException:
+        raise error from None
+    extended = step(draft)
+    if extended is overrides:
+        raise error
+    return extended
+
+
+def _is_below_group(override: Override) -> bool:
+    return any("." in key for key in keys_of(override))
 
 
 def file_content(loader: ConfigLoader, path: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:

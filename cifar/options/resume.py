@@ -48,6 +48,18 @@ def check_resume(config: Config) -> None:
     done = len(read_metrics(metrics)) if metrics.exists() else 0
     if config.epochs < done:
         raise ConfigError(f"epochs={config.epochs}: {done} epochs of {config.resume} are done; allowed: from {done} on")
+    late = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and _waits_for_epoch(key)]
+    if late and config.epochs == done:
+        raise ConfigError(
+            f"{late[0]}={now.get(late[0])}: was {before.get(late[0])}, and no epoch is left in which it would take"
+            f" effect: all {done} epochs of {config.resume} are done; allowed: epochs=N above {done}, or leave it out"
+        )
+
+
+def _waits_for_epoch(key: str) -> bool:
+    """Whether a setting that may change decides only the epochs to come."""
+    group = key.partition(".")[0]
+    return key == "loss.l2" or (group in groups() and group != "tracker")
 
 
 def _may_change(config: Config, key: str) -> bool:

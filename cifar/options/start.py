@@ -8,9 +8,10 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar.commands import override
@@ -64,13 +65,48 @@ def _claim_grid(start: Composition) -> list[Override]:
     directory = _directory(cfg, "sweep")
     if directory is None or str(cfg.hydra.sweeper.get("_target_")).startswith("cifar.sweep."):
         return start.overrides  # a search resumes in its folder
+    first = _first_job(start, directory)
     if _is_timed(cfg, "sweep"):
         claimed = _new_directory(directory)
         if claimed != directory:
             return [*start.overrides, *parse([override("hydra.sweep.dir", claimed)], claimed)]
     elif _template(cfg, "sweep", "subdir") == "${hydra.job.num}" and (directory / "0" / "result.json").exists():
         raise ResultsError(f"{directory} already holds a grid of runs; choose another hydra.sweep.dir")
+    else:
+        check_free(directory)
+        check_free(first)
     return start.overrides
+
+
+def _first_job(start: Composition, sweep: Path) -> Path:
+    """The directory of the first job of a grid. Raises UserError where its settings are not allowed.
+
+    Otherwise that would be seen in the job, when Hydra has replaced the multirun.yaml of a grid that is there.
+    """
+    params = OmegaConf.to_container(start.config.hydra.sweeper.get("params") or OmegaConf.create(), resolve=True)
+    assert isinstance(params, dict)
+    task = [line for line in start.overrides if not key_of(line).startswith(("hydra.", "hydra/"))]
+    swept = [*parse([f"{key!s}={value}" for key, value in params.items()], sweep), *task]
+    job = start.loader.load_sweep_config(start.config, [_first_value(line) for line in swept])
+    with open_dict(job), read_write(job):
+        job.hydra.job.id, job.hydra.job.num = "0", 0
+    instance, former = HydraConfig.instance(), HydraConfig.instance().cfg
+    instance.set_config(job)
+    try:
+        directory = sweep / str(job.hydra.sweep.subdir)
+        with open_dict(job.hydra.runtime), read_write(job.hydra.runtime):
+            job.hydra.runtime.output_dir = str(directory.absolute())
+        check(job)
+    finally:
+        instance.cfg = former
+    return directory
+
+
+def _first_value(line: Override) -> str:
+    """The override of the first job of a sweep."""
+    if not line.is_sweep_override():
+        return str(line.input_line)
+    return f"{line.get_key_element()}={next(iter(line.sweep_string_iterator()), '')}"
 
 
 def _template(cfg: DictConfig, part: str, key: str = "dir") -> str:

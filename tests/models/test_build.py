@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -35,6 +36,21 @@ def test_a_model_that_cannot_be_built_is_one_line(settings: dict[str, Any]) -> N
     with pytest.raises(ConfigError, match=r"model: .* cannot be built") as caught:
         build_model(settings, 10)
     assert settings["_target_"] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_network_of_torchvision_downloads_no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its random weights are random in all of it. What cannot be loaded is one line, too."""
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    monkeypatch.setenv("TORCH_HOME", "/nonexistent")
+    settings = {"_target_": "torchvision.models.get_model", "name": "lraspp_mobilenet_v3_large"}
+    assert build_model(settings, 4).get_submodule("backbone") is not None
+    with pytest.raises(ConfigError, match=r"model: .* cannot be built: .*no network"):
+        build_model({"_target_": "torchvision.models.get_model", "name": "resnet18", "weights": "DEFAULT"}, 1000)
 
 
 def test_a_backbone_is_built_from_its_target_and_reads_its_weights_anew() -> None:

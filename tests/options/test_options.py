@@ -166,6 +166,8 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(
         ("test=maybe", "test", "maybe"),
         ("model.depths=many", "model.depths", "many"),
         ("model.depths=[1,x]", "model.depths", "x"),
+        ("loss=3", "loss=3", "3"),
+        ("cache=null", "cache=", "null"),
     ],
 )
 def test_a_wrong_type_is_named(override: str, key: str, value: str, compose: Compose) -> None:

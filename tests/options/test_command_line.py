@@ -1,0 +1,62 @@
+"""What a command line brings along, composed in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.utils import configure_log
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from cifar import trust
+from cifar.options.command_line import prepared, without_trust
+from cifar.options.option import ConfigError
+from cifar.overrides import parse
+from run import one_line
+
+
+@pytest.mark.parametrize("line", ["trust=my_net,os", "trust=null", "~trust", "trust={a: b}", "+trust=choice(a,b)"])
+def test_trust_is_a_list_of_modules_or_refused(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """a,b is a sweep for Hydra: nothing of it was trusted, and no word said so."""
+    monkeypatch.setattr(sys, "argv", ["run.py", line])
+    with pytest.raises(ConfigError, match=r"trust.*: allowed: trust=\[my_module\] or trust=\[my_module,another\]"):
+        without_trust(parse([line]))
+    assert trust.granted()[0] == ()
+
+
+def test_a_variable_that_names_no_module_is_refused_at_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "_granted", ["a b"])
+    with pytest.raises(trust.TrustError, match="trust=a b: not the name of a module"):
+        without_trust(parse(["epochs=1"]))
+
+
+@pytest.mark.parametrize("way", ["resume", "from_study"])
+def test_keys_of_an_option_that_is_brought_along_can_be_given(
+    way: str, compose: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """optimizer.betas is a key of the run's adam; sgd, the default, has none."""
+    lines = ["data=digits", "optimizer=adam", "scheduler=onecycle"]
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(lines))
+    (tmp_path / "best.yaml").write_text(yaml.safe_dump({"overrides": lines}))
+    brought = f"{way}={tmp_path}"
+    with prepared():
+        config = compose(brought, "optimizer.betas=[0.5,0.9]", "scheduler={warmup: 0.5}")
+        assert config.optimizer.betas == [0.5, 0.9] and config.optimizer.lr == 0.001
+        assert config.scheduler.warmup == 0.5 and config.data.source == "digits"
+        with pytest.raises(HydraException, match=r"optimizer\.momentum"):
+            compose(brought, "optimizer.momentum=0.5")
+        with pytest.raises(HydraException, match=r"optimizer\.betas"):
+            compose("optimizer.betas=[0.5,0.9]")
+
+
+def test_logging_that_cannot_be_set_up_is_one_line() -> None:
+    """ValueError of Python's logging, below Hydra."""
+    with pytest.raises(ValueError) as caught:
+        configure_log(OmegaConf.create({"version": 1, "root": {"level": "FOO"}}))
+    line = one_line(caught.value)
+    assert line is not None and line.startswith("hydra.job_logging") and "Unknown level: 'FOO'" in line
