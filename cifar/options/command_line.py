@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
+from cifar.options import restored
 from cifar.options.config import Config
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
@@ -34,7 +35,8 @@ CONFIG_NAME = "config"
 @contextmanager
 def prepared() -> Iterator[None]:
     """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory."""
-    with composing(without_trust, (bring, claim)):
+    earlier = Earlier()
+    with composing(without_trust, (earlier.bring, earlier.restore, claim)):
         yield
 
 
@@ -60,14 +62,34 @@ def _grant(override: Override) -> None:
     trust.grant(map(str, [names] if isinstance(names, str) else names))
 
 
-def bring(start: Composition) -> list[Override]:
-    """The overrides of a start, with those of the run or study that its config names."""
-    resume, study = named(start.config, "resume"), named(start.config, "from_study")
-    if start.mode == RunMode.MULTIRUN:
-        _check_multirun(start, resume)
-    if resume is None and study is None:
-        return start.overrides
-    return expand(start.overrides, resume, study, _set_by_files(start))
+class Earlier:
+    """The run or the study that a start names: what it brings along, and what conf/ said then."""
+
+    def __init__(self) -> None:
+        self.place = ""
+        self.decided: set[str] = set()
+        self.record: dict[str, Any] = {}
+
+    def bring(self, start: Composition) -> list[Override]:
+        """The overrides of a start, with those of the run or study that its config names."""
+        resume, study = named(start.config, "resume"), named(start.config, "from_study")
+        if start.mode == RunMode.MULTIRUN:
+            _check_multirun(start, resume)
+        if resume is None and study is None:
+            return start.overrides
+        self.decided = decided_keys(start.overrides, _set_by_files(start))
+        self.place = resume or study or ""
+        self.record = restored.of_run(resume) if resume else restored.of_trial(trial_file(Path(self.place)))
+        return expand(start.overrides, resume, study, self.decided)
+
+    def restore(self, start: Composition) -> list[Override]:
+        """The overrides of a start, with what the files in conf/ said when the run or study was begun."""
+        return restored.restored(start, self.place, self.record, self.decided)
+
+
+def decided_keys(overrides: list[Override], keys_of_files: Iterable[str] = ()) -> set[str]:
+    """The keys that the command line gives, itself or in the files that it names."""
+    return {key for override in overrides for key, _ in leaves(override)}.union(keys_of_files)
 
 
 def named(config: DictConfig, key: str) -> str | None:
@@ -92,30 +114,29 @@ def _check_multirun(start: Composition, resume: str | None) -> None:
 
 
 def expand(
-    overrides: list[Override], resume: str | None, study: str | None, keys_of_files: Iterable[str] = ()
+    overrides: list[Override], resume: str | None, study: str | None, decided: Collection[str] = ()
 ) -> list[Override]:
     """The overrides that `resume` and `study` bring along, followed by `overrides`, which win.
 
-    What the files that the command line names set (`keys_of_files`) wins too. `resume` and `study` are among the
-    result. A resumed run has the settings of its study already. Raises ConfigError where a directory holds no run, or
-    no best trial.
+    So do other keys that are `decided`. `resume` and `study` are among the result. A resumed run has the settings of
+    its study already. Raises ConfigError where a directory holds no run, or no best trial.
     """
-    on_command_line = {key for override in overrides for key, _ in leaves(override)}
-    explicit = on_command_line | set(keys_of_files)
+    on_command_line = decided_keys(overrides)
+    decided = on_command_line.union(decided)
     if resume is not None:
         brought = read_run(resume)
         names = {"hydra.run.dir": resume, "resume": resume}
     else:
         brought = read_study(Path(study or ""))
         names = {"from_study": study or ""}
-    brought = [override for override in brought if not is_decided(key_of(override), explicit)]
+    brought = [override for override in brought if not is_decided(key_of(override), decided)]
     lines = [commands.override(key, value) for key, value in names.items() if key not in on_command_line]
     return [*brought, *parse(lines, Path(resume or study or "")), *overrides]
 
 
-def is_decided(key: str, explicit: Collection[str]) -> bool:
-    """Whether `explicit` holds the key, or the group or mapping that it belongs to."""
-    return any(key == other or key.startswith(f"{other}.") for other in explicit)
+def is_decided(key: str, decided: Collection[str]) -> bool:
+    """Whether `decided` holds the key, or the group or mapping that it belongs to."""
+    return any(key == other or key.startswith(f"{other}.") for other in decided)
 
 
 def read_run(directory: str) -> list[Override]:
@@ -128,6 +149,13 @@ def read_run(directory: str) -> list[Override]:
 
 def read_study(study: Path) -> list[Override]:
     """The overrides of the confirmed trial of a study, else of its best one."""
+    file = trial_file(study)
+    best = read_yaml(file)
+    return read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False)
+
+
+def trial_file(study: Path) -> Path:
+    """The settings of the confirmed trial of a study, else of its best one. Raises ConfigError where there are none."""
     file = next((study / name for name in (CONFIRMED, BEST) if (study / name).exists()), None)
     if file is None:
         siblings = sorted(str(other.parent) for other in study.parent.glob(f"*/{BEST}"))
@@ -135,8 +163,7 @@ def read_study(study: Path) -> list[Override]:
             f"from_study={study}: no {BEST} in it, which a search writes once a trial is complete;"
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
-    best = read_yaml(file)
-    return read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False)
+    return file
 
 
 def check_study(config: Config, task_overrides: list[str]) -> None:

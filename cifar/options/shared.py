@@ -99,6 +99,13 @@ def _is_taken(override: Override, of_run: bool, source: type[Data]) -> bool:
     return all(_is_allowed(key, value, of_run, source) for key, value in leaves(override))
 
 
+def is_training_setting(key: str, value: Any) -> bool:
+    """Whether a recorded setting decides how a run trains, and names no place and no interpolation."""
+    texts = value if isinstance(value, list) else [value]
+    has_reference = any(isinstance(text, str) and "${" in text for text in texts)
+    return key not in READ and not has_reference and _is_allowed(key, value, of_run=True, source=Data)
+
+
 def _is_allowed(key: str, value: Any, of_run: bool, source: type[Data]) -> bool:
     group, _, name = key.partition(".")
     values = value if isinstance(value, list) else [value]

@@ -279,7 +279,9 @@ class Confirmation:
         search = self.search
         winner = next(t for t in ranked(search.study) if t.number == chosen)
         settings = outcome.settings_of(winner, self.call.app, search.study.study_name, search.folder, search.space)
-        return settings | {"mean": mean(runs), "seeds": [self.seed(t) for t in runs]}
+        stored = search.study.user_attrs
+        fixed = outcome.fixed_of(winner, stored["fixed"], stored.get("options", {}))
+        return settings | {"settings": fixed, "mean": mean(runs), "seeds": [self.seed(t) for t in runs]}
 
 
 def fresh_seeds(number: int, used: set[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
         "folder": run_directory(best, plan.folder),
     }
     save(plan.folder / "optimization_results.yaml", results)
-    save(plan.folder / BEST, settings_of(best, app, plan.settings.study_name, plan.folder, plan.space))
+    settings = settings_of(best, app, plan.settings.study_name, plan.folder, plan.space)
+    save(plan.folder / BEST, settings | {"settings": fixed_of(best, plan.fixed, plan.options)})
 
 
 def run_directory(trial: FrozenTrial, folder: Path) -> str | None:
@@ -115,6 +117,15 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "overrides": overrides,
         "command": command(*overrides, script=program[-1]),
     }
+
+
+def fixed_of(trial: FrozenTrial, fixed: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of a trial beside its parameters: the fixed ones, and those of the options that it drew."""
+    drawn = {f"{key}={value}" for key, value in trial.params.items()}
+    added = [settings for names, settings in options.items() if drawn.issuperset(names.split())]
+    merged = OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.create, (dict(fixed), *map(dict, added)))))
+    assert isinstance(merged, dict)
+    return {str(key): value for key, value in merged.items()}
 
 
 def save(path: Path, values: dict[str, Any]) -> None:

@@ -10,11 +10,14 @@ import pytest
 import yaml
 from hydra.core.utils import configure_log
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cifar import trust
 from cifar.options.command_line import prepared, without_trust
+from cifar.options.hydra_private import Composition
 from cifar.options.option import ConfigError
+from cifar.options.restored import of_run, restored
 from cifar.overrides import parse
 from run import one_line
 
@@ -60,3 +63,16 @@ def test_logging_that_cannot_be_set_up_is_one_line() -> None:
         configure_log(OmegaConf.create({"version": 1, "root": {"level": "FOO"}}))
     line = one_line(caught.value)
     assert line is not None and line.startswith("hydra.job_logging") and "Unknown level: 'FOO'" in line
+
+
+def test_what_conf_said_then_is_restored_where_nobody_gives_it(
+    tmp_path: Path, compose: Callable[..., DictConfig]
+) -> None:
+    record = {"scheduler": {"_target_": "cifar.optim.plateau", "patience": 7, "factor": 0.1}, "optimizer": {"lr": 0.5}}
+    record |= {"cache": {"dir": "elsewhere"}, "hydra": {"verbose": True}, "epochs": 3, "unknown": 1}
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(record))
+    start = Composition(compose("data=digits"), [], RunMode.RUN, True, None)  # type: ignore[arg-type]
+    lines = restored(start, "run", of_run(str(tmp_path)), {"optimizer"})
+    assert [line.input_line for line in lines] == ["scheduler.patience=7", "epochs=3"]
+    assert restored(start, "run", {}, set()) == []

@@ -1,0 +1,70 @@
+"""Settings that a run or a study had from conf/, where these files have been changed since: they are as they were.
+
+The overrides of a run name only what its command line named. The rest is in the record of its settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from cifar.options.former import upgrade_settings
+from cifar.options.hydra_private import Composition
+from cifar.options.option import groups
+from cifar.options.shared import is_training_setting, parse, read_yaml
+from cifar.overrides import to_text
+from cifar.results import flatten
+
+LINES_SHOWN = 5
+MISSING = object()
+
+
+def of_run(directory: str) -> dict[str, Any]:
+    """The settings of the run in a directory, by full key; empty where it has no record of them."""
+    file = Path(directory) / ".hydra" / "config.yaml"
+    return _settings(read_yaml(file) if file.exists() else None)
+
+
+def of_trial(file: Path) -> dict[str, Any]:
+    """The settings of the trial in best.yaml or confirmed.yaml; empty where an earlier version wrote it."""
+    best = read_yaml(file)
+    return _settings(best.get("settings") if isinstance(best, dict) else None)
+
+
+def _settings(record: Any) -> dict[str, Any]:
+    return dict(flatten(upgrade_settings(record))) if isinstance(record, Mapping) else {}
+
+
+def restored(start: Composition, place: str, record: Mapping[str, Any], decided: Collection[str]) -> list[Override]:
+    """The overrides of a start, with those that make its training settings the recorded ones; they are printed.
+
+    Those in `decided`, and below them, are as they are given now.
+    """
+    names = {f"{name}.{group.key}" for name, group in groups().items()}  # an option is chosen by the overrides
+    lines = []
+    changes = []
+    for key, before in record.items():
+        now = _value(start, key)
+        is_given = any(key == other or key.startswith(f"{other}.") for other in decided)
+        if now in (MISSING, before) or key in names or is_given or not is_training_setting(key, before):
+            continue
+        lines.append(f"{key}={to_text(before)}")
+        changes.append(f"{key}={before} (conf/ says {now})")
+    if not lines:
+        return start.overrides
+    more = f" and {len(changes) - LINES_SHOWN} more" if len(changes) > LINES_SHOWN else ""
+    print(f"{place}: as recorded: {', '.join(changes[:LINES_SHOWN])}{more}", file=sys.stderr, flush=True)
+    return [*start.overrides, *parse(lines, Path(place))]
+
+
+def _value(start: Composition, key: str) -> Any:
+    """The value at a key, unresolved; MISSING where there is none."""
+    node: Any = OmegaConf.to_container(start.config, resolve=False)
+    for name in key.split("."):
+        node = node.get(name, MISSING) if isinstance(node, Mapping) else MISSING
+    return node
