@@ -60,7 +60,7 @@ def test_keys_of_an_option_that_is_brought_along_can_be_given(
 def test_logging_that_cannot_be_set_up_is_one_line() -> None:
     """ValueError of Python's logging, below Hydra."""
     with pytest.raises(ValueError) as caught:
-        configure_log(OmegaConf.create({"version": 1, "root": {"level": "FOO"}}))
+        configure_log(OmegaConf.create({"version": 1, "disable_existing_loggers": False, "root": {"level": "FOO"}}))
     line = one_line(caught.value)
     assert line is not None and line.startswith("hydra.job_logging") and "Unknown level: 'FOO'" in line
 
@@ -68,11 +68,12 @@ def test_logging_that_cannot_be_set_up_is_one_line() -> None:
 def test_what_conf_said_then_is_restored_where_nobody_gives_it(
     tmp_path: Path, compose: Callable[..., DictConfig]
 ) -> None:
-    record = {"scheduler": {"_target_": "cifar.optim.plateau", "patience": 7, "factor": 0.1}, "optimizer": {"lr": 0.5}}
-    record |= {"cache": {"dir": "elsewhere"}, "hydra": {"verbose": True}, "epochs": 3, "unknown": 1}
+    scheduler = {"_target_": "cifar.optim.plateau", "patience": 7, "factor": 0.1}
+    others = {"cache": {"dir": "elsewhere"}, "hydra": {"verbose": True}, "unknown": 1}
+    record = {"epochs": 3, "scheduler": scheduler, "optimizer": {"lr": 0.5}, **others}
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(record))
     start = Composition(compose("data=digits"), [], RunMode.RUN, True, None)  # type: ignore[arg-type]
     lines = restored(start, "run", of_run(str(tmp_path)), {"optimizer"})
-    assert [line.input_line for line in lines] == ["scheduler.patience=7", "epochs=3"]
+    assert [line.input_line for line in lines] == ["epochs=3", "scheduler.patience=7"]
     assert restored(start, "run", {}, set()) == []
