@@ -122,4 +122,9 @@ def explain(error: OmegaConfBaseException) -> str:
         return f"{key}: no such key; allowed: {', '.join(names) or 'nothing below this key'}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{key}: must be given, as {key}=VALUE"
-    return f"{key}: {str(error.msg).splitlines()[0]}"
+    reason = str(error.msg).splitlines()[0]
+    if reason.endswith("is not Optional"):
+        return f"{key}=null: not allowed; allowed: a value, or leave it out for the default"
+    if reason.startswith("Cannot assign ") and " to Dict" in reason:
+        return f"{key}: {reason}; allowed: a mapping, as {key}={{name: value}}"
+    return f"{key}: {reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,3 +61,28 @@ def test_logging_that_cannot_be_set_up_is_one_line() -> None:
         configure_log(OmegaConf.create({"version": 1, "root": {"level": "FOO"}}))
     line = one_line(caught.value)
     assert line is not None and line.startswith("hydra.job_logging") and "Unknown level: 'FOO'" in line
+
+
+@pytest.mark.parametrize(
+    "line, allowed", [("data=null", "digits"), ("tracker=null", "none"), ("+optimizer=null", "sgd")]
+)
+def test_a_group_that_is_null_is_named_with_its_options(line: str, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(line)}: not allowed; allowed: .*{allowed}"):
+        without_trust(parse([line]))
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("hydra.sweeper.n_trials=null", "hydra.sweeper.n_trials=null: not allowed; allowed: a value"),
+        (
+            "hydra.sweeper.params=3",
+            "Cannot assign int to Dict[str, Any]; allowed: a mapping, as hydra.sweeper.params={",
+        ),
+        ("+hydra.sweeper.params.optimizer\\.lr=1", "+hydra.sweeper.params.optimizer\\.lr=1"),
+    ],
+)
+def test_what_cannot_be_merged_is_named(line: str, message: str, compose: Callable[..., DictConfig]) -> None:
+    with pytest.raises(HydraException) as caught:
+        compose("hydra/sweeper=optuna", line, hydra=True)
+    assert message in str(one_line(caught.value))
