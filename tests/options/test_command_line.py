@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifar import trust
 from cifar.options.command_line import prepared, without_trust
 from cifar.options.option import ConfigError
+from cifar.options.start import check_known
 from cifar.overrides import parse
 from run import one_line
 
@@ -86,3 +87,21 @@ def test_what_cannot_be_merged_is_named(line: str, message: str, compose: Callab
     with pytest.raises(HydraException) as caught:
         compose("hydra/sweeper=optuna", line, hydra=True)
     assert message in str(one_line(caught.value))
+
+
+@pytest.mark.parametrize(
+    "line, allowed",
+    [
+        ("+hydra.foo=1", "verbose"),
+        ("+hydra.sweep.foo=1", "dir, subdir"),
+        ("+hydra.run.foo=1", "dir"),
+        ("+hydra.sweeper.timeout=1", "max_batch_size, params"),
+        ("+hydra.launcher.foo=1", "none; those of joblib: with hydra/launcher=joblib"),
+    ],
+)
+def test_a_key_that_hydra_does_not_have_is_refused(line: str, allowed: str, compose: Callable[..., DictConfig]) -> None:
+    key = line[1:].partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{key}: no such setting; allowed: .*{allowed}"):
+        check_known("hydra", compose(line, hydra=True).hydra)
+    for options in ([], ["hydra/sweeper=optuna"], ["hydra/launcher=joblib"], ["+hydra.job.env_set.A=b"]):
+        check_known("hydra", compose(*options, hydra=True).hydra)
