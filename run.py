@@ -80,8 +80,9 @@ def command_line() -> None:
 
 def one_line(error: BaseException) -> str | None:
     """What the user needs to know of an error, or None for a defect of the program."""
-    if isinstance(error, HydraException) and isinstance(error.__cause__, OmegaConfBaseException):
-        return explain(error.__cause__)
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException) and cause.msg is not None:
+        return explain(cause)
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
     if isinstance(error, (UserError, HydraException)):

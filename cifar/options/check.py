@@ -119,7 +119,17 @@ def explain(error: OmegaConfBaseException) -> str:
     key = error.full_key or str(error.key)
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
         names = sorted(str(name) for name in error.parent_node or () if name != "_target_")
-        return f"{key}: no such key; allowed: {', '.join(names) or 'nothing below this key'}"
+        return f"{key}: no such key; allowed: {', '.join(names) or 'nothing below this key'}{of_launcher(key)}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{key}: must be given, as {key}=VALUE"
-    return f"{key}: {str(error.msg).splitlines()[0]}"
+    reason = str(error.msg).splitlines()[0]
+    if reason.endswith("is not Optional"):
+        return f"{key}=null: not allowed; allowed: a value, or leave it out for the default"
+    if reason.startswith("Cannot assign ") and " to Dict" in reason:
+        return f"{key}: {reason}; allowed: a mapping, as {key}={{name: value}}"
+    return f"{key}: {reason}"
+
+
+def of_launcher(key: str) -> str:
+    """What to add to the message of an unknown key: hydra.sweeper.n_jobs chooses joblib after the keys are composed."""
+    return "; those of joblib: with hydra/launcher=joblib" if key.startswith("hydra.launcher.") else ""

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
 from cifar.options import restored
-from cifar.options.config import Config
+from cifar.options.config import CONF, Config
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
 from cifar.options.shared import parse, read_overrides, read_yaml
@@ -43,13 +43,23 @@ def prepared() -> Iterator[None]:
 def without_trust(overrides: list[Override]) -> list[Override]:
     """The overrides without trust=, which is granted; it is no setting, so it is recorded nowhere.
 
-    Raises TrustError where CIFAR_TRUST names what is no module.
+    Raises TrustError where CIFAR_TRUST names what is no module, ConfigError where a config group is to be null.
     """
     trust.granted()
+    _check_groups(overrides)
     for override in overrides:
         if key_of(override) == "trust":
             _grant(override)
     return [override for override in overrides if key_of(override) != "trust"]
+
+
+def _check_groups(overrides: list[Override]) -> None:
+    """Raises ConfigError for GROUP=null: Hydra's own error does not name the group."""
+    for override in overrides:
+        key = key_of(override)
+        options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
+        if options and "." not in key and not override.is_delete() and override.value() is None:
+            raise ConfigError(f"{override.input_line}: not allowed; allowed: {', '.join(options)}, or leave it out")
 
 
 def _grant(override: Override) -> None:

@@ -103,7 +103,7 @@ def _extended_draft(
     try:
         draft = replace(composed(choices), overrides=overrides)
     except HydraException:
-        raise error from None
+        raise error from error.__cause__  # of which the message is made
     extended = step(draft)
     if extended is overrides:
         raise error

@@ -5,17 +5,19 @@ Hydra makes the directory afterwards, so a start that is refused here changes no
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from itertools import count
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar.commands import override
-from cifar.options.check import check
+from cifar.options.check import check, of_launcher
 from cifar.options.hydra_private import NO_RECORD, Composition
 from cifar.options.option import ConfigError
 from cifar.options.resume import check_resume
@@ -29,6 +31,7 @@ def claim(start: Composition) -> list[Override]:
     if not start.starts:
         return start.overrides
     _check_record(start)
+    check_known("hydra", start.config.hydra)
     if start.mode == RunMode.RUN:
         _claim_run(start.config)
         return start.overrides
@@ -41,6 +44,27 @@ def _check_record(start: Composition) -> None:
     for line in lines:
         if line != NO_RECORD:
             raise ConfigError(f"{line}: not allowed, as runs are resumed and reported from .hydra/; leave it out")
+
+
+def check_known(key: str, node: DictConfig) -> None:
+    """Raises ConfigError for a key that Hydra does not have: with + it is added, and nothing reads it.
+
+    The settings of a search are left to it: it knows the arguments of its sampler and its pruner.
+    """
+    kind = OmegaConf.get_type(node)
+    if not is_dataclass(kind) or str(node.get("_target_", "")).startswith("cifar.sweep."):
+        return
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    names = {field.name for field in fields(kind)}
+    if key == "hydra":  # hydra/env is a group without a field
+        names |= {str(group).split("/")[1] for group in node.runtime.choices if str(group).startswith("hydra/")}
+    for name in map(str, plain):
+        if name not in names:
+            allowed = ", ".join(sorted(names - {"_target_"})) or "none"
+            raise ConfigError(f"{key}.{name}: no such setting; allowed: {allowed}{of_launcher(f'{key}.{name}')}")
+        if isinstance(plain[name], dict):
+            check_known(f"{key}.{name}", node[name])
 
 
 def _claim_run(cfg: DictConfig) -> None:
@@ -86,7 +110,8 @@ def _first_job(start: Composition, sweep: Path) -> Path:
     params = OmegaConf.to_container(start.config.hydra.sweeper.get("params") or OmegaConf.create(), resolve=True)
     assert isinstance(params, dict)
     task = [line for line in start.overrides if not key_of(line).startswith(("hydra.", "hydra/"))]
-    swept = [*parse([f"{key!s}={value}" for key, value in params.items()], sweep), *task]
+    lines = [*(f"{key!s}={value}" for key, value in params.items()), *(str(line.input_line) for line in task)]
+    swept = OverridesParser.create(config_loader=start.loader).parse_overrides(lines)  # glob(...) needs the loader
     job = start.loader.load_sweep_config(start.config, [_first_value(line) for line in swept])
     with open_dict(job), read_write(job):
         job.hydra.job.id, job.hydra.job.num = "0", 0

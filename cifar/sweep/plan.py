@@ -124,7 +124,12 @@ def build_space(call: Invocation) -> Space:
     config, group_options = call.config, call.context.config_loader.get_group_options
     params = OmegaConf.to_container(config.hydra.sweeper.params or OmegaConf.create(), resolve=False)
     assert isinstance(params, dict)
-    of_settings = spaces.parse([f"{key}={entry_text(config, key, params[key])}" for key in map(str, params)])
+    try:
+        of_settings = spaces.parse([f"{key}={entry_text(config, key, params[key])}" for key in map(str, params)])
+    except (SpaceError, HydraException) as error:
+        search = config.hydra.runtime.choices.get("search")
+        file = f" or conf/search/{search}.yaml" if search else ""
+        raise SpaceError(f"hydra.sweeper.params{file}: {' '.join(str(error).split())}") from error
     explicit = of_settings.joined(spaces.parse(call.arguments, group_options))
     choices = {
         group: str(option)
@@ -133,7 +138,10 @@ def build_space(call: Invocation) -> Space:
     }
     space = spaces.build(explicit, choices, group_options, lambda option: search_entries(call, option))
     if not space.distributions and not config.hydra.sweeper.custom_search_space:
+        keys = {canonical(key) for option in choices.values() for key in search_entries(call, option)}
         options = f"no conf/search/<option>.yaml for {', '.join(choices.values())}, and " if choices else ""
+        if keys:
+            options = f"{', '.join(sorted(keys))}: fixed on the command line, or by from_study, and "
         raise SpaceError(
             f"nothing to search: {options}no sweep on the command line; give one, as"
             " optimizer.lr=tag(log,interval(1e-3,1e-1))"
@@ -160,8 +168,12 @@ def entry_text(config: DictConfig, key: str, value: Any) -> str:
     try:
         parse_line(f"key={value}")
     except HydraException:
-        if "${" in value:
-            return str(OmegaConf.create({"value": value}, parent=config).value)
+        if "${" not in value:
+            raise SpaceError(
+                f"{key}: {value}: cannot be read; allowed: choice(...), range(...), interval(...),"
+                " tag(log, interval(...)), or a fixed value"
+            ) from None
+        return str(OmegaConf.create({"value": value}, parent=config).value)
     return value
 
 

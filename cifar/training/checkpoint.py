@@ -31,10 +31,11 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except Exception as error:  # for a damaged file torch.load raises errors of many types
-        text = str(error).strip()
-        reason = text.splitlines()[0] if text else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0].partition(" Re-running")[0]  # torch's advice is to run the code that the file may hold
         raise CheckpointError(
-            f"{path}: not a checkpoint that can be loaded safely; no code in it was run ({reason})"
+            f"{path}: not a checkpoint that can be loaded safely; no code in it was run ({reason}); it is damaged or of"
+            " another program: take a copy that is whole, or start a new run"
         ) from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: not a checkpoint of this program (it holds a {type(state).__name__})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from cifar.options.command_line import prepared, without_trust
 from cifar.options.hydra_private import Composition
 from cifar.options.option import ConfigError
 from cifar.options.restored import of_run, restored
+from cifar.options.start import check_known
 from cifar.overrides import parse
 from run import one_line
 
@@ -77,3 +79,46 @@ def test_what_conf_said_then_is_restored_where_nobody_gives_it(
     lines = restored(start, "run", of_run(str(tmp_path)), {"optimizer"})
     assert [line.input_line for line in lines] == ["epochs=3", "scheduler.patience=7"]
     assert restored(start, "run", {}, set()) == []
+
+
+@pytest.mark.parametrize(
+    "line, allowed", [("data=null", "digits"), ("tracker=null", "none"), ("+optimizer=null", "sgd")]
+)
+def test_a_group_that_is_null_is_named_with_its_options(line: str, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(line)}: not allowed; allowed: .*{allowed}"):
+        without_trust(parse([line]))
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("hydra.sweeper.n_trials=null", "hydra.sweeper.n_trials=null: not allowed; allowed: a value"),
+        (
+            "hydra.sweeper.params=3",
+            "Cannot assign int to Dict[str, Any]; allowed: a mapping, as hydra.sweeper.params={",
+        ),
+        ("+hydra.sweeper.params.optimizer\\.lr=1", "+hydra.sweeper.params.optimizer\\.lr=1"),
+    ],
+)
+def test_what_cannot_be_merged_is_named(line: str, message: str, compose: Callable[..., DictConfig]) -> None:
+    with pytest.raises(HydraException) as caught:
+        compose("hydra/sweeper=optuna", line, hydra=True)
+    assert message in str(one_line(caught.value))
+
+
+@pytest.mark.parametrize(
+    "line, allowed",
+    [
+        ("+hydra.foo=1", "verbose"),
+        ("+hydra.sweep.foo=1", "dir, subdir"),
+        ("+hydra.run.foo=1", "dir"),
+        ("+hydra.sweeper.timeout=1", "max_batch_size, params"),
+        ("+hydra.launcher.foo=1", "none; those of joblib: with hydra/launcher=joblib"),
+    ],
+)
+def test_a_key_that_hydra_does_not_have_is_refused(line: str, allowed: str, compose: Callable[..., DictConfig]) -> None:
+    key = line[1:].partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{key}: no such setting; allowed: .*{allowed}"):
+        check_known("hydra", compose(line, hydra=True).hydra)
+    for options in ([], ["hydra/sweeper=optuna"], ["hydra/launcher=joblib"], ["+hydra.job.env_set.A=b"]):
+        check_known("hydra", compose(*options, hydra=True).hydra)

@@ -5,8 +5,10 @@ import warnings
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from cifar.sweep.plan import entry_text
 from cifar.sweep.space import (
     Space,
     SpaceError,
@@ -227,3 +229,9 @@ def test_branches_that_one_study_cannot_hold_are_refused() -> None:
     with pytest.raises(SpaceError, match=r"optimizer\.lr: searched as .* linear or log"):
         check_kinds(space)
     check_kinds(space_of("optimizer=choice(sgd,adam)"))
+
+
+@pytest.mark.parametrize("text", ["interval(0.1", "choice(1,", "[1"])
+def test_an_entry_that_cannot_be_read_is_named_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(SpaceError, match=r"optimizer\.lr: .*: cannot be read; allowed: choice"):
+        entry_text(OmegaConf.create(), "optimizer.lr", text)
