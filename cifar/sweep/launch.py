@@ -73,7 +73,10 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
     print(greeting(plan, study), flush=True)
     if not study.finished():
         if unknown_content(study.trials(), call.app, plan.folder):
-            print("what its trials were trained on is not known: taken to be what the next one is", flush=True)
+            print(
+                "what its trials were trained on is not known: the images of the next one are recorded for the study",
+                flush=True,
+            )
         with View(study, on_best):
             launch(call, plan, study)
     return study

@@ -202,7 +202,12 @@ class WorkerLoop:
             study.fail(trial, "failed", f"{type(error).__name__}: {error}")
 
     def concerns_all(self, trial: Trial, error: UserError) -> bool:
-        """Whether what is wrong was not drawn: the error names no key and no text that the trial has for itself."""
+        """Whether what is wrong was not drawn: the error names no key and no text that the trial has for itself.
+
+        Errors of a trial that has begun (a damaged checkpoint, a full disk) are the trial's.
+        """
+        if self.study.frozen(trial).last_step is not None or "retry_of" in self.study.frozen(trial).user_attrs:
+            return False
         text = str(error)
         key = text.partition("=")[0].partition(":")[0]
         for name, value in trial.params.items():
