@@ -189,7 +189,7 @@ def search_entries(call: Invocation, option: str) -> Mapping[str, str]:
 def check_keys(call: Invocation, space: Space) -> None:
     """Warn of a search over chance. Raises SpaceError for keys that cannot be searched."""
     config, app = call.config, call.app
-    on_command_line = spaces.parse(call.arguments).decided
+    on_command_line = spaces.parse(call.arguments, call.context.config_loader.get_group_options).decided
     for key in app.start_keys:
         if key in space.decided and key not in on_command_line:
             raise SpaceError(f"{key}: not in a file of a search; allowed: {key}=VALUE on the command line")
