@@ -140,6 +140,12 @@ def test_choices_may_be_lists_and_nan(
     assert "best: trial" in summed_up(file, capsys)
 
 
+def test_a_choice_that_is_null_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_of(tmp_path, lambda t: float(t.suggest_categorical("c", [None, "a"]) is not None) + bowl(t))
+    summary.main([str(file), "--json"])
+    assert json.loads(capsys.readouterr().out)["best"]["hyperparameters"]["c"] == "null"
+
+
 def test_an_outlier_hides_nothing_of_the_others(tmp_path: Path) -> None:
     answer = summary.summarize(
         of_study(optuna.load_study(study_name="s", storage=f"sqlite:///{study_of(tmp_path, STUDIES['an outlier'])}"))

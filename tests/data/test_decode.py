@@ -43,6 +43,11 @@ def test_16_bits_do_not_depend_on_the_largest_value(tmp_path: Path) -> None:
     assert (decoded(tmp_path / "x.png") == 7).all()
 
 
+def test_16_bits_of_which_zero_is_white_are_no_negative(tmp_path: Path) -> None:
+    Image.fromarray((GREY * 257).astype("<u2")).save(tmp_path / "x.tif", tiffinfo={262: 0})
+    assert np.array_equal(grey_of(tmp_path / "x.tif"), 255 - GREY)
+
+
 def tiff(path: Path, pixels: bytes, bits: int, sample_format: int | None) -> None:
     """A grey TIFF of 32x32 pixels, with the tags that Pillow does not write."""
     tags = [(256, 32), (257, 32), (258, bits), (259, 1), (262, 1), (273, 0), (277, 1), (278, 32), (279, len(pixels))]
