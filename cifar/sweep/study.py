@@ -6,6 +6,7 @@ Attributes of the study      fixed: the fixed settings (nested dict) · space: w
                              options: what each option that may be drawn adds to the fixed settings
                              overrides: the command line of the latest start, without what is searched
                              adopted: the trials that had ended before the first search of this program
+                             metric: the name of the objective, where it has one
 Attributes of a trial        folder: its run directory, relative to the study's folder
                              worker: host, pid and index of the worker that ran it
                              outcome, reason: of a FAIL · retry_of: the number of the trial that it retries
@@ -64,10 +65,12 @@ def create(
     settings: Mapping[str, Any],
     overrides: list[str] | None = None,
     upgrade: Upgrade = unchanged,
+    metric: str | None = None,
 ) -> None:
     """Create the study, or check that the one of this name has the same settings.
 
-    `upgrade` gives the fixed settings of the stored study their present names. Raises StudyError where the settings or
+    `upgrade` gives the fixed settings of the stored study their present names. `metric` is the name of its value.
+    Raises StudyError where the settings or
     the direction differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +87,8 @@ def create(
             changes += differences(_stored_settings(study, settings, upgrade), settings)
         if not changes and overrides is not None:
             study.set_user_attr("overrides", overrides)
+        if not changes and metric is not None:
+            study.set_user_attr("metric", metric)
     if changes:
         more = " ..." if changes[5:] else ""
         another = argument("hydra.sweeper.study_name", _free_name(name, names))
