@@ -31,7 +31,8 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     evidence = evidence or Evidence(frames)
     trials = frames.trials
     counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
-    answer: dict[str, Any] = {"study": frames.study, "trials": counts}
+    answer: dict[str, Any] = {"study": frames.study, "trials": counts, "objective": frames.value_name}
+    answer["direction"] = frames.objectives[0]
     if evidence.complete.empty:
         reasons = trials.reason[trials.reason != ""]
         return answer | {"problem": _why_no_best(counts), "reason": str(reasons.iloc[0]) if len(reasons) else ""}

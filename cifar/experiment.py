@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from torch import nn
 
 from cifar import metadata, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
+from cifar.objective import ACCURACY, OBJECTIVES, Objective, balanced_accuracy, macro_f1, values
 from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
@@ -30,16 +32,18 @@ from cifar.options.resume import recorded_settings, settings_of
 from cifar.options.transfer import Pretrained
 from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
 from cifar.resources import SHARED, Resources
-from cifar.results import RunDirectory, best_of, same_directory, summary
+from cifar.results import RunDirectory, best_of, same_directory, stopped_early, summary
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, configured_backbone, load_classifier
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
+from cifar.training.average import build_average
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
-from cifar.training.optim import build_optimizer, decayed_parameters
+from cifar.training.loss import build_loss, class_weights
+from cifar.training.optim import build_optimizer, clipping, decayed_parameters
 from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
@@ -60,7 +64,7 @@ def run(
     resources: Resources = SHARED,
     settings: Mapping[str, str] | None = None,
 ) -> float:
-    """Train as `config` says, write the results to `output_dir`, and return the best validation accuracy.
+    """Train as `config` says, write the results to `output_dir`, and return the objective of the best epoch.
 
     `study` is the folder of the sweep that the run belongs to; `settings` are the files of .hydra/, written at the
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
@@ -124,11 +128,19 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     device = train.labels.device
     optimizer = build_optimizer(config.optimizer.arguments(), task.groups)
     steps = config.epochs * len(train)
-    schedule = build_schedule(dataclasses.asdict(config.scheduler), optimizer, steps)
-    compiled: Any = torch.compile(model) if config.compile else model
+    scheduler = config.scheduler
+    warmup = round(scheduler.linear_warmup * len(train))
+    schedule = build_schedule(scheduler.arguments(config), optimizer, steps, warmup)
+    average = build_average(model, config.ema.decay)
+    compile: Any = torch.compile if config.compile else no_compiler
     cast = autocast(device, task.dtype)
-    step = EagerStep(compiled, decayed_parameters(model, config.optimizer.decay_norms_and_biases), config.loss.l2, cast)
-    score = EagerScore(compiled, cast)
+    weights = class_weights(config.loss.class_weights, train.labels, splits.train.classes)
+    loss = build_loss(config.loss.label_smoothing, weights)
+    decayed = decayed_parameters(model, config.optimizer.decay_norms_and_biases)
+    trained = compile(model)
+    measured = average.measured(model)
+    step = EagerStep(trained, decayed, config.loss.l2, cast, loss)
+    score = EagerScore(trained if measured is model else compile(measured), cast)
     graph = uses_cuda_graph(config.cuda_graph, device)
     return Trainer(
         model,
@@ -140,7 +152,14 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
         Static(score, cuda_graph) if graph else score,
         total=config.epochs,
         progress=partial(progress_bar if bar else progress_lines, total=len(train)),
+        clip=clipping(optimizer, config.optimizer.clip_norm),
+        average=average,
+        objective=OBJECTIVES[config.objective],
     )
+
+
+def no_compiler(model: nn.Module) -> nn.Module:
+    return model
 
 
 class Experiment:
@@ -188,13 +207,14 @@ class Experiment:
         self.reporter.identify(content)
 
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
-        """Train, record, and return the best validation accuracy."""
-        config, directory = self.config, self.directory
+        """Train, record, and return the objective of the best epoch."""
+        config, directory, objective = self.config, self.directory, self.trainer.objective
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
             self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
         facts = metadata.run_facts(config, self.data_facts, self.trainer) | self.task.facts
-        first_result = result_of("running", None, self.history, facts)
+        facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
+        first_result = result_of("running", None, self.history, facts, objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:
             directory.write_settings(settings)
@@ -204,28 +224,42 @@ class Experiment:
         tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))
         facts["start_seconds"] = time.perf_counter() - self.start_time
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
-        with signals, recording(directory, facts, self.history, tracker):
+        with signals, recording(directory, facts, self.history, tracker, objective):
             tracker.start(self._tracked_run(study))
             with nullcontext() if config.compile else pinned():  # processes that compile would inherit the core
                 self._train(tracker)
             if self.test_images is not None:
                 facts["test"] = self._test(self.test_images)
-        best = best_of(self.history)
+        best = best_of(self.history, objective)
         assert best is not None
-        log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, directory.path)
-        return best.val_accuracy
+        value = objective.value(best)
+        log.info("best %s %.4f in epoch %d · %s", objective.label, value, best.epoch, directory.path)
+        return value
 
     def _train(self, tracker: Tracker) -> None:
-        for metrics in self.trainer.epochs(self._after_step):
+        objective = self.trainer.objective
+        for metrics in self._epochs():
             self.history.append(metrics)
             state = self.trainer.state_dict()  # before the pause: it holds this run's random generators
             with self.isolation.paused():
                 self.coordinator.run_in_background(partial(self.saver.save, state, self.history))
                 self.coordinator.run_in_background(partial(tracker.epoch, metrics))
-            best = best_of(self.history) is metrics
-            log.info(metadata.epoch_line(metrics, self.config.epochs, best))
+            best = best_of(self.history, objective) is metrics
+            log.info(metadata.epoch_line(metrics, self.config.epochs, best, objective))
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
-            self.reporter.report(metrics.epoch, dataclasses.asdict(metrics))
+            self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
+
+    def _epochs(self) -> Iterator[EpochMetrics]:
+        """The epochs to train: to the last, or until early_stopping.patience ends the run."""
+        objective, patience = self.trainer.objective, self.config.early_stopping.patience
+        epochs = self.trainer.epochs(self._after_step)
+        while not stopped_early(self.history, objective, patience):
+            metrics = next(epochs, None)
+            if metrics is None:
+                return
+            yield metrics
+        done, total = self.trainer.done, self.trainer.total
+        log.info("stopped after epoch %d of %d: %d epochs without a better %s", done, total, patience, objective.label)
 
     def _after_step(self) -> None:
         """Let the other runs of the process train, and end this one where a signal has asked for it."""
@@ -242,14 +276,16 @@ class Experiment:
         """Evaluate the weights of best.pt on the test set."""
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
-        checkpoint.load_weights(self.trainer.model, best["model"], path)
+        checkpoint.load_weights(self.trainer.measured, best["model"], path)
         evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images)))
         present = images.present_classes()
         missing = [name for name in images.classes if name not in present]
         scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
         accuracy, epoch = evaluation.accuracy, best["epoch"]
         log.info("test accuracy %.4f of %d images%s (weights of epoch %d)", accuracy, len(images), scope, epoch)
+        scores = evaluation.class_scores
         result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
+        result |= {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
         return result | ({"missing_classes": missing} if missing else {})
 
     def _description(self) -> dict[str, Any]:
@@ -271,7 +307,11 @@ class Experiment:
 
 @contextmanager
 def recording(
-    directory: RunDirectory, facts: dict[str, Any], history: list[EpochMetrics], tracker: Tracker
+    directory: RunDirectory,
+    facts: dict[str, Any],
+    history: list[EpochMetrics],
+    tracker: Tracker,
+    objective: Objective = ACCURACY,
 ) -> Iterator[None]:
     """Write result.json at the start and at the end of the block, and pass the final status on to the tracker.
 
@@ -279,11 +319,11 @@ def recording(
     """
 
     def write(status: str, message: str | None = None) -> None:
-        directory.write_result(result_of(status, message, history, facts))
+        directory.write_result(result_of(status, message, history, facts, objective))
 
     def end(status: str, message: str | None = None) -> None:
         write(status, message)
-        tracker.end(status, metadata.final_metrics(history, facts))
+        tracker.end(status, metadata.final_metrics(history, facts, objective))
 
     write("running")
     try:
@@ -295,10 +335,14 @@ def recording(
 
 
 def result_of(
-    status: str, message: str | None, history: list[EpochMetrics], facts: Mapping[str, Any]
+    status: str,
+    message: str | None,
+    history: list[EpochMetrics],
+    facts: Mapping[str, Any],
+    objective: Objective = ACCURACY,
 ) -> dict[str, Any]:
     """The content of result.json."""
-    return {"status": status, "message": message, **summary(history), **facts}
+    return {"status": status, "message": message, **summary(history, objective), **facts}
 
 
 def _status_of(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from cifar.sweep.app import Invocation
 from cifar.sweep.content import unknown_content
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
-from cifar.sweep.plan import Plan, at_start, check_settings, direction, make_plan
+from cifar.sweep.plan import Plan, at_start, check_settings, make_plan
 from cifar.sweep.progress import View, greeting
 from cifar.sweep.stored import check_trials, existing, stored_space
 from cifar.sweep.study import SharedStudy
@@ -52,9 +52,10 @@ def sweep(call: Invocation) -> None:
         plan.url,
         plan.settings.study_name,
         plan.folder,
-        direction(plan.settings, call.app),
+        plan.direction,
         {"fixed": plan.fixed, "options": plan.options, "space": space, "overrides": overrides},
         call.app.upgrade_settings,
+        plan.metric,
     )
     if plan.settings.retry_failed:
         number = open_shared(plan).replace_failed()
@@ -74,7 +75,7 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
     if not study.finished():
         if unknown_content(study.trials(), call.app, plan.folder):
             print("what its trials were trained on is not known: taken to be what the next one is", flush=True)
-        with View(study, on_best):
+        with View(study, on_best, plan.metric):
             launch(call, plan, study)
     return study
 
@@ -106,6 +107,7 @@ def make_worker(call: Invocation, plan: Plan) -> Worker:
         dependent=plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib",
         launch=uuid.uuid4().hex[:8],
         contents=plan.contents,
+        metric=plan.metric,
     )
 
 
