@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cifar.content import content_differences, recorded_content
+from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import upgrade_settings
@@ -58,6 +59,11 @@ def content_name(config: DictConfig) -> str:
     return Path(root).expanduser().resolve().name
 
 
+def present_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings under today's names, with what suits the data in place of null."""
+    return with_suited(upgrade_settings(settings))
+
+
 APP = SearchedApp(
     command=("python", "run.py"),
     metrics={"val_accuracy": "maximize"},
@@ -94,6 +100,6 @@ APP = SearchedApp(
     execution=execution,
     resume=resume,
     history=history,
-    upgrade_settings=upgrade_settings,
+    upgrade_settings=present_settings,
     at_end=answer,
 )

@@ -127,14 +127,15 @@ class ImageLoader(EpochLoader):
 
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
         crops_and_flips = draw_crops_and_flips(self.total, self.crop, self.flip, generator)
+        _, height, width = self.shape
         # Pieces draw last, so that the rest is the same with and without them.
-        return [*crops_and_flips, *self.pieces.draw(self.total, *self.shape[1:], generator)]
+        return [*crops_and_flips, *self.pieces.draw(self.total, height, width, generator)]
 
     def _bytes_at_once(self) -> int:
         return max(super()._bytes_at_once(), WITH_PIECES if self.pieces.pixels else 0)
 
     def _prepare(self, draws: list[Tensor]) -> list[Tensor]:
-        """Those of the pieces stay on the CPU, where operations are told apart."""
+        """Those of the pieces stay on the CPU, where they are sorted by operation."""
         order_crops_flips, of_pieces = draws[:4], draws[4:]
         return [*super()._prepare(order_crops_flips), *of_pieces]
 

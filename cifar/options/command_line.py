@@ -19,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
 from cifar.options.config import Config
+from cifar.options.former import RENAMED_KEYS
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
-from cifar.options.shared import key_of, leaves, parse, read_overrides, read_yaml
+from cifar.options.shared import key_of, leaves, parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
@@ -33,8 +34,21 @@ CONFIG_NAME = "config"
 @contextmanager
 def prepared() -> Iterator[None]:
     """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory."""
-    with composing(without_trust, (bring, claim)):
+    with composing(settings_alone, (bring, claim)):
         yield
+
+
+def settings_alone(overrides: list[Override]) -> list[Override]:
+    """The overrides of settings, by today's names; says which of them had former ones."""
+    return [_todays(override) for override in without_trust(overrides)]
+
+
+def _todays(override: Override) -> Override:
+    key = RENAMED_KEYS.get(key_of(override))
+    if key is not None:
+        result = "searched by that name, as in earlier studies" if override.is_sweep_override() else "taken as that"
+        say(f"{override.input_line}: {key_of(override)} is {key} now; {result}")
+    return renamed(override)
 
 
 def without_trust(overrides: list[Override]) -> list[Override]:
@@ -94,7 +108,7 @@ def expand(
     no best trial.
     """
     on_command_line = {key for override in overrides for key, _ in leaves(override)}
-    explicit = on_command_line | set(keys_of_files)
+    explicit = on_command_line | {RENAMED_KEYS.get(key, key) for key in keys_of_files}
     if resume is not None:
         brought = read_run(resume)
         names = {"hydra.run.dir": resume, "resume": resume}

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from cifar.options.augment import Augment
 from cifar.options.data import Data
 from cifar.options.fields import matching, one_of, restricted, within
 from cifar.options.model import Model
@@ -36,6 +37,7 @@ class Config:
     """All settings of a run, checked. Each config group is an option of its group."""
 
     data: Data = MISSING
+    augment: Augment = MISSING
     model: Model = MISSING
     optimizer: Optimizer = MISSING
     scheduler: Scheduler = MISSING

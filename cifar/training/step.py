@@ -35,7 +35,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Autocast:
 class EagerStep:
     """step(images, labels) puts the gradients of the mean cross-entropy plus the L2 term into `parameter.grad`.
 
-    Returns the cross-entropy (without the L2 term) and the number of correct predictions, scalars on the device.
+    Labels are classes (B,), or shares of these (B, classes). Returns the cross-entropy (without the L2 term) and the
+    number of correct predictions, scalars on the device.
     """
 
     def __init__(self, model: nn.Module, decayed: list[nn.Parameter], l2: float, autocast: Autocast) -> None:
@@ -51,8 +52,13 @@ class EagerStep:
         cross_entropy = F.cross_entropy(logits.float(), labels)
         loss = cross_entropy + l2_term(self.decayed, self.l2)
         loss.backward()
-        correct = (logits.detach().argmax(1) == labels).sum()
+        correct = (logits.detach().argmax(1) == most_likely(labels)).sum()
         return cross_entropy.detach(), correct
+
+
+def most_likely(labels: Tensor) -> Tensor:
+    """int64 (B,) of labels; of those of mixed images, float32 (B, classes), the class with the largest share."""
+    return labels.argmax(1) if labels.is_floating_point() else labels
 
 
 class EagerScore:

@@ -27,8 +27,8 @@ class Erase:
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
         """top, left, bottom and right of each rectangle, int64 (N, 4); empty ones erase nothing."""
         erases = torch.rand(count, generator=generator) < self.probability
-        area = _uniform((count, ATTEMPTS), *AREA, generator) * height * width
-        ratio = _uniform((count, ATTEMPTS), *map(math.log, RATIO), generator).exp()
+        area = _uniform((count, ATTEMPTS), AREA, generator) * height * width
+        ratio = _uniform((count, ATTEMPTS), (math.log(RATIO[0]), math.log(RATIO[1])), generator).exp()
         heights, widths = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
         fits = (heights < height) & (widths < width)
         first = fits.int().argmax(1, keepdim=True)
@@ -52,5 +52,6 @@ def in_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     return (down.unsqueeze(2) & across.unsqueeze(1)).unsqueeze(1)
 
 
-def _uniform(shape: tuple[int, int], low: float, high: float, generator: torch.Generator) -> Tensor:
+def _uniform(shape: tuple[int, int], ends: tuple[float, float], generator: torch.Generator) -> Tensor:
+    low, high = ends
     return torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low

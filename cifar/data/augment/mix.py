@@ -1,6 +1,6 @@
 """mixup (Zhang et al., 2018) and cutmix (Yun et al., 2019), as torchvision has them: of images and their labels.
 
-Each image is mixed with the one before it in its batch, the first with the last, in a share of its own.
+Each image is mixed with the one before it in its batch, the first with the last, each in another share.
 """
 
 from __future__ import annotations

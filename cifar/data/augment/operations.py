@@ -1,4 +1,4 @@
-"""Operations on images uint8 (B, 3, H, W), each image with an amount (B,) of its own: float64, on the device.
+"""Operations on images uint8 (B, 3, H, W), each image with another amount: float64 (B,), on the device.
 
 For equal amounts equal to torchvision's transforms.v2 on single tensors: pixel by pixel for those that change colours;
 geometric ones take the nearest pixel, and may take its neighbour where two are equally near.
@@ -80,7 +80,9 @@ def sharpness(images: Tensor, amounts: Tensor) -> Tensor:
         return images
     pixels = images.float()
     inner = pixels[..., 1:-1, 1:-1]
-    smooth = ((F.avg_pool2d(pixels, 3, 1, divisor_override=1) + 4 * inner) / 13).round()
+    rows = pixels[..., :-2, :] + pixels[..., 1:-1, :] + pixels[..., 2:, :]
+    sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]  # avg_pool2d takes 5 times as long
+    smooth = ((sums + 4 * inner) / 13).round()
     inner.copy_(inner + (smooth - inner).double() * per_image(1 - (1 + amounts)).float())
     return to_pixels(pixels)
 
@@ -92,17 +94,20 @@ def posterize(images: Tensor, amounts: Tensor) -> Tensor:
 
 def solarize(images: Tensor, amounts: Tensor) -> Tensor:
     """Values from `amount`, a share of 255, upwards are inverted."""
-    return torch.where(images >= per_image(255 * amounts).float(), images.bitwise_not(), images)
+    lowest = (255 * amounts).float().ceil().to(torch.int16)
+    return torch.where(images >= per_image(lowest), images.bitwise_not(), images)
 
 
 def autocontrast(images: Tensor, amounts: Tensor) -> Tensor:
     """Each channel is stretched to the range from 0 to 255."""
-    return TF.autocontrast(images)
+    stretched: Tensor = TF.autocontrast(images.contiguous())  # channels_last takes 6 times as long
+    return stretched
 
 
 def equalize(images: Tensor, amounts: Tensor) -> Tensor:
     """The histogram of each channel is made even."""
-    return TF.equalize(images)
+    equalized: Tensor = TF.equalize(images)
+    return equalized
 
 
 def per_image(values: Tensor) -> Tensor:
@@ -209,4 +214,4 @@ OPERATIONS = (
     Operation(autocontrast),
     Operation(equalize),
 )
-"""Those of TrivialAugment (Müller and Hutter, 2021) and of RandAugment (Cubuk et al., 2020), as torchvision has them."""
+"""Those of TrivialAugment (Müller and Hutter 2021) and RandAugment (Cubuk et al. 2020), as torchvision has them."""

@@ -12,6 +12,10 @@ from torch import Tensor
 
 from cifar.data.augment.erase import Erase
 from cifar.data.augment.mix import Mix
+from cifar.data.images import Images
+
+SHARED = ("policy", "crop", "flip", "erase", "mixup", "cutmix")
+"""The settings that all options of the group have."""
 
 
 class Piece(Protocol):
@@ -36,8 +40,8 @@ class Pieces:
         """The draws of each piece, in their order; none without a generator: nothing is done then."""
         if generator is None:
             return []
-        last = [self.mix] if self.mix is not None else []
-        return [piece.draw(count, height, width, generator) for piece in (*self.pixels, *self.normalised, *last)]
+        draws = [piece.draw(count, height, width, generator) for piece in (*self.pixels, *self.normalised)]
+        return draws if self.mix is None else [*draws, self.mix.draw(count, height, width, generator)]
 
     def change_pixels(self, images: Tensor, draws: Sequence[Tensor]) -> Tensor:
         """Images uint8 (B, 3, H, W), with their rows of what `draw` returned."""
@@ -62,24 +66,29 @@ NO_PIECES = Pieces()
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Crops with `crop` pixels of zeros around an image, flips with probability 1/2, then the pieces."""
+    """Crops with `crop` pixels of zeros around an image, flips with probability 1/2, then the pieces.
 
-    crop: int = 0
-    flip: bool = False
-    pieces: Pieces = NO_PIECES
-
-
-def build_augmentation(settings: Mapping[str, Any], policy: str, size: tuple[int, int], classes: int) -> Augmentation:
-    """The augmentation of images of `size` (height, width) that the settings of the group `augment` describe.
-
-    `policy` is the import path of what makes the Piece of the policy, called with the size and with the settings that
-    all options do not share; empty where there is none.
+    `name` says what the pieces do; it is empty where there are none.
     """
-    special = dict(settings)
-    special.pop("policy")
-    shared = {key: special.pop(key) for key in ("crop", "flip", "erase", "mixup", "cutmix")}
-    pixels: tuple[Piece, ...] = (pkgutil.resolve_name(policy)(*size, **special),) if policy else ()
-    normalised = (Erase(shared["erase"]),) if shared["erase"] else ()
-    mixes = shared["mixup"] or shared["cutmix"]
-    mix = Mix(shared["mixup"], shared["cutmix"], classes) if mixes else None
-    return Augmentation(shared["crop"], shared["flip"], Pieces(pixels, normalised, mix))
+
+    crop: int
+    flip: bool
+    pieces: Pieces
+    name: str
+
+
+def build_augmentation(settings: Mapping[str, Any], policy: str, images: Images) -> Augmentation:
+    """The augmentation of `images` that the settings of the group `augment` describe.
+
+    `policy` is the import path of what makes the Piece of the policy, called with height, width and the settings that
+    not all options have; empty where there is none.
+    """
+    height, width = images.images.shape[2:]
+    special = {key: value for key, value in settings.items() if key not in SHARED}
+    pixels: tuple[Piece, ...] = (pkgutil.resolve_name(policy)(height, width, **special),) if policy else ()
+    erase, mixup, cutmix = settings["erase"], settings["mixup"], settings["cutmix"]
+    normalised = (Erase(erase),) if erase else ()
+    mix = Mix(mixup, cutmix, len(images.classes)) if mixup or cutmix else None
+    does = {key: value for key, value in settings.items() if key not in ("policy", "crop", "flip") and value}
+    name = " ".join([policy, *(f"{key} {value}" for key, value in does.items())]).strip()
+    return Augmentation(settings["crop"], settings["flip"], Pieces(pixels, normalised, mix), name)

@@ -20,11 +20,17 @@ AT_ONCE = 1024
 """Images that the pieces work on at once."""
 
 
-def augmented(images: Images, augmentation: Augmentation, name: str, mean: Sequence[float], view: int) -> Images:
+def versions(images: Images, augmentation: Augmentation, mean: Sequence[float], views: int) -> list[Images]:
+    """The images as they are, or `views` augmented versions of them where there are more than one."""
+    if views == 1:
+        return [images]
+    return [augmented(images, augmentation, mean, view) for view in range(views)]
+
+
+def augmented(images: Images, augmentation: Augmentation, mean: Sequence[float], view: int) -> Images:
     """A version of every image, in the order of `images`: the same for the same `view`.
 
-    `name` says what the pieces do, as part of the fingerprint. Erased rectangles get the colour `mean`, of pixels in
-    [0, 1].
+    Erased rectangles get the colour `mean`, of pixels in [0, 1].
     """
     crop, flip, pieces = augmentation.crop, augmentation.flip, augmentation.pieces
     generator = epoch_generator(view, 1)
@@ -34,7 +40,7 @@ def augmented(images: Images, augmentation: Augmentation, name: str, mean: Seque
     pixels[order] = crop_and_flip(windows, flip, order, *amounts)
     for piece in (*pieces.pixels, *(_on_pixels(piece, mean) for piece in pieces.normalised)):
         _apply(piece, pixels, generator)
-    text = f"{images.fingerprint} crop {crop} flip {flip} view {view}{name}"
+    text = f"{images.fingerprint} crop {crop} flip {flip} view {view} {augmentation.name}".strip()
     return dataclasses.replace(images, images=pixels, fingerprint=hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -46,6 +52,7 @@ def _on_pixels(piece: Piece, mean: Sequence[float]) -> Piece:
 
 
 def _apply(piece: Piece, pixels: Tensor, generator: torch.Generator) -> None:
-    draws = piece.draw(len(pixels), *pixels.shape[2:], generator)
+    count, _, height, width = pixels.shape
+    draws = piece.draw(count, height, width, generator)
     for images, drawn in zip(torch.split(pixels, AT_ONCE), torch.split(draws, AT_ONCE), strict=True):
         images.copy_(piece.apply(images.clone(), drawn))
