@@ -127,6 +127,7 @@ class Stripes(Data):
     \"\"\"Stripes, across or along.\"\"\"
 
     loader = "cifar.data.stripes.stripes"
+    flip = False  # as along becomes across
     source: str = "stripes"
 """,
     "cifar/data/stripes.py": """
@@ -152,8 +153,6 @@ root: null
 limit: null
 val_size: 0.2
 val_seed: 0
-crop: 0
-flip: false
 normalize: true
 mean: null
 std: null
@@ -276,7 +275,7 @@ def test_a_run_uses_the_option(kind: str, arguments: list[str], run: Run, checko
         (["optimizer=sign", "optimizer.shrink=2"], "a number in (0, 1]"),
         (["scheduler=linear", "scheduler.end=1"], "a number in [0, 1)"),
         (["model=perceptron", "model.hidden=0"], "a whole number in [1, inf)"),
-        (["data=stripes", "data.crop=-1"], "a whole number in [0, 16]"),
+        (["data=stripes", "data.limit=0"], "a whole number in [1, inf)"),
         (["tracker=diary", "+tracker.colour=red"], "name"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

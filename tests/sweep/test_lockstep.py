@@ -27,7 +27,7 @@ X = ["seed=7", "epochs=4", "optimizer.lr=0.002"]
 NEIGHBOURS = {
     "sgd": ["seed=1", "epochs=2"],
     "adam": ["seed=2", "epochs=3", "optimizer=adam", "batch_size=24", "precision=fp32"],
-    "cosine": ["seed=3", "epochs=5", "scheduler=cosine", "data.flip=true", "loss.l2=0.01"],
+    "cosine": ["seed=3", "epochs=5", "scheduler=cosine", "augment.flip=true", "loss.l2=0.01"],
     "diverging": ["seed=4", "optimizer.lr=1e30", "precision=fp32"],
     "failing": ["seed=5", "epochs=3"],
     "pruned": ["seed=6", "epochs=3"],

@@ -47,7 +47,7 @@ def settings(compose: Any, tiny: list[str]) -> Callable[..., Config]:
         other_model = any(override.startswith("model=") for override in more)
         replaced = ("device=", "model.") if other_model else ("device=",)
         overrides = [override for override in tiny if not override.startswith(replaced)]
-        return check(compose(*overrides, "device=cuda", "data.limit=300", "data.flip=true", *more))
+        return check(compose(*overrides, "device=cuda", "data.limit=300", "augment.flip=true", *more))
 
     return checked
 
