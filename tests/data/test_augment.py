@@ -212,6 +212,6 @@ def test_views_go_through_policies_and_erasing() -> None:
     torch.rand(len(images), generator=generator)
     changed = trivial(32, 32)
     expected = changed.apply(images.images.clone(), changed.draw(len(images), 32, 32, generator))
-    erase = Erase(1.0, torch.tensor([128.0, 64.0, 0.0]).view(3, 1, 1))
+    erase = Erase(1.0, torch.tensor([128, 64, 0], dtype=torch.uint8).view(3, 1, 1))
     assert torch.equal(view.images, erase.apply(expected, erase.draw(len(images), 32, 32, generator)))
     assert view.images.dtype == torch.uint8

@@ -18,8 +18,10 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Erase:
-    """Erases a rectangle with this probability; `value` is the colour, (3, 1, 1) or a number: 0 is the mean colour of
-    normalised images."""
+    """Erases a rectangle with this probability.
+
+    `value` is the colour, (3, 1, 1) of the images' type or a number: 0 is the mean colour of normalised images.
+    """
 
     probability: float
     value: Tensor | float = 0.0
@@ -41,7 +43,7 @@ class Erase:
     def apply(self, images: Tensor, draws: Tensor) -> Tensor:
         """images (B, 3, H, W); `draws` (B, 4)."""
         inside = in_boxes(draws.to(images.device, non_blocking=True), images.shape[2], images.shape[3])
-        return torch.where(inside, torch.as_tensor(self.value, dtype=images.dtype, device=images.device), images)
+        return torch.where(inside, self.value, images)
 
 
 def in_boxes(boxes: Tensor, height: int, width: int) -> Tensor:

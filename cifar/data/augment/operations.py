@@ -136,8 +136,8 @@ def warp(images: Tensor, *matrix: Tensor | float) -> Tensor:
     theta = torch.zeros(count, 6, dtype=torch.float64, device=images.device)
     for column, values in enumerate(matrix):
         theta[:, column] = values
-    scale = torch.tensor([0.5 * width, 0.5 * height], device=images.device)
-    theta = theta.float().view(count, 2, 3).transpose(1, 2) / scale
+    across, down = theta.float().view(count, 2, 3).unbind(1)
+    theta = torch.stack([across / (0.5 * width), down / (0.5 * height)], 2)
     grid = _positions(height, width, images.device).expand(count, -1, -1).bmm(theta)
     warped = F.grid_sample(
         images.float(), grid.view(count, height, width, 2), mode="nearest", padding_mode="zeros", align_corners=False

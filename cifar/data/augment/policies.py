@@ -38,12 +38,12 @@ class RandomOperations:
         for drawn in draws.unbind(1):
             numbers, amounts = drawn[:, 0].long(), drawn[:, 1]
             counts = torch.bincount(numbers, minlength=len(OPERATIONS)).tolist()
-            rows = torch.split(numbers.argsort(stable=True), counts)
-            for operation, chosen in zip(OPERATIONS, rows, strict=True):
+            order = numbers.argsort(stable=True)
+            rows = torch.split(order.to(images.device, non_blocking=True), counts)
+            strengths = torch.split(amounts[order].to(images.device, non_blocking=True), counts)
+            for operation, chosen, strength in zip(OPERATIONS, rows, strengths, strict=True):
                 if len(chosen):
-                    on_device = chosen.to(images.device, non_blocking=True)
-                    amount = amounts[chosen].to(images.device, non_blocking=True)
-                    images[on_device] = operation.apply(images[on_device], amount)
+                    images[chosen] = operation.apply(images[chosen], strength)
         return images
 
 

@@ -47,7 +47,7 @@ def augmented(images: Images, augmentation: Augmentation, mean: Sequence[float],
 def _on_pixels(piece: Piece, mean: Sequence[float]) -> Piece:
     """A piece for normalised images, as one for pixels."""
     assert isinstance(piece, Erase)
-    colour = torch.tensor(mean).mul(255).round().view(3, 1, 1)
+    colour = torch.tensor(mean).mul(255).round().to(torch.uint8).view(3, 1, 1)
     return dataclasses.replace(piece, value=colour)
 
 
