@@ -158,6 +158,48 @@ mean: null
 std: null
 """,
 }
+AUGMENT = {
+    "cifar/options/darker.py": """
+from dataclasses import dataclass
+
+from cifar.options.augment import Augment
+from cifar.options.fields import within
+
+
+@dataclass
+class Darker(Augment):
+    \"\"\"Each image is darkened by another amount.\"\"\"
+
+    piece = "cifar.data.augment.darker.Darker"
+    policy: str = "darker"
+    least: float = within("[0, 1]")
+""",
+    "cifar/data/augment/darker.py": """
+import torch
+from torch import Tensor
+
+
+class Darker:
+    def __init__(self, height: int, width: int, least: float) -> None:
+        self.least = least
+
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        return self.least + (1 - self.least) * torch.rand(count, generator=generator)
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        return (images * draws.to(images.device).view(-1, 1, 1, 1)).to(torch.uint8)
+""",
+    "conf/augment/darker.yaml": """# Each image is darkened by another amount.
+# python run.py augment=darker
+policy: darker
+least: 0.5
+crop: null
+flip: null
+erase: 0.0
+mixup: 0.0
+cutmix: 0.0
+""",
+}
 TRACKER = {
     "cifar/options/diary.py": """
 from dataclasses import dataclass
@@ -223,7 +265,7 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.startswith(("cifar/", "conf/", "analysis/", "run.py")) and (root / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, copy / name)
-    for files in (OPTIMIZER, SCHEDULER, MODEL, DATA, TRACKER, SECTION):
+    for files in (OPTIMIZER, SCHEDULER, MODEL, DATA, AUGMENT, TRACKER, SECTION):
         for name, text in files.items():
             assert not (copy / name).exists(), f"{name} is there already"
             (copy / name).write_text((HEAD if name.endswith(".py") else "") + text)
@@ -251,7 +293,7 @@ MODEL_4 = ["model.depths=[1]", "model.width=4"]
         ("optimizer", ["data=digits", *MODEL_4, "optimizer=sign", "optimizer.shrink=0.9"]),
         ("scheduler", ["data=digits", *MODEL_4, "scheduler=linear", "scheduler.end=0.5"]),
         ("model", ["data=digits", "model=perceptron", "model.hidden=8"]),
-        ("data", ["data=stripes", *MODEL_4]),
+        ("data", ["data=stripes", *MODEL_4, "augment=darker", "augment.least=0.2"]),
         ("tracker", ["data=digits", *MODEL_4, "tracker=diary", "tracker.name=notes.txt"]),
     ],
 )
@@ -265,6 +307,7 @@ def test_a_run_uses_the_option(kind: str, arguments: list[str], run: Run, checko
         assert read_result(checkout / kind)["model"]["parameters"] == 3 * 32 * 32 * 8 + 8 + 8 * 10 + 10
     if kind == "data":
         assert read_result(checkout / kind)["data"]["classes"] == 2
+        assert "least: 0.2" in (checkout / kind / ".hydra" / "config.yaml").read_text("utf-8")
     if kind == "tracker":
         assert (checkout / kind / "notes.txt").read_text() == "epoch 1\nepoch 2\n"
 
@@ -274,6 +317,7 @@ def test_a_run_uses_the_option(kind: str, arguments: list[str], run: Run, checko
     [
         (["optimizer=sign", "optimizer.shrink=2"], "a number in (0, 1]"),
         (["scheduler=linear", "scheduler.end=1"], "a number in [0, 1)"),
+        (["augment=darker", "augment.least=2"], "a number in [0, 1]"),
         (["model=perceptron", "model.hidden=0"], "a whole number in [1, inf)"),
         (["data=stripes", "data.limit=0"], "a whole number in [1, inf)"),
         (["tracker=diary", "+tracker.colour=red"], "name"),
@@ -301,6 +345,7 @@ def test_help_lists_it_with_its_keys(run: Run) -> None:
             "Linear decay to a fraction",
             "One hidden layer.",
             "Stripes, across",
+            "Each image is darkened by",
         ),
         *("A line of text for each epoch.", "optimizer.shrink: a number in (0, 1]", "model.hidden: a whole number"),
     ):

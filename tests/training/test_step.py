@@ -22,6 +22,7 @@ from cifar.training.step import Capture, Compute, EagerScore, EagerStep, Static,
 from cifar.training.trainer import Trainer, evaluate
 
 CPU = torch.device("cpu")
+MIXED = Pieces((trivial(8, 8),), (Erase(0.3),), Mix(0.4, 1.0, 3))
 
 
 @pytest.fixture
@@ -124,9 +125,7 @@ def make_static(trainer: Trainer, capture: Capture) -> Trainer:
     return dataclasses.replace(trainer, step=StaticStep(trainer.step, capture), score=Static(trainer.score, capture))
 
 
-@pytest.mark.parametrize(
-    "pieces", [NO_PIECES, Pieces((trivial(8, 8),), (Erase(0.3),), Mix(0.4, 1.0, 3))], ids=["plain", "mixed"]
-)
+@pytest.mark.parametrize("pieces", [NO_PIECES, MIXED], ids=["plain", "mixed"])
 @pytest.mark.parametrize("capture", [no_capture, imitated_graph])
 def test_static_buffers_change_no_bit_of_a_run(
     capture: Capture,
