@@ -198,9 +198,8 @@ class Confirmation:
         call, upgrade = self.call, self.call.app.upgrade_settings
         fixed = fixed_settings(call, call.config, space)
         before = self.search.study.user_attrs
-        changes = studies.differences(
-            without(studies.upgraded(before["fixed"], fixed, upgrade), [self.seed_key]), fixed
-        )
+        stored = studies.upgraded(before["fixed"], fixed, upgrade)
+        changes = studies.differences(without(stored, [self.seed_key]), fixed)
         if "options" in before:
             options = option_settings(call, call.config, space, fixed)
             changes += studies.differences(studies.upgraded(before["options"], options, upgrade), options, "options")
