@@ -1,4 +1,4 @@
-"""Time to augment and normalise an image on one thread: crop_flip and trivial, against torchvision on single images.
+"""CPU time to augment and normalise an image on one thread: crop_flip and trivial, against torchvision on one image.
 
 python -m benchmarks augment
 """
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     ratio = median_ratio(times["trivial, transforms.v2 on tensors"], times["trivial"])
     alone = median_ratio(times["trivial alone, transforms.v2 on tensors"], times["trivial alone"])
     result = {
-        "what": "augment and normalise an image on one thread, against torchvision on single images"
+        "what": "CPU time to augment and normalise an image on one thread, against torchvision on single images"
         f" ({options.images} images); alone: without crop, flip and normalisation",
         "microseconds": {name: spread(values) for name, values in times.items()},
         "figure": f"{medians}; trivial {ratio:.1f} times as fast as transforms.v2 on tensors, alone {alone:.1f} times",
@@ -51,13 +51,13 @@ def main(argv: list[str]) -> None:
 
 
 def measure(loops: dict[str, Loop], rounds: int) -> dict[str, list[float]]:
-    """Microseconds an image, in rounds of all loops in alternation."""
+    """Microseconds of CPU time an image, in rounds of all loops in alternation."""
     times: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds + 1):
         for name, loop in loops.items():
-            start = time.perf_counter()
+            start = time.process_time()
             images = sum(map(count, loop(number + 1)))
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             if number:  # the first round warms up
                 times[name].append(seconds / images * 1e6)
     return times
