@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
-from cifar.options.augment import Augment
+from cifar.options.augment import BY_DATA, Augment
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
@@ -134,7 +134,11 @@ def model_name(config: Config) -> str:
 
 def augmentation_text(augment: Augment) -> str:
     """The augmentation in a few words."""
-    values = {key: value for key, value in dataclasses.asdict(augment).items() if key != "policy" and value}
+    values = {
+        key: value
+        for key, value in dataclasses.asdict(augment).items()
+        if key in BY_DATA or (key != "policy" and value)
+    }
     return " ".join([f"augment={augment.policy}", *(f"{key}={value}" for key, value in values.items())])
 
 
