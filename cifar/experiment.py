@@ -22,6 +22,7 @@ from cifar import metadata, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import DataError, Images
+from cifar.data.request import Request
 from cifar.data.split import Splits
 from cifar.options.config import Config
 from cifar.options.option import whitelist
@@ -80,9 +81,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     Their mean and std are those of the config, else those of pretrained weights, else those of the training images.
     """
     data = config.data
-    splits = resources.splits(
-        data.source, data.root, config.cache.dir, limit=data.limit, val_size=data.val_size, val_seed=data.val_seed
-    )
+    splits = resources.splits(data, request(config, "train"))
     if not data.normalize:
         return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
     mean, std = splits.mean, splits.std
@@ -92,9 +91,14 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
 
 
+def request(config: Config, part: str) -> Request:
+    """What is asked of the data source."""
+    return Request(part, Path(config.cache.dir).expanduser())
+
+
 def load_images(config: Config, resources: Resources = SHARED) -> Images:
     """All images of the training part, which load_splits splits."""
-    return resources.images(config.data.source, config.data.root, "train", config.cache.dir)
+    return resources.images(config.data, request(config, "train"))
 
 
 def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
@@ -103,7 +107,7 @@ def load_test_images(config: Config, splits: Splits, resources: Resources = SHAR
     Raises DataError where there is none, or where it has other classes.
     """
     data = config.data
-    images = resources.images(data.source, data.root, "test", config.cache.dir)
+    images = resources.images(data, request(config, "test"))
     try:
         return images.with_classes(splits.train.classes)
     except DataError as error:

@@ -25,19 +25,21 @@ from cifar.data.decode import DECODING, decode, decoded_as_before
 from cifar.data.file_digest import digest_of_files
 from cifar.data.images import SIZE, Images, fingerprint_of, from_arrays
 from cifar.data.listing import LabelledFile, list_images
+from cifar.data.request import Request
 from cifar.files import FileError
+from cifar.options.data import Data
 
 log = logging.getLogger(__name__)
 
 
-def image_folder(root: str | None, part: str, cache_dir: Path) -> Images:
+def image_folder(option: Data, request: Request) -> Images:
     """The images in root/part/<class>/*, mapped from the cache, which is keyed by the files' names, sizes and times.
 
     Raises DataError as list_images does, and for images that cannot be decoded.
     """
-    directory = Path(root or "").expanduser()
-    files, classes = list_images(directory / part, part)
-    entry = cache_dir / "images" / f"{_cache_key(directory, files)}.safetensors"
+    directory = Path(option.root or "").expanduser()
+    files, classes = list_images(directory / request.part, request.part)
+    entry = request.cache_dir / "images" / f"{_cache_key(directory, files)}.safetensors"
 
     def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
         images = _parse(tensors, metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,11 +24,15 @@ class Data(Option):
     key: ClassVar[str] = "source"
     changeable: ClassVar[tuple[str, ...]] = ("root",)
     loader: ClassVar[str]
-    """The import path of the function that reads the images: (root, "train" or "test", cache directory) -> Images."""
+    """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
     """The folder below `root` that the loader downloads where it is missing; "" for one that only reads."""
     train_images: ClassVar[int | None] = None
     """Images in the training part; None where that depends on the user."""
+    later: ClassVar[tuple[str, ...]] = (
+        *("limit", "val_size", "val_seed", "crop", "flip", "normalize", "mean", "std", "image_size", "fit"),
+    )
+    """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
 
     source: str = MISSING
     root: str | None = MISSING
@@ -39,6 +44,11 @@ class Data(Option):
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
+
+    def source_key(self) -> tuple[tuple[str, str], ...]:
+        """What decides the images that the loader reads, by key."""
+        names = (field.name for field in dataclasses.fields(self) if field.name not in self.later)
+        return tuple((name, repr(getattr(self, name))) for name in names)
 
     @classmethod
     def only_reads(cls, root: str) -> bool:

@@ -21,12 +21,14 @@ from safetensors.torch import save_file
 
 from cifar.data import folder
 from cifar.data.images import DataError, Images, fingerprint_of
+from cifar.data.request import Request
+from cifar.options.data import ImageFolder
 
 MakeFolder = Callable[..., Path]
 
 
 def read_folder(root: Path, cache: Path, part: str = "train") -> Images:
-    return folder.image_folder(str(root), part, cache)
+    return folder.image_folder(ImageFolder(root=str(root)), Request(part, cache))
 
 
 @pytest.fixture
@@ -206,6 +208,8 @@ import sys, time
 from pathlib import Path
 from PIL import Image
 from cifar.data import folder
+from cifar.data.request import Request
+from cifar.options.data import ImageFolder
 root, cache, decoded = sys.argv[1:]
 real = Image.open
 def noted(path):
@@ -216,7 +220,7 @@ def noted(path):
 Image.open = noted
 print("ready", flush=True)
 input()
-print(folder.image_folder(root, "train", Path(cache)).fingerprint)
+print(folder.image_folder(ImageFolder(root=root), Request("train", Path(cache))).fingerprint)
 """
     answers = both_at_once(script, str(root), str(tmp_path / "cache"), str(decoded))
     assert [answer.returncode for answer in answers] == [0, 0], answers
