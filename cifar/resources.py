@@ -62,6 +62,7 @@ class Resources:
 
     def __init__(self) -> None:
         self._images = RecentlyUsed[Images](4)
+        self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
         self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
@@ -71,6 +72,11 @@ class Resources:
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""
         return self._images.get((option.source_key(), request), lambda: sources.load(option, request))
+
+    def common_size(self, option: Data, request: Request) -> int | None:
+        """The height and width of all training images of a source, None where they differ or are not square."""
+        key = (option.source_key(), request.cache_dir)
+        return self._sizes.get(key, lambda: sources.common_size(option, request))
 
     def splits(self, option: Data, request: Request) -> Splits:
         """The images that are asked for, limited and split into those to train on and to validate on."""

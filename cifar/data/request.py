@@ -31,8 +31,16 @@ class InputFormat:
     interpolation: str = "bilinear"
 
     @property
-    def is_former(self) -> bool:
-        return self == InputFormat()
+    def change(self) -> str:
+        """What is done to images of other sizes, in words."""
+        words = {"crop": "cropped to a square and resized", "stretch": "stretched", "pad": "resized and padded"}
+        return f"{words[self.fit]} to {self.size}x{self.size}"
+
+    def scale(self, size: tuple[int, int]) -> float:
+        """By what an image of this width and height is scaled; in the direction that is scaled least."""
+        if self.fit == "crop":
+            return (self.resize or self.size) / min(size)
+        return self.size / (min(size) if self.fit == "stretch" else max(size))
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The image in this format; `image` itself where it has it."""

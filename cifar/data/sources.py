@@ -91,3 +91,14 @@ def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     read: Source = pkgutil.resolve_name(option.loader)
     return read(option, request)
+
+
+def common_size(option: Data, request: Request) -> int | None:
+    """The height and width of all training images, None where they differ or are not square.
+
+    Raises DataError as `load` does.
+    """
+    if not option.measure:
+        return option.own_size
+    measure: Callable[[Data, Request], int | None] = pkgutil.resolve_name(option.measure)
+    return measure(option, request)

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
 from cifar.options.config import Config
+from cifar.options.former import former_overrides
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
 from cifar.options.shared import key_of, leaves, parse, read_overrides, read_yaml
@@ -116,7 +117,14 @@ def read_run(directory: str) -> list[Override]:
     file = Path(directory) / ".hydra" / "overrides.yaml"
     if not file.exists():
         raise ConfigError(f"resume={directory}: not a run directory, it has no .hydra/overrides.yaml")
-    return read_overrides(file, read_yaml(file), of_run=True)
+    return [*_former(Path(directory)), *read_overrides(file, read_yaml(file), of_run=True)]
+
+
+def _former(run: Path) -> list[Override]:
+    """What the run in a directory did by default, where an earlier version wrote it and the default is another now."""
+    file = run / ".hydra" / "config.yaml"
+    recorded = read_yaml(file) if file.exists() else None
+    return parse(former_overrides(recorded), file) if isinstance(recorded, dict) else []
 
 
 def read_study(study: Path) -> list[Override]:
@@ -129,7 +137,8 @@ def read_study(study: Path) -> list[Override]:
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
     best = read_yaml(file)
-    return read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False)
+    overrides = read_overrides(file, best.get("overrides") if isinstance(best, dict) else None, of_run=False)
+    return [*_former(study / Path(str(best.get("folder"))).name), *overrides]
 
 
 def check_study(config: Config, task_overrides: list[str]) -> None:
