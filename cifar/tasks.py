@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -331,11 +332,13 @@ def _private_copy(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
 
 
-def _views(config: Config, images: Images, views: int) -> list[Images]:
-    """The images as they are, or `views` augmented versions of them where there are more than one."""
+def _views(config: Config, images: Images, views: int) -> Iterator[Images]:
+    """The images as they are, or `views` augmented versions of them where there are more than one, one at a time."""
     if views == 1:
-        return [images]
-    return [augmented(images, config.data.crop, config.data.flip, view) for view in range(views)]
+        yield images
+        return
+    for view in range(views):
+        yield augmented(images, config.data.crop, config.data.flip, view)
 
 
 def _to_device(model: Module, config: Config, device: torch.device) -> Module:
