@@ -24,8 +24,7 @@ from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.request import FORMER_SIZE
 from cifar.data.split import Splits
-from cifar.errors import UserError
-from cifar.inputs import configured_backbone
+from cifar.inputs import InputError, check_images, configured_backbone
 from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun
 from cifar.models.feature_cache import FeatureCache
@@ -43,14 +42,11 @@ from cifar.training.checkpoint import CheckpointError
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
 
+__all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
 CPU = torch.device("cpu")
 Module = TypeVar("Module", bound=nn.Module)
-
-
-class InputError(UserError):
-    """What is no batch of images of the size that the model was trained on."""
 
 
 class Classifier(ABC):
@@ -75,22 +71,6 @@ class Classifier(ABC):
     def predict(self, images: Tensor) -> list[str]:
         """The most likely class of each image. Raises InputError as `logits` does."""
         return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]
-
-
-def check_images(images: Any, size: int) -> None:
-    """Raises InputError for what is not uint8 (B, 3, size, size): a network would answer, but not what is asked."""
-    expected = (3, size, size)
-    is_batch = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.shape[1:] == expected
-    if is_batch and images.dim() == 4:
-        return
-    what = type(images).__name__
-    if isinstance(images, Tensor):
-        dtype = str(images.dtype).removeprefix("torch.")
-        what = f"a tensor {dtype} ({', '.join(map(str, images.shape))})"
-    raise InputError(
-        f"images: {what}; allowed: a tensor uint8 (B, 3, {size}, {size}), RGB from 0 to 255, as the model was trained"
-        " on; images of other sizes have to be resized first, one image needs a batch: image[None]"
-    )
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,11 @@ def parse(entry: Path, in_memory: int, tensors: dict[str, Tensor], metadata: dic
     files = metadata.get("files")
     if pixels.numel() <= in_memory:
         return Images(pixels, labels, classes, fingerprint, files)
-    log.info(
-        "%d images take %.2f GB, more than cache.memory_share of the memory: every batch is read from %s (slower)",
-        *(len(pixels), pixels.numel() / 1e9, entry),
-    )
+    if in_memory > 0:
+        log.info(
+            "%d images take %.2f GB, more than cache.memory_share of the memory: every batch is read from %s (slower)",
+            *(len(pixels), pixels.numel() / 1e9, entry),
+        )
     stored = OnDisk(entry, checked_file.offset_of(entry, "images"), tuple(pixels.shape))
     return Images(stored, labels.clone(), classes, fingerprint, files)
 

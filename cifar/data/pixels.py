@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 2**26
+BLOCK_BYTES = 2**24
 """Bytes of images that are read or decoded at once where not all are in memory."""
 
 
