@@ -41,8 +41,8 @@ def main(argv: list[str]) -> None:
         "memory",
         "python -m benchmarks memory",
         {
-            "what": f"{options.images} JPEG files of 256x256 pixels through a frozen ResNet-50 at 224 pixels, and a head:"
-            " peak memory of the process beyond the backbone's weights",
+            "what": f"{options.images} JPEG files of 256x256 pixels through a frozen ResNet-50 at 224 pixels, and a"
+            " head: peak memory of the process beyond the backbone's weights",
             "figure": f"{(many - weights) / 1e9:.2f} GB; of {FEW} images {(few - weights) / 1e9:.2f} GB",
             "peak bytes": many,
             f"peak bytes of {FEW} images": few,

@@ -31,6 +31,7 @@ FROZEN = (
     BACKBONE,
     "transfer.image_size=64",
     "optimizer=adam",
+    "optimizer.lr=0.01",
     "epochs=30",
 )
 
