@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 
-def parse(lines: list[str]) -> list[Override]:
-    """Raises HydraException for a line that is no override."""
-    return OverridesParser.create().parse_overrides(lines)
+def parse(lines: list[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """The overrides in these lines; the values of glob(...) need the loader. Raises HydraException for another line."""
+    return OverridesParser.create(config_loader=loader).parse_overrides(lines)
 
 
 def parse_line(line: str) -> Override:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
 import signal
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from cifar import endings
 from cifar.endings import NewFolders
+from cifar.errors import UserError
 
 RunPy = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -231,3 +235,82 @@ def test_folders_are_removed_only_where_they_are_new_and_hold_nothing_else(tmp_p
     assert left == {"old", "cache", "study", "study/study.db", "study/.workers", "study/.workers/0"} | {
         "study/.workers/0/run.log"
     }
+
+
+@pytest.fixture
+def pressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C was pressed; the handler of SIGINT and the streams of this process stay as they are."""
+    monkeypatch.setattr(endings.CTRL_C, "pressed", True)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+
+
+def test_a_console_whose_reader_has_left_discards_what_follows() -> None:
+    reader, writer = os.pipe()
+    with endings.Console(os.fdopen(writer, "wb"), encoding="utf-8") as console:
+        text = f"{endings.HYDRA_PREFIX}[]\n"
+        assert console.write("one\n") == 4 and console.write(text) == len(text)
+        console.flush()
+        assert os.read(reader, 100) == b"one\n"
+        os.close(reader)
+        for _ in range(2):
+            assert console.write("two\n") == 4
+            console.flush()
+
+
+def test_a_command_is_prepared_before_its_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    handlers: list[object] = []
+    monkeypatch.setattr(signal, "signal", lambda signum, handler: handlers.append(handler))
+    for name in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, name, None)
+    with (tmp_path / "out").open("w", encoding="ascii") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        endings.prepare()
+        assert handlers == [endings.CTRL_C] and callable(sys.excepthook) and callable(sys.unraisablehook)
+        assert isinstance(sys.stderr, io.StringIO) and isinstance(sys.stdout, endings.Console)
+        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+        assert sys.stderr.getvalue() == "interrupted\n"
+        print("ü", file=sys.stdout, flush=True)
+    assert (tmp_path / "out").read_text() == "\\xfc\n"
+
+
+@pytest.mark.usefixtures("pressed")
+def test_what_an_interrupt_became_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def turned_into_another_error(arguments: list[str]) -> None:
+        raise AttributeError
+
+    with pytest.raises(SystemExit) as ended:
+        endings.run(turned_into_another_error)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_defect_keeps_its_traceback_and_an_input_error_is_one_line() -> None:
+    def fail(error: Exception) -> Callable[[list[str]], None]:
+        def main(arguments: list[str]) -> None:
+            raise error
+
+        return main
+
+    with pytest.raises(ZeroDivisionError):
+        endings.run(fail(ZeroDivisionError()))
+    with pytest.raises(SystemExit, match=r"^error: allowed: another$"):
+        endings.run(fail(UserError("allowed: another")))
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_refusal_takes_back_what_it_logged_unless_the_run_has_begun(is_begun: bool, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text("of the run\n")
+    handler = logging.FileHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        with pytest.raises(UserError), endings.unlogged_refusals(tmp_path):
+            if is_begun:
+                (tmp_path / "metrics.csv").touch()
+            logging.getLogger().error("refused")
+            raise UserError("refused")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert log.read_text() == ("of the run\nrefused\n" if is_begun else "of the run\n")

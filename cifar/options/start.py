@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from cifar import overrides
 from cifar.commands import override
 from cifar.options.check import check, of_launcher
 from cifar.options.hydra_private import NO_RECORD, Composition
@@ -111,7 +111,7 @@ def _first_job(start: Composition, sweep: Path) -> Path:
     assert isinstance(params, dict)
     task = [line for line in start.overrides if not key_of(line).startswith(("hydra.", "hydra/"))]
     lines = [*(f"{key!s}={value}" for key, value in params.items()), *(str(line.input_line) for line in task)]
-    swept = OverridesParser.create(config_loader=start.loader).parse_overrides(lines)  # glob(...) needs the loader
+    swept = overrides.parse(lines, start.loader)
     job = start.loader.load_sweep_config(start.config, [_first_value(line) for line in swept])
     with open_dict(job), read_write(job):
         job.hydra.job.id, job.hydra.job.num = "0", 0
