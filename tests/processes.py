@@ -33,3 +33,9 @@ def both_at_once(script: str, *arguments: str) -> list[subprocess.CompletedProce
     return [
         subprocess.CompletedProcess(p.args, p.returncode, *answer) for p, answer in zip(processes, answers, strict=True)
     ]
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> str:
+    """What a process wrote, that has to have succeeded: its output, then its errors."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from processes import succeed
 from sweeps import trials
 
 from cifar.experiment import load_classifier
@@ -46,16 +47,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def succeed(answer: subprocess.CompletedProcess[str]) -> str:
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
-
-
 def module(root: Path, name: str, *arguments: str, cwd: Path) -> str:
     """The output of a command of this program, as `python -m NAME ARGUMENTS` in `cwd`."""
     command = [sys.executable, "-m", name, *arguments]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    return succeed(subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300))
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    succeed(done)
+    return done.stdout
 
 
 def test_there_are_files_of_a_former_version() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from omegaconf import DictConfig
+from processes import succeed
 
 from cifar.options.check import check
 from cifar.options.command_line import expand, read_run, read_study
@@ -22,11 +23,6 @@ from cifar.results import read_metrics
 
 RunPy = Callable[..., "subprocess.CompletedProcess[str]"]
 ONE = ("data=digits", "data.limit=120", "model.depths=[1]", "model.width=2", "device=cpu", "threads=1", "epochs=1")
-
-
-def succeed(answer: subprocess.CompletedProcess[str]) -> str:
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout + answer.stderr
 
 
 def refuse(answer: subprocess.CompletedProcess[str], *phrases: str) -> None:

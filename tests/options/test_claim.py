@@ -38,7 +38,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         yield started
 
 
-def made(place: Path) -> set[str]:
+def contents_of(place: Path) -> set[str]:
     return {str(path.relative_to(place)) for path in place.rglob("*")}
 
 
@@ -55,7 +55,7 @@ def test_runs_of_the_same_moment_have_separate_directories(start: Start, tmp_pat
         assert claim(each) is each.overrides
     directories = [str(each.config.hydra.run.dir) for each in composed]
     assert directories == [directories[0], f"{directories[0]}-1", f"{directories[0]}-2"]
-    assert made(tmp_path) == {"r", *directories}
+    assert contents_of(tmp_path) == {"r", *directories}
 
 
 def test_grids_of_the_same_moment_have_separate_directories(start: Start, tmp_path: Path) -> None:
@@ -63,12 +63,12 @@ def test_grids_of_the_same_moment_have_separate_directories(start: Start, tmp_pa
     directory = str(first.config.hydra.sweep.dir)
     assert claim(first) is first.overrides
     assert claim(second)[-1].input_line == f"hydra.sweep.dir={directory}-1"
-    assert made(tmp_path) == {"g", directory, f"{directory}-1"}
+    assert contents_of(tmp_path) == {"g", directory, f"{directory}-1"}
 
 
 def test_what_is_only_shown_claims_nothing(start: Start, tmp_path: Path) -> None:
     shown = start("epochs=0", "hydra.run.dir=r/${now:%Y}", starts=False)
-    assert claim(shown) is shown.overrides and not made(tmp_path)
+    assert claim(shown) is shown.overrides and not contents_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_what_is_only_shown_claims_nothing(start: Start, tmp_path: Path) -> None
 )
 def test_a_run_that_is_refused_makes_nothing(start: Start, tmp_path: Path, overrides: list[str], message: str) -> None:
     hold_run(tmp_path / "held")
-    before = made(tmp_path)
+    before = contents_of(tmp_path)
     with pytest.raises(UserError, match=message):
         claim(start("hydra.run.dir=r/${now:%Y}", *overrides))
-    assert made(tmp_path) == before
+    assert contents_of(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_a_run_that_is_refused_makes_nothing(start: Start, tmp_path: Path, overr
 def test_a_grid_that_is_refused_makes_nothing(start: Start, tmp_path: Path, overrides: list[str], message: str) -> None:
     for place in ("held", "grid/0", "grid/s1"):
         hold_run(tmp_path / place)
-    before = made(tmp_path)
+    before = contents_of(tmp_path)
     with pytest.raises(UserError, match=message):
         claim(start(GRID, "hydra.sweep.dir=g/${now:%Y}", *overrides, grid=True))
-    assert made(tmp_path) == before
+    assert contents_of(tmp_path) == before
 
 
 def test_a_grid_with_other_folders_can_be_extended(start: Start, tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_a_search_goes_into_its_folder_again(start: Start, tmp_path: Path) -> No
 
 def test_a_directory_that_only_the_job_knows_is_left_to_it(start: Start, tmp_path: Path) -> None:
     run = start("hydra.run.dir=r/${hydra.job.num}")
-    assert claim(run) is run.overrides and not made(tmp_path)
+    assert claim(run) is run.overrides and not contents_of(tmp_path)

@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 import pytest
 import toy_app
+from processes import succeed
 from sweeps import Toy, ask, fingerprint, make_study, outcomes
 
 from cifar.errors import UserError
@@ -25,11 +26,6 @@ SEARCH = ("-m", "hydra/sweeper=optuna", "hydra/sweeper/pruner=none", "hydra.swee
 CONFIRM = ("-m", "hydra/sweeper=confirm", "hydra.sweeper.top=1", "hydra.sweeper.seeds=1", *TINY)
 RunPy = Callable[..., "CompletedProcess[str]"]
 Folder = Callable[..., Path]
-
-
-def succeed(done: CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def refusal(done: CompletedProcess[str]) -> str:
