@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -35,6 +35,11 @@ def key_of(override: Override) -> str:
 def keys_of(override: Override) -> set[str]:
     """The places in the config that an override decides: its key, or of a dict, which Hydra merges, those in it."""
     return {key for key, _ in leaves(override)}
+
+
+def is_within(key: str, places: Iterable[str]) -> bool:
+    """Whether a key is one of these places in the config, or below one."""
+    return any(f"{key}.".startswith(f"{place}.") for place in places)
 
 
 def leaves(override: Override) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
 from cifar.options.shared import parse, read_overrides, read_yaml
 from cifar.options.start import claim
-from cifar.overrides import key_of, leaves
+from cifar.overrides import is_within, key_of, leaves
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 """Where a search keeps the settings of its best trial, and of the one that a confirmation chose."""
@@ -139,14 +139,9 @@ def expand(
     else:
         brought = read_study(Path(study or ""))
         names = {"from_study": study or ""}
-    brought = [override for override in brought if not is_decided(key_of(override), decided)]
+    brought = [override for override in brought if not is_within(key_of(override), decided)]
     lines = [commands.override(key, value) for key, value in names.items() if key not in on_command_line]
     return [*brought, *parse(lines, Path(resume or study or "")), *overrides]
-
-
-def is_decided(key: str, decided: Collection[str]) -> bool:
-    """Whether `decided` holds the key, or the group or mapping that it belongs to."""
-    return any(key == other or key.startswith(f"{other}.") for other in decided)
 
 
 def read_run(directory: str) -> list[Override]:

@@ -17,7 +17,7 @@ from cifar.options.former import upgrade_settings
 from cifar.options.hydra_private import Composition
 from cifar.options.option import groups
 from cifar.options.shared import is_training_setting, parse, read_yaml
-from cifar.overrides import to_text
+from cifar.overrides import is_within, to_text
 from cifar.results import flatten
 
 LINES_SHOWN = 5
@@ -50,8 +50,8 @@ def restored(start: Composition, place: str, record: Mapping[str, Any], decided:
     changes = []
     for key, before in record.items():
         now = _value(start, key)
-        is_given = any(key == other or key.startswith(f"{other}.") for other in decided)
-        if now in (MISSING, before) or key in names or is_given or not is_training_setting(key, before):
+        is_given = key in names or is_within(key, decided)
+        if is_given or now in (MISSING, before) or not is_training_setting(key, before):
             continue
         lines.append(f"{key}={to_text(before)}")
         changes.append(f"{key}={before} (conf/ says {now})")

@@ -24,7 +24,7 @@ from optuna.trial import Trial
 
 from cifar import trust
 from cifar.errors import UserError
-from cifar.overrides import canonical, keys_of, parse
+from cifar.overrides import canonical, is_within, keys_of, parse
 from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
@@ -206,19 +206,14 @@ class WorkerLoop:
 
         Errors of a trial that has begun (a damaged checkpoint, a full disk) are the trial's.
         """
-        if self.study.frozen(trial).last_step is not None or "retry_of" in self.study.frozen(trial).user_attrs:
-            return False
+        frozen = self.study.frozen(trial)
+        has_begun = frozen.last_step is not None or "retry_of" in frozen.user_attrs
         text = str(error)
         key = text.partition("=")[0].partition(":")[0]
-        for name, value in trial.params.items():
-            place = canonical(name)
-            if (
-                f"{place}.".startswith(f"{key}.")
-                or f"{key}.".startswith(f"{place}.")
-                or (isinstance(value, str) and value in text)
-            ):
-                return False
-        return True
+        drawn = [canonical(name) for name in frozen.params]
+        names_key = is_within(key, drawn) or any(is_within(place, [key]) for place in drawn)
+        names_value = any(isinstance(value, str) and value in text for value in frozen.params.values())
+        return not (has_begun or names_key or names_value)
 
     def execution(self, trial: Trial, drawn: list[str]) -> list[str]:
         """The overrides with which a trial of a confirmation is executed as that of the search was."""
