@@ -32,6 +32,9 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     trials = frames.trials
     counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
     answer: dict[str, Any] = {"study": frames.study, "trials": counts}
+    without_score = trials.number[(trials.outcome == "complete") & trials.score.isna()]
+    if len(without_score):
+        answer["without_score"] = [int(number) for number in without_score]
     if evidence.complete.empty:
         reasons = trials.reason[trials.reason != ""]
         return answer | {"problem": _why_no_best(counts), "reason": str(reasons.iloc[0]) if len(reasons) else ""}

@@ -14,7 +14,7 @@ SHOWN = 5
 def text(answer: dict[str, Any]) -> str:
     """An answer of `summarize` as at most 30 lines."""
     counts = ", ".join(f"{count} {outcome}" for outcome, count in answer["trials"].items()) or "no trials yet"
-    lines = [f"study {answer['study']}: {counts}"]
+    lines = [f"study {answer['study']}: {counts}", *_left_out(answer.get("without_score", []))]
     if "best" not in answer:
         reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
         return "\n".join([*lines, f"{answer['problem']}{reason}"])
@@ -27,6 +27,12 @@ def text(answer: dict[str, Any]) -> str:
         return "\n".join([*lines, f"  not known yet: {answer['unknown']}"])
     steps = [f"  {step}" for step in advice(answer)]
     return "\n".join([*lines, *_estimates(answer), "next:", *steps])
+
+
+def _left_out(numbers: list[int]) -> list[str]:
+    """The trials whose values no statistic can use."""
+    shown = ", ".join(map(str, numbers[:5])) + (", ..." if numbers[5:] else "")
+    return [f"left out: trials {shown}, whose values are infinite or beyond 1e100 in size"] if numbers else []
 
 
 def _winner(answer: dict[str, Any]) -> list[str]:

@@ -51,15 +51,16 @@ class Console(TextIOWrapper):
 
 
 class CtrlC:
-    """The handler of SIGINT. It remembers the call, as libraries may turn KeyboardInterrupt into another error.
+    """The handler of SIGINT and SIGTERM. It remembers the call, as libraries turn KeyboardInterrupt into other errors.
 
     (OmegaConf does: an AttributeError, where it was interrupted while it copied a config.)
     """
 
     pressed = False
+    signum: int = signal.SIGINT
 
     def __call__(self, signum: int, frame: FrameType | None) -> NoReturn:
-        self.pressed = True
+        self.pressed, self.signum = True, signum
         raise KeyboardInterrupt
 
 
@@ -68,7 +69,8 @@ CTRL_C = CtrlC()
 
 def prepare() -> None:
     """Call it before the imports that take time: from then on Ctrl-C and closed pipes end without a traceback."""
-    signal.signal(signal.SIGINT, CTRL_C)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, CTRL_C)
     sys.excepthook = _show
     sys.unraisablehook = _show_unraisable
     sys.stdout = _console(sys.stdout)
@@ -90,7 +92,10 @@ def _console(stream: TextIO) -> TextIO:
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if CTRL_C.pressed or issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        print("interrupted", file=sys.stderr, flush=True)
+        if CTRL_C.signum == signal.SIGTERM:  # Python itself would end as after SIGINT
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
     else:
         sys.__excepthook__(kind, error, traceback)
 
@@ -113,11 +118,11 @@ def run(main: Callable[[list[str]], None]) -> None:
         raise
 
 
-def exit_interrupted(message: object = "interrupted", signum: int = signal.SIGINT) -> NoReturn:
-    """Exit as a shell expects it after a signal; another Ctrl-C changes nothing any more."""
+def exit_interrupted(message: object = "interrupted", signum: int | None = None) -> NoReturn:
+    """Exit as a shell expects it after `signum`, by default the one that came last; another Ctrl-C changes nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(message, file=sys.stderr)
-    sys.exit(128 + signum)
+    sys.exit(128 + (CTRL_C.signum if signum is None else signum))
 
 
 @contextmanager

@@ -189,6 +189,26 @@ class Experiment:
 
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the best validation accuracy."""
+        signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
+        with signals:  # before result.json says that the run has begun
+            facts = self._begin(settings)
+            tracker = FailSafeTracker(instantiate(self.config.tracker, _execution_whitelist_=whitelist()))
+            facts["start_seconds"] = time.perf_counter() - self.start_time
+            with recording(self.directory, facts, self.history, tracker):
+                tracker.start(self._tracked_run(study))
+                with (
+                    nullcontext() if self.config.compile else pinned()
+                ):  # processes that compile would inherit the core
+                    self._train(tracker)
+                if self.test_images is not None:
+                    facts["test"] = self._test(self.test_images)
+        best = best_of(self.history)
+        assert best is not None
+        log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, self.directory.path)
+        return best.val_accuracy
+
+    def _begin(self, settings: Mapping[str, str]) -> dict[str, Any]:
+        """Resume where that is asked for, and write the first files of the run directory. Returns the run's facts."""
         config, directory = self.config, self.directory
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
@@ -201,19 +221,7 @@ class Experiment:
         if source is not None:
             saving.copy_best_files(source, directory.path)
         metadata.log_start(config, facts, directory.path)
-        tracker = FailSafeTracker(instantiate(config.tracker, _execution_whitelist_=whitelist()))
-        facts["start_seconds"] = time.perf_counter() - self.start_time
-        signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
-        with signals, recording(directory, facts, self.history, tracker):
-            tracker.start(self._tracked_run(study))
-            with nullcontext() if config.compile else pinned():  # processes that compile would inherit the core
-                self._train(tracker)
-            if self.test_images is not None:
-                facts["test"] = self._test(self.test_images)
-        best = best_of(self.history)
-        assert best is not None
-        log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, directory.path)
-        return best.val_accuracy
+        return facts
 
     def _train(self, tracker: Tracker) -> None:
         for metrics in self.trainer.epochs(self._after_step):

@@ -141,7 +141,7 @@ import os, signal, sys
 
 def press(event, arguments):
     if event == "import" and arguments[0] == os.environ["PRESS_AT"]:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), int(os.environ["SIGNAL"]))
 
 sys.addaudithook(press)
 """
@@ -149,21 +149,24 @@ sys.addaudithook(press)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "program, imported",
+    "program, imported, signum",
     [
-        (["run.py"], "hydra"),
-        (["-m", "analysis.summary", "nowhere"], "numpy"),
-        (["-m", "analysis.report", "nowhere"], "pandas"),
-        (["-m", "cifar.cache", "nowhere"], "filelock"),
-        (["-m", "benchmarks", "frames"], "analysis.frames"),
+        (["run.py"], "hydra", signal.SIGINT),
+        (["run.py"], "hydra", signal.SIGTERM),
+        (["-m", "analysis.summary", "nowhere"], "numpy", signal.SIGINT),
+        (["-m", "analysis.report", "nowhere"], "pandas", signal.SIGTERM),
+        (["-m", "cifar.cache", "nowhere"], "filelock", signal.SIGINT),
+        (["-m", "benchmarks", "frames"], "analysis.frames", signal.SIGINT),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_ctrl_c_during_the_imports_is_one_line(program: list[str], imported: str, root: Path, tmp_path: Path) -> None:
+def test_a_signal_during_the_imports_is_one_line(
+    program: list[str], imported: str, signum: int, root: Path, tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRESS_DURING_IMPORT)
     path = str(tmp_path)
-    code, text = stopped([sys.executable, *program], root, PYTHONPATH=path, PRESS_AT=imported)
-    assert code in (130, -signal.SIGINT) and text == "interrupted\n", text
+    code, text = stopped([sys.executable, *program], root, PYTHONPATH=path, PRESS_AT=imported, SIGNAL=str(int(signum)))
+    assert code in (128 + signum, -signum) and text == "interrupted\n", text
 
 
 GRID = ("-m", "seed=0,1")
@@ -266,7 +269,7 @@ def test_a_command_is_prepared_before_its_imports(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(sys, "stdout", file)
         monkeypatch.setattr(sys, "stderr", io.StringIO())
         endings.prepare()
-        assert handlers == [endings.CTRL_C] and callable(sys.excepthook) and callable(sys.unraisablehook)
+        assert handlers == [endings.CTRL_C] * 2 and callable(sys.excepthook) and callable(sys.unraisablehook)
         assert isinstance(sys.stderr, io.StringIO) and isinstance(sys.stdout, endings.Console)
         sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
         assert sys.stderr.getvalue() == "interrupted\n"

@@ -146,6 +146,12 @@ def test_a_choice_that_is_null_is_shown(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["best"]["hyperparameters"]["c"] == "null"
 
 
+def test_values_that_are_left_out_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_of(tmp_path, lambda t: -1e300 if t.number == 2 else math.inf if t.number == 4 else bowl(t))
+    summary.main([str(file)])
+    assert "left out: trials 2, 4, whose values are infinite or beyond 1e100" in capsys.readouterr().out
+
+
 def test_an_outlier_hides_nothing_of_the_others(tmp_path: Path) -> None:
     answer = summary.summarize(
         of_study(optuna.load_study(study_name="s", storage=f"sqlite:///{study_of(tmp_path, STUDIES['an outlier'])}"))
