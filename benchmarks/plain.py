@@ -25,7 +25,7 @@ class PIL(Dataset):
     """Images transformed one at a time, as torchvision's CIFAR10 does it."""
 
     def __init__(self, images: Images, transform: T.Compose) -> None:
-        self.pixels = np.ascontiguousarray(images.images.permute(0, 2, 3, 1).numpy())
+        self.pixels = np.ascontiguousarray(images.images[:].permute(0, 2, 3, 1).numpy())
         self.labels = images.labels.tolist()
         self.transform = transform
 

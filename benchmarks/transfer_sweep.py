@@ -23,9 +23,11 @@ from torchvision.models import resnet50
 
 from benchmarks.common import save, spread
 from cifar.data.images import Images
+from cifar.data.request import Request
 from cifar.data.sources import load
 from cifar.data.split import stratified_subset
 from cifar.models.preprocess import Preprocess
+from cifar.options.data import ImageFolder
 
 ROOT = Path(__file__).parent.parent
 SIZE, BATCH, ROUNDS = 64, 32, 3
@@ -39,7 +41,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batches", type=int, default=10, help="of the plain loop, timed in each of three rounds")
     options = parser.parse_args(argv)
-    images = stratified_subset(load("image_folder", str(options.data), "train", "~/.cache/cifar"), options.images, 0)
+    request = Request("train", Path("~/.cache/cifar").expanduser())
+    images = stratified_subset(load(ImageFolder(root=str(options.data)), request), options.images, 0)
     plain = spread([per_image(images, options.batches) for _ in range(ROUNDS)])
     expected = plain["median"] * options.images * options.epochs * options.trials
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +70,7 @@ def per_image(images: Images, batches: int) -> float:
     net.fc = nn.Linear(net.fc.in_features, len(images.classes))
     optimizer = torch.optim.Adam(net.fc.parameters())
     start = 0.0
-    for number, (x, y) in enumerate(zip(images.images.split(BATCH), images.labels.split(BATCH), strict=True)):
+    for number, (x, y) in enumerate(zip(images.images[:].split(BATCH), images.labels.split(BATCH), strict=True)):
         if number == 1:  # the first is to warm up
             start = time.perf_counter()
         if number > batches:

@@ -69,6 +69,7 @@ class Entry:
         lock = Path(f"{self.path}.lock")
         with FileLock(lock):
             self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".checked").unlink(missing_ok=True)
             shutil.rmtree(self.blocks, ignore_errors=True)
         lock.unlink(missing_ok=True)
 

@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 Content = dict[str, dict[str, Any]]
 """By part: "images" before they are split; "data", these and how they are split; "weights", their name and SHA-256;
 "code", the SHA-256 of the file of each of the user's modules that makes a model, an optimizer or a scheduler."""
-IMAGES = ("source", "classes", "images", "fingerprint", "files")
+IMAGES = ("source", "image_size", "fit", "classes", "images", "fingerprint", "files")
+FORMER = {"image_size": 32, "fit": "crop"}
+"""What results that do not say it were."""
 DATA = (*IMAGES, "split", "train", "val")
 DECODED_DIFFERENTLY = (
     "the image files are the same, but decoded to other pixels, by another version of this program or of Pillow"
@@ -36,7 +38,7 @@ def content_of(result: Mapping[str, Any]) -> Content:
     if data:
         content["data"] = {key: data[key] for key in DATA if key in data}
     if data.get("fingerprint"):
-        content["images"] = {key: data[key] for key in IMAGES}
+        content["images"] = {key: (FORMER | data)[key] for key in IMAGES}
     transfer = result.get("transfer") or {}
     if "weights_sha256" in transfer:
         content["weights"] = {"name": transfer.get("weights"), "sha256": transfer["weights_sha256"]}
@@ -90,6 +92,8 @@ def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
         return []
     if before.get("source") != now.get("source"):
         return [f"the images are others: data.source was {before.get('source')}, now {now.get('source')}"]
+    if _sizes(before) != _sizes(now):
+        return [_size_difference(before, now)]
     if before.get("fingerprint") and before.get("fingerprint") == now.get("fingerprint"):
         return [f"the images are the same, but split differently: {_split_difference(before, now)}"]
     if before.get("files") and before.get("files") == now.get("files"):
@@ -100,12 +104,25 @@ def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
 def _images_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if before["fingerprint"] == now["fingerprint"]:
         return []
+    if before["source"] == now["source"] and _sizes(before) != _sizes(now):
+        return [_size_difference(before, now)]
     if before["source"] == now["source"] and before["files"] and before["files"] == now["files"]:
         return [DECODED_DIFFERENTLY]
     amounts = [f"{data['images']} of {data['source']} in {data['classes']} classes" for data in (before, now)]
     if amounts[0] == amounts[1]:
         return [f"the images are others: {amounts[0]} then and now, but not the same ones"]
     return [f"the images are others: {amounts[0]} then, {amounts[1]} now"]
+
+
+def _sizes(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The size that the images were brought to, and how."""
+    return {key: data.get(key, former) for key, former in FORMER.items()}
+
+
+def _size_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    then, today = _sizes(before), _sizes(now)
+    changes = [f"data.{key} was {then[key]}, now {today[key]}" for key in FORMER if then[key] != today[key]]
+    return f"the images are brought to another size: {', '.join(changes)}"
 
 
 def _fingerprint(data: Mapping[str, Any], part: str) -> Any:

@@ -1,6 +1,6 @@
 """One run: build, train, record.
 
-This module, cifar.tasks and cifar.metadata read a Config; every room above them receives plain values.
+This module, cifar.inputs, cifar.tasks and cifar.metadata read a Config; every room above them receives plain values.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
+from cifar.inputs import configured_backbone, input_format, log_input, request
 from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
@@ -33,7 +34,7 @@ from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, same_directory, summary
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
-from cifar.tasks import Classifier, Task, build_task, configured_backbone, load_classifier
+from cifar.tasks import Classifier, Task, build_task, load_classifier
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
 from cifar.training.cuda_graph import cuda_graph
@@ -81,9 +82,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     Their mean and std are those of the config, else those of pretrained weights, else those of the training images.
     """
     data = config.data
-    splits = resources.splits(
-        data.source, data.root, config.cache.dir, limit=data.limit, val_size=data.val_size, val_seed=data.val_seed
-    )
+    splits = resources.splits(data, request(config, "train", resources))
     if not data.normalize:
         return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
     mean, std = splits.mean, splits.std
@@ -95,7 +94,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
 
 def load_images(config: Config, resources: Resources = SHARED) -> Images:
     """All images of the training part, which load_splits splits."""
-    return resources.images(config.data.source, config.data.root, "train", config.cache.dir)
+    return resources.images(config.data, request(config, "train", resources))
 
 
 def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
@@ -104,7 +103,7 @@ def load_test_images(config: Config, splits: Splits, resources: Resources = SHAR
     Raises DataError where there is none, or where it has other classes.
     """
     data = config.data
-    images = resources.images(data.source, data.root, "test", config.cache.dir)
+    images = resources.images(data, request(config, "test", resources))
     try:
         return images.with_classes(splits.train.classes)
     except DataError as error:
@@ -161,6 +160,7 @@ class Experiment:
         self.reporter = reporter
         self.isolation = isolation
         self.resources = resources
+        log_input(config, resources)
         self.splits = load_splits(config, resources)
         self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         self._check_content()
@@ -263,8 +263,9 @@ class Experiment:
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""
         return {
-            "settings": dataclasses.asdict(self.config.model),
+            "settings": dataclasses.asdict(self.config.model.at(self.data_facts["image_size"])),
             "transfer": dataclasses.asdict(self.config.transfer) | self.task.facts.get("transfer", {}),
+            "input": dataclasses.asdict(input_format(self.config, self.resources)),
             "classes": list(self.splits.train.classes),
             "mean": self.splits.mean,
             "std": self.splits.std,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from cifar.errors import UserError
 
@@ -20,10 +22,17 @@ def write_atomically(path: Path, content: bytes | memoryview, exclusive: bool = 
     Raises FileError where the disk is full or the directory is not writable; `path` is unchanged then. `exclusive`:
     raises FileExistsError where there is a `path`.
     """
+    with writing_atomically(path, exclusive) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_atomically(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
+    """A file that replaces `path` at the end of the block, as write_atomically does."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if exclusive:

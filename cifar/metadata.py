@@ -59,6 +59,8 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
     settings = config.data
     return {
         "source": settings.source,
+        "image_size": images.images.shape[-1],
+        "fit": settings.fit,
         "classes": len(images.classes),
         "images": len(images),
         "fingerprint": images.fingerprint,
@@ -130,7 +132,7 @@ def model_name(config: Config) -> str:
     if isinstance(transfer, Pretrained):
         return f"transfer={transfer.mode} of {transfer.backbone['_target_']} with weights {transfer.weights}"
     settings = dataclasses.asdict(config.model)
-    return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
+    return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_" and value != "auto")
 
 
 def epoch_line(metrics: EpochMetrics, total: int, best: bool) -> str:

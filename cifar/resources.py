@@ -17,11 +17,13 @@ from torch import Tensor
 
 from cifar.data import sources
 from cifar.data.images import Images
+from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
 from cifar.data.split import Splits, prepare
 from cifar.models import feature_cache
 from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.pretrained import Backbone, build_backbone
+from cifar.options.data import Data
 from cifar.training.step import autocast
 
 T = TypeVar("T")
@@ -60,26 +62,30 @@ class Resources:
 
     def __init__(self) -> None:
         self._images = RecentlyUsed[Images](4)
+        self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
         self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
         self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
 
-    def images(self, source: str, root: str | None, part: str, cache_dir: str) -> Images:
-        """All images of one part ("train" or "test") of a data source; the other part is not read."""
-        key = (source, root, part, cache_dir)
-        return self._images.get(key, lambda: sources.load(source, root, part, cache_dir))
+    def images(self, option: Data, request: Request) -> Images:
+        """The images that are asked for, of the data source that the option describes."""
+        return self._images.get((option.source_key(), request), lambda: sources.load(option, request))
 
-    def splits(
-        self, source: str, root: str | None, cache_dir: str, limit: int | None, val_size: float, val_seed: int
-    ) -> Splits:
-        """The training part of a data source, limited and split into images to train on and to validate on."""
+    def common_size(self, option: Data, request: Request) -> int | None:
+        """The height and width of all training images of a source, None where they differ or are not square."""
+        key = (option.source_key(), request.cache_dir)
+        return self._sizes.get(key, lambda: sources.common_size(option, request))
+
+    def splits(self, option: Data, request: Request) -> Splits:
+        """The images that are asked for, limited and split into those to train on and to validate on."""
+        settings = (option.limit, option.val_size, option.val_seed)
 
         def make() -> Splits:
-            return prepare(self.images(source, root, "train", cache_dir), limit, val_size, val_seed)
+            return prepare(self.images(option, request), *settings)
 
-        return self._splits.get((source, root, cache_dir, limit, val_size, val_seed), make)
+        return self._splits.get((option.source_key(), request, settings), make)
 
     def padded(self, images: Tensor, crop: int, device: torch.device) -> Tensor:
         """Images on the device, as cifar.data.resident.padded returns them."""

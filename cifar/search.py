@@ -13,7 +13,7 @@ from cifar.commands import override
 from cifar.content import code_changes, content_differences, recorded_content
 from cifar.options.check import check
 from cifar.options.data import Data
-from cifar.options.former import upgrade_settings
+from cifar.options.former import former_overrides, upgrade_settings
 from cifar.options.option import groups
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp
@@ -59,6 +59,11 @@ def content_name(config: DictConfig) -> str:
     return Path(root).expanduser().resolve().name
 
 
+IMAGE_KEYS = (
+    *("data", "data.root", "data.source", "data.image_size", "data.fit", "experiment"),
+    *("transfer", "transfer.image_size", "transfer.weights", "transfer.backbone*"),
+)
+"""What chooses the images. Those of transfer do where data.image_size=auto: the size that the backbone takes."""
 APP = SearchedApp(
     command=("python", "run.py"),
     metrics={"val_accuracy": "maximize"},
@@ -80,8 +85,8 @@ APP = SearchedApp(
     name_groups=("data", "model", "optimizer", "scheduler", "transfer", "search"),
     content_name=content_name,
     content_keys={
-        "images": ("data", "data.root", "data.source", "experiment"),
-        "data": ("data", "data.root", "data.source", "data.limit", "data.val_*", "experiment"),
+        "images": IMAGE_KEYS,
+        "data": (*IMAGE_KEYS, "data.limit", "data.val_*"),
         "weights": (
             "transfer",
             "transfer.weights",
@@ -98,5 +103,6 @@ APP = SearchedApp(
     resume=resume,
     history=history,
     upgrade_settings=upgrade_settings,
+    former_overrides=former_overrides,
     at_end=answer,
 )

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from cifar.data.augment import augmented
-from cifar.data.images import SIZE, Images
+from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
+from cifar.data.request import FORMER_SIZE
 from cifar.data.split import Splits
-from cifar.errors import UserError
+from cifar.inputs import InputError, check_images, configured_backbone
 from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun
 from cifar.models.feature_cache import FeatureCache
@@ -40,25 +42,26 @@ from cifar.training.checkpoint import CheckpointError
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
 
+__all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
 CPU = torch.device("cpu")
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class InputError(UserError):
-    """What is no batch of images of the size that the model was trained on."""
-
-
 class Classifier(ABC):
-    """A trained model with its preprocessing. `model` holds the weights that best.pt keeps."""
+    """A trained model with its preprocessing. `model` holds the weights that best.pt keeps.
+
+    `size`: height and width, in pixels, of the images that it was trained on.
+    """
 
     classes: tuple[str, ...]
     model: nn.Module
+    size: int
 
     def logits(self, images: Tensor) -> Tensor:
-        """float32 (B, classes) of images uint8 (B, 3, 32, 32). Raises InputError for anything else."""
-        check_images(images)
+        """float32 (B, classes) of images uint8 (B, 3, size, size). Raises InputError for anything else."""
+        check_images(images, self.size)
         return self._logits(images) if len(images) else torch.zeros(0, len(self.classes))
 
     @abstractmethod
@@ -70,28 +73,13 @@ class Classifier(ABC):
         return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]
 
 
-def check_images(images: Any) -> None:
-    """Raises InputError for what is not uint8 (B, 3, 32, 32): a network would answer, but not what is asked."""
-    expected = (3, SIZE, SIZE)
-    is_batch = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.shape[1:] == expected
-    if is_batch and images.dim() == 4:
-        return
-    what = type(images).__name__
-    if isinstance(images, Tensor):
-        dtype = str(images.dtype).removeprefix("torch.")
-        what = f"a tensor {dtype} ({', '.join(map(str, images.shape))})"
-    raise InputError(
-        f"images: {what}; allowed: a tensor uint8 (B, 3, {SIZE}, {SIZE}), RGB from 0 to 255, as the model was trained"
-        " on; images of other sizes have to be resized first, one image needs a batch: image[None]"
-    )
-
-
 @dataclass(frozen=True)
 class ImageClassifier(Classifier):
     """A network of normalised images; `mean` and `std` are of each channel, of pixels in [0, 1]."""
 
     classes: tuple[str, ...]
     model: nn.Module
+    size: int
     mean: list[float]
     std: list[float]
 
@@ -110,6 +98,7 @@ class FeatureClassifier(Classifier):
 
     classes: tuple[str, ...]
     model: nn.Module
+    size: int
     backbone: Backbone
 
     @torch.inference_mode()
@@ -173,7 +162,8 @@ class Scratch(ImageTask):
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
-        model = build_model(dataclasses.asdict(config.model), len(splits.train.classes))
+        network = config.model.at(splits.train.images.shape[-1])
+        model = build_model(dataclasses.asdict(network), len(splits.train.classes))
         model = _to_device(model, config, device)
         train = _training_images(config, splits, device, resources)
         dtype = dtype_of(config.precision, device)
@@ -182,7 +172,8 @@ class Scratch(ImageTask):
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
         classes = tuple(best["classes"])
-        return ImageClassifier(classes, build_model(best["settings"], len(classes)), best["mean"], best["std"])
+        model = build_model(best["settings"], len(classes))
+        return ImageClassifier(classes, model, _size(best), best["mean"], best["std"])
 
 
 class Finetune(ImageTask):
@@ -208,7 +199,7 @@ class Finetune(ImageTask):
         classes = tuple(best["classes"])
         backbone = _saved_backbone(best, RANDOM, resources)  # best.pt holds all weights of the network
         model = Finetuned(_private_copy(backbone), len(classes), frozen_stages=0)
-        return ImageClassifier(classes, model, best["mean"], best["std"])
+        return ImageClassifier(classes, model, _size(best), best["mean"], best["std"])
 
 
 @dataclass(frozen=True)
@@ -253,7 +244,7 @@ class Frozen(Task):
                 f"{saved['weights']}: holds other weights than those that the linear layer was trained on; put the"
                 " former file there"
             )
-        return FeatureClassifier(classes, nn.Linear(backbone.width, len(classes)), backbone)
+        return FeatureClassifier(classes, nn.Linear(backbone.width, len(classes)), _size(best), backbone)
 
 
 def task_class(mode: str) -> type[Task]:
@@ -288,16 +279,10 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
     return classifier
 
 
-def configured_backbone(config: Config, resources: Resources) -> Backbone:
-    """The backbone that config.transfer names; data.mean and data.std replace those of its weights."""
-    transfer, data = config.transfer, config.data
-    assert isinstance(transfer, options.Pretrained)
-    backbone = resources.backbone(
-        transfer.backbone, transfer.weights, transfer.sha256, transfer.head, transfer.image_size
-    )
-    mean = tuple(data.mean or backbone.preprocess.mean)
-    std = tuple(data.std or backbone.preprocess.std)
-    return dataclasses.replace(backbone, preprocess=dataclasses.replace(backbone.preprocess, mean=mean, std=std))
+def _size(best: dict[str, Any]) -> int:
+    """Height and width of the images that the model in a best.pt was trained on; earlier versions knew one size."""
+    size: int = best.get("input", {}).get("size", FORMER_SIZE)
+    return size
 
 
 def _saved_backbone(best: dict[str, Any], weights: str, resources: Resources) -> Backbone:
@@ -327,11 +312,13 @@ def _private_copy(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
 
 
-def _views(config: Config, images: Images, views: int) -> list[Images]:
-    """The images as they are, or `views` augmented versions of them where there are more than one."""
+def _views(config: Config, images: Images, views: int) -> Iterator[Images]:
+    """The images as they are, or `views` augmented versions of them where there are more than one, one at a time."""
     if views == 1:
-        return [images]
-    return [augmented(images, config.data.crop, config.data.flip, view) for view in range(views)]
+        yield images
+        return
+    for view in range(views):
+        yield augmented(images, config.data.crop, config.data.flip, view)
 
 
 def _to_device(model: Module, config: Config, device: torch.device) -> Module:

@@ -25,7 +25,7 @@ ORDER = (
     *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting", "results"),
     *("content", "options"),
     *("trackers", "cache"),
-    *("data", "models", "training", "resources", "tasks", "metadata", "saving", "experiment"),
+    *("data", "models", "training", "resources", "inputs", "tasks", "metadata", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""

@@ -132,15 +132,15 @@ class Stripes(Data):
     source: str = "stripes"
 """,
     "cifar/data/stripes.py": """
-from pathlib import Path
-
 import numpy as np
 
 from cifar.data.images import Images, from_arrays
+from cifar.data.request import Request
+from cifar.options.data import Data
 
 
-def stripes(root: str | None, part: str, cache_dir: Path) -> Images:
-    random = np.random.default_rng(part == "test")
+def stripes(option: Data, request: Request) -> Images:
+    random = np.random.default_rng(request.part == "test")
     across = np.broadcast_to((np.arange(32) % 4 < 2)[:, None], (32, 32))
     labels = np.arange(60) % 2
     images = np.stack([across if label else across.T for label in labels])[..., None] * 200

@@ -19,9 +19,11 @@ from reporters import Acting, throw
 
 from cifar.data import sources
 from cifar.data.images import DataError
+from cifar.data.request import Request
 from cifar.experiment import build_trainer, load_splits, run
 from cifar.options.check import check
 from cifar.options.config import Config
+from cifar.options.data import Digits
 from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER, Coordinator, Diverged, Interrupted, Pruned, Reporter
 from cifar.results import ResultsError, read_metrics, read_result
@@ -43,7 +45,7 @@ def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_p
     assert result["best"] == vars(max(history, key=lambda metrics: metrics.val_accuracy))
     assert result["last"] == vars(history[-1])
     assert returned == result["best"]["val_accuracy"]
-    assert result["test"]["images"] == len(sources.load("digits", None, "test", str(tmp_path)))
+    assert result["test"]["images"] == len(sources.load(Digits(), Request("test", tmp_path)))
     assert result["test"]["epoch"] == result["best"]["epoch"]
     assert result["data"]["train"]["images"] == 96 and result["data"]["val"]["images"] == 24
     for part in ("train", "val"):

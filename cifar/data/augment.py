@@ -52,9 +52,10 @@ def crop_and_flip(windows: Tensor, flip: bool, order: Tensor, rows: Tensor, colu
 
 def augmented(images: Images, crop: int, flip: bool, view: int) -> Images:
     """A random crop and flip of every image, in the order of `images`: the same for the same `view`."""
-    windows = crop_windows(padded(images.images, crop, torch.device("cpu")), crop)
+    all_pixels = images.images[:]
+    windows = crop_windows(padded(all_pixels, crop, torch.device("cpu")), crop)
     order, *amounts = draw_crops_and_flips(len(images), crop, flip, epoch_generator(view, 1))
-    pixels = torch.empty_like(images.images)
+    pixels = torch.empty_like(all_pixels)
     pixels[order] = crop_and_flip(windows, flip, order, *amounts)
     name = f"{images.fingerprint} crop {crop} flip {flip} view {view}"
     return replace(images, images=pixels, fingerprint=hashlib.sha256(name.encode()).hexdigest())

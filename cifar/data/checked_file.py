@@ -1,12 +1,15 @@
 """Cache files whose content is checked: safetensors files with a SHA-256 of the content in their metadata.
 
-A file that is damaged counts as missing: a warning says so, and whoever reads it makes it again.
+A file that is damaged counts as missing: a warning says so, and whoever reads it makes it again. A file that was found
+good is not read through again while its size and times stay as they are: <key>.checked beside it says so.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +21,8 @@ from torch import Tensor
 from cifar.files import FileError, write_atomically
 
 log = logging.getLogger(__name__)
+CHECKED = ".checked"
+"""The suffix of what notes that a file was checked."""
 T = TypeVar("T")
 Parse = Callable[[dict[str, Tensor], dict[str, str]], T]
 """Tensors and metadata -> what the file holds.
@@ -75,3 +80,38 @@ def check_digest(digest: str, recorded: str) -> None:
     """Raises ValueError where the SHA-256 of the content is not the one that was recorded when it was written."""
     if digest != recorded:
         raise ValueError("its content is not what was written")
+
+
+def check_once(path: Path, recorded: str, compute: Callable[[], str]) -> None:
+    """As check_digest, where the file at `path` was not checked before. `compute` gives the digest of its content."""
+    if _remembered(path) == _state(path, recorded):
+        return
+    check_digest(compute(), recorded)
+    remember(path, recorded)
+
+
+def remember(path: Path, digest: str) -> None:
+    """Note that the file at `path`, as it is now, has content with this digest."""
+    with suppress(FileError):  # it only saves a check
+        write_atomically(path.with_suffix(CHECKED), json.dumps(_state(path, digest)).encode())
+
+
+def _state(path: Path, digest: str) -> dict[str, object]:
+    status = path.stat()
+    changed = [status.st_size, status.st_mtime_ns, status.st_ino]
+    return {"size, time and inode": changed, "sha256": digest}
+
+
+def _remembered(path: Path) -> object:
+    try:
+        return json.loads(path.with_suffix(CHECKED).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def offset_of(path: Path, name: str) -> int:
+    """Where the values of a tensor begin in a safetensors file, in bytes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return 8 + length + int(header[name]["data_offsets"][0])

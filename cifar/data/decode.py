@@ -1,4 +1,4 @@
-"""One image file as 32x32 RGB pixels of 8 bits, by rules that depend on that file alone.
+"""One image file as RGB pixels of 8 bits in an input format, by rules that depend on that file alone.
 
 values        16-bit integers: divided by 257 (12-bit ones: by 4095 / 255)
               32-bit integers: as those of 16 bits; where not all are in [0, 65535]: scaled from the lowest (0) to the
@@ -6,23 +6,26 @@ values        16-bit integers: divided by 257 (12-bit ones: by 4095 / 255)
               floats in [0, 1]: times 255; other floats are refused
 transparency  on white
 orientation   turned upright, as EXIF says
-size          cropped to a square in the centre and resized
+size          as the input format says; by default cropped to a square in the centre and resized to 32x32
 """
 
 from __future__ import annotations
 
+import math
 import struct
+import warnings
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from cifar.data.images import SIZE, DataError, printable
+from cifar.data.images import DataError, printable
+from cifar.data.request import FORMER_SIZE, InputFormat
 
 CONVERTED = "converted to RGB (they were grey, transparent or in another mode)"
-RESIZED = f"cropped to a square and resized to {SIZE}x{SIZE}"
 OPAQUE = "had transparent pixels: put on white"
 UPRIGHT = "were turned upright, as their EXIF orientation says"
 SCALED = {
@@ -32,6 +35,8 @@ SCALED = {
     "floats": "had floats in [0, 1]: multiplied by 255",
 }
 """What was done to an image, by the kind of its values."""
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # photographs of 100 megapixels are fine
+FORMER = InputFormat()
 DECODING = "2"
 """The version of these rules, which cache entries record. Entries without one are of version 1."""
 UNCHANGED_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -68,10 +73,11 @@ TRANSPOSITIONS = {
 """What turns an image upright, by its EXIF orientation."""
 
 
-def decode(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """An image (32, 32, 3), and what was changed in it. Raises DataError where it cannot be decoded."""
+def decode(path: Path, format: InputFormat = FORMER) -> tuple[NDArray[np.uint8], list[str]]:
+    """An image (size, size, 3), and what was changed in it. Raises DataError where it cannot be decoded."""
     try:
         with Image.open(path) as file:
+            _reduce(file, format)
             file.load()  # TIFFs are turned upright here, and then have no orientation any more
             image, changes = _to_rgb(file)
             transposition = _transposition(file)
@@ -85,10 +91,20 @@ def decode(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
     if transposition is not None:
         changes.append(UPRIGHT)
         image = image.transpose(transposition)
-    if image.size != (SIZE, SIZE):
-        changes.append(RESIZED)
-        image = ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.BILINEAR)
-    return np.asarray(image), changes
+    formatted = format.apply(image)
+    if formatted is not image:
+        changes.append(format.change)
+    return np.asarray(formatted), changes
+
+
+def _reduce(file: Image.Image, format: InputFormat) -> None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8, where that is still twice as large as needed: it is faster.
+
+    Not in the format of former versions, whose pixels stay what they are.
+    """
+    if file.format == "JPEG" and format != FORMER:
+        share = 2 * format.scale(file.size)
+        file.draft(None, (math.ceil(file.width * share), math.ceil(file.height * share)))
 
 
 class UnusableValues(Exception):
@@ -102,9 +118,27 @@ def decoded_as_before(path: Path) -> bool:
             if file.mode not in UNCHANGED_MODES or file.has_transparency_data:
                 return False
             # Version 1 turned images of other sizes too.
-            return file.size != (SIZE, SIZE) or _transposition(file) is None
+            return file.size != (FORMER_SIZE, FORMER_SIZE) or _transposition(file) is None
     except DAMAGE:  # decoding the file says what is wrong
         return False
+
+
+def common_side(paths: Iterable[Path]) -> int | None:
+    """The height and width of all images, in pixels; None where they are not square and equal.
+
+    It reads the headers alone, to the first image that differs.
+    """
+    side = None
+    for path in paths:
+        try:
+            with Image.open(path) as file:
+                width, height = file.size
+        except DAMAGE:
+            return None  # decoding the file says what is wrong
+        if width != height or side not in (None, width):
+            return None
+        side = width
+    return side
 
 
 def _to_rgb(file: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -1,10 +1,11 @@
-"""Images: what every source of data becomes, all in memory as uint8."""
+"""Images: what every source of data becomes, as uint8, in memory or, where they are too many, in a file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cifar.data.pixels import Pixels, blocks, taken
 from cifar.errors import UserError
-
-SIZE = 32
-"""Height and width of all images, in pixels."""
 
 
 class DataError(UserError):
@@ -25,12 +24,12 @@ class DataError(UserError):
 
 @dataclass(frozen=True)
 class Images:
-    """images: uint8 (N, 3, 32, 32) RGB; labels: int64 (N,), indices into classes; fingerprint: SHA-256 of all three.
+    """images: uint8 (N, 3, H, W) RGB; labels: int64 (N,), indices into classes; fingerprint: SHA-256 of all three.
 
     `files`: a digest of the files that they were decoded from, None where it is not known.
     """
 
-    images: Tensor
+    images: Pixels
     labels: Tensor
     classes: tuple[str, ...]
     fingerprint: str
@@ -43,7 +42,7 @@ class Images:
         """The images at `indices` (K,), in that order."""
         chosen = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
         fingerprint = hashlib.sha256(self.fingerprint.encode() + chosen.numpy().tobytes()).hexdigest()
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], fingerprint=fingerprint)
+        return replace(self, images=taken(self.images, chosen), labels=self.labels[chosen], fingerprint=fingerprint)
 
     def with_classes(self, classes: tuple[str, ...]) -> Images:
         """The same images, their labels indices into `classes`, by name. Raises DataError for other classes."""
@@ -67,24 +66,33 @@ class Images:
 
 
 def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Images:
-    """From images (N, 32, 32, 3) uint8 and labels (N,)."""
+    """From images (N, H, W, 3) uint8 and labels (N,)."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     indices = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     return Images(pixels, indices, classes, fingerprint_of(pixels, indices, classes))
 
 
-def fingerprint_of(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
+def fingerprint_of(images: Pixels, labels: Tensor, classes: tuple[str, ...]) -> str:
     """SHA-256 of the shape, the class names, the labels and the pixels."""
-    digest = hashlib.sha256(json.dumps([list(images.shape), classes]).encode())
-    digest.update(labels.numpy().data)
-    digest.update(images.numpy().data)
+    digest = begin_fingerprint(images.shape, labels, classes)
+    for block in [images] if isinstance(images, Tensor) else blocks(images):
+        digest.update(block.numpy().data)
     return digest.hexdigest()
 
 
-def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+def begin_fingerprint(shape: Sequence[int], labels: Tensor, classes: tuple[str, ...]) -> hashlib._Hash:
+    """The SHA-256 of fingerprint_of before the pixels."""
+    digest = hashlib.sha256(json.dumps([list(shape), classes]).encode())
+    digest.update(labels.numpy().data)
+    return digest
+
+
+def channel_statistics(images: Pixels) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, of pixels in [0, 1], from images uint8 (N, 3, H, W)."""
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for block in blocks(images):
+        counts += torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in block.unbind(1)])
     shares = counts.double() / counts.sum(1, keepdim=True)
     mean = shares @ values
     std = (shares @ values.square() - mean.square()).clamp_min(0).sqrt()

@@ -29,13 +29,13 @@ REASONS_SHOWN = 8
 """Reasons in one message why files were skipped."""
 
 
-def list_images(directory: Path, part: str) -> tuple[list[LabelledFile], tuple[str, ...]]:
+def list_images(directory: Path, part: str, quiet: bool = False) -> tuple[list[LabelledFile], tuple[str, ...]]:
     """All images below the class folders of `directory`, with their labels, and the class names, both sorted.
 
-    What is skipped is logged. The part "train" defines the classes: there each folder needs an image, elsewhere an
-    empty one does not count. Raises DataError for a folder without images or with too few classes.
+    What is skipped is logged, unless `quiet`. The part "train" defines the classes: there each folder needs an image,
+    elsewhere an empty one does not count. Raises DataError for a folder without images or with too few classes.
     """
-    walk = _Walk()
+    walk = _Walk(quiet=quiet)
     folders = _class_folders(directory, part, walk)
     files: list[LabelledFile] = []
     names: list[str] = []
@@ -50,7 +50,7 @@ def list_images(directory: Path, part: str) -> tuple[list[LabelledFile], tuple[s
             names.append(printable(folder.name))
     if not files:
         raise DataError(f"{printable(directory)}: no images in it{walk.summary()}; add some to its class directories")
-    if walk.skipped.total():
+    if walk.skipped.total() and not quiet:
         log.info("%s: %d images%s", printable(directory), len(files), walk.summary())
     return files, tuple(names)
 
@@ -73,7 +73,7 @@ def _class_folders(directory: Path, part: str, walk: _Walk) -> list[Path]:
             f"{printable(directory)}: {content}{beside}; allowed: a directory a class, {('one', 'two')[least - 1]} or"
             " more, with images in them"
         )
-    if strays:
+    if strays and not walk.quiet:
         log.warning(
             "%s: images outside the class directories are left out: %s; move each into the directory of its class",
             printable(directory),
@@ -93,6 +93,7 @@ class _Walk:
     """A walk through folders, which follows links. `skipped` counts what it left out, by reason."""
 
     skipped: Counter[str] = field(default_factory=Counter)
+    quiet: bool = False
 
     def images(self, folder: Path, outer: tuple[str, ...]) -> Iterator[Path]:
         """The images below a folder. `outer`: the real paths of the folders that it is in, links followed."""

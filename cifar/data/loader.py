@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cifar.data.augment import crop_and_flip, crop_windows, draw_crops_and_flips, epoch_generator
+from cifar.data.pixels import OnDisk, Pixels
 from cifar.data.resident import padded
 
 BYTES_AT_ONCE = {"cpu": 0, "cuda": 2**25}
@@ -74,7 +75,8 @@ class EpochLoader:
 class ImageLoader(EpochLoader):
     """Batches of images float32 (B, 3, H, W), channels_last, and labels int64 (B,).
 
-    `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`. With a `seed`, an
+    `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`; those on disk
+    are read batch by batch. With a `seed`, an
     epoch is shuffled, cropped (H x W windows of the images with `crop` pixels of zeros around them) and flipped with
     probability 1/2 if `flip`; all of it is a function of (seed, epoch), whatever the device. `mean` and `std` are of
     pixels in [0, 1]; None: 0 and 1. Bit-equal, for equal offsets, to torchvision's RandomCrop, RandomHorizontalFlip,
@@ -83,7 +85,7 @@ class ImageLoader(EpochLoader):
 
     def __init__(
         self,
-        images: Tensor,
+        images: Pixels,
         labels: Tensor,
         batch_size: int,
         device: torch.device,
@@ -98,7 +100,8 @@ class ImageLoader(EpochLoader):
         self.crop = crop
         self.flip = flip
         self.shape = tuple(images.shape[1:])
-        self.windows = crop_windows(pad(images, crop, device), crop)
+        self.windows = None if isinstance(images, OnDisk) else crop_windows(pad(images, crop, device), crop)
+        self.images = images
         channels = self.shape[0]
         self.mean = self._tile(mean or [0.0] * channels)
         self.std = self._tile(std or [1.0] * channels)
@@ -115,7 +118,12 @@ class ImageLoader(EpochLoader):
         return draw_crops_and_flips(self.total, self.crop, self.flip, generator)
 
     def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
-        pixels = crop_and_flip(self.windows, self.flip, order, *amounts)
+        if self.windows is None:
+            batch = self.images[order.cpu()]
+            windows = crop_windows(padded(batch, self.crop, order.device), self.crop)
+            pixels = crop_and_flip(windows, self.flip, torch.arange(len(order), device=order.device), *amounts)
+        else:
+            pixels = crop_and_flip(self.windows, self.flip, order, *amounts)
         return pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
 
 

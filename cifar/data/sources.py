@@ -1,4 +1,4 @@
-"""The sources of images, by the name in data.source. Each is a function (root, part, cache_dir) -> Images."""
+"""The sources of images, by the name in data.source. Each is a function (option, request) -> Images."""
 
 from __future__ import annotations
 
@@ -11,47 +11,51 @@ import numpy as np
 from filelock import FileLock
 
 from cifar.data.images import DataError, Images, from_arrays
+from cifar.data.request import Request
 from cifar.data.split import split
 from cifar.options.data import Data
-from cifar.options.option import groups
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-Source = Callable[[str | None, str, Path], Images]
-"""(root, part, cache_dir) -> the images of one part, "train" or "test"; the other part is not read."""
+Source = Callable[[Data, Request], Images]
+"""(option, request) -> the images that are asked for, of the source that the option describes."""
 
 
-def digits(root: str | None, part: str, cache_dir: Path) -> Images:
-    """scikit-learn's digits (UCI, 8x8, 0 to 16), each pixel four by four; a fixed stratified tenth is the test part."""
+def digits(option: Data, request: Request) -> Images:
+    """scikit-learn's digits (UCI, 8x8, 0 to 16); a fixed stratified tenth is the test part.
+
+    Where the size is a multiple of 8, each pixel becomes a square, four by four at 32.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    enlarged = grey.repeat(4, axis=1).repeat(4, axis=2)
-    pixels = np.repeat(enlarged[..., None], 3, axis=3)
+    times = 1 if request.format.size % 8 else request.format.size // 8
+    enlarged = grey.repeat(times, axis=1).repeat(times, axis=2)
+    pixels = request.format.apply_to_all(np.repeat(enlarged[..., None], 3, axis=3))
     images = from_arrays(pixels, bunch.target, tuple("0123456789"))
     train, test = split(images, 0.1, seed=0)
-    return test if part == "test" else train
+    return test if request.part == "test" else train
 
 
-def cifar10(root: str | None, part: str, cache_dir: Path) -> Images:
+def cifar10(option: Data, request: Request) -> Images:
     """CIFAR-10 in `root`, downloaded where it is missing."""
-    return _cifar("CIFAR10", root, part)
+    return _cifar("CIFAR10", option, request)
 
 
-def cifar100(root: str | None, part: str, cache_dir: Path) -> Images:
+def cifar100(option: Data, request: Request) -> Images:
     """CIFAR-100 in `root`, downloaded where it is missing."""
-    return _cifar("CIFAR100", root, part)
+    return _cifar("CIFAR100", option, request)
 
 
-def _cifar(name: str, root: str | None, part: str) -> Images:
+def _cifar(name: str, option: Data, request: Request) -> Images:
     """torchvision's data set `name`. Raises DataError where it is damaged or cannot be downloaded."""
     import torchvision.datasets
 
     original = getattr(torchvision.datasets, name)
-    directory = Path(root or "data").expanduser()
-    train = part == "train"
+    directory = Path(option.root or "data").expanduser()
+    train = request.part == "train"
     # torchvision reads the files of both parts to check their MD5: leave it those of this part.
     other_files = "test_list" if train else "train_list"
     one_part: type[CIFAR10] = type(name, (original,), {other_files: []})
@@ -60,7 +64,8 @@ def _cifar(name: str, root: str | None, part: str) -> Images:
     except RuntimeError:
         _download(one_part, directory)
         dataset = one_part(directory, train=train)
-    return from_arrays(dataset.data, np.array(dataset.targets), tuple(dataset.classes))
+    pixels = request.format.apply_to_all(dataset.data)
+    return from_arrays(pixels, np.array(dataset.targets), tuple(dataset.classes))
 
 
 def _download(dataset: type[CIFAR10], directory: Path) -> None:
@@ -82,12 +87,18 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
         ) from None
 
 
-def load(source: str, root: str | None, part: str, cache_dir: Path | str) -> Images:
-    """All images of one part ("train" or "test") of a source (an option of the config group data).
-
-    Raises DataError for data that are missing, damaged or of one class.
-    """
-    option = groups()["data"].options[source]
-    assert issubclass(option, Data)
+def load(option: Data, request: Request) -> Images:
+    """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     read: Source = pkgutil.resolve_name(option.loader)
-    return read(root, part, Path(cache_dir).expanduser())
+    return read(option, request)
+
+
+def common_size(option: Data, request: Request) -> int | None:
+    """The height and width of all training images, None where they differ or are not square.
+
+    Raises DataError as `load` does.
+    """
+    if not option.measure:
+        return option.own_size
+    measure: Callable[[Data, Request], int | None] = pkgutil.resolve_name(option.measure)
+    return measure(option, request)

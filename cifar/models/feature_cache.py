@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from cifar.data import checked_file
 from cifar.data.images import Images
+from cifar.data.pixels import Pixels
 from cifar.models.pretrained import Backbone
 from cifar.models.weights import TransferError
 
@@ -74,7 +75,7 @@ class FeatureCache:
         parts = self._key_parts(backbone, images)
         entry = self.folder / f"{_key(parts)}.safetensors"
         if entry not in self.checked or not entry.exists():
-            parse = partial(_parse, entry.stem, (len(images), backbone.width))
+            parse = partial(_parse, entry, (len(images), backbone.width))
             make = partial(self._extract, entry, parts, backbone, images)
             self.checked[entry] = checked_file.read_or_make(entry, parse, make, REMEDY)
         return self.checked[entry]
@@ -106,25 +107,27 @@ class FeatureCache:
         count = len(images)
         log.info("%d images through %s in %.1f s (%.0f images/s)", count, backbone.name, seconds, count / seconds)
 
-    def _blocks(self, folder: Path, backbone: Backbone, images: Tensor) -> Iterator[Features]:
+    def _blocks(self, folder: Path, backbone: Backbone, images: Pixels) -> Iterator[Features]:
         """The blocks of an extraction, in order, with a progress bar; each is read from `folder` or computed."""
         size = self.batch_size * BATCHES_PER_BLOCK
         with tqdm(total=len(images), desc="extracting features", unit="image", disable=None) as bar:
-            for number, batch in enumerate(torch.split(images, size)):
-                path = folder / f"{number * size}.safetensors"
-                parse = partial(_parse, path.stem, (len(batch), backbone.width))
+            for first in range(0, len(images), size):
+                end = min(first + size, len(images))
+                path = folder / f"{first}.safetensors"
+                parse = partial(_parse_block, path.stem, (end - first, backbone.width))
                 block = checked_file.read(path, parse, REMEDY)
                 if block is None:
-                    block = self._compute(path, backbone, batch, bar)
+                    batches = (images[i : min(i + self.batch_size, end)] for i in range(first, end, self.batch_size))
+                    block = self._compute(path, backbone, batches, bar)
                 else:
-                    bar.update(len(batch))
+                    bar.update(end - first)
                 yield block
 
-    def _compute(self, path: Path, backbone: Backbone, images: Tensor, bar: tqdm[None]) -> Features:
+    def _compute(self, path: Path, backbone: Backbone, batches: Iterator[Tensor], bar: tqdm[None]) -> Features:
         """The features of one block, which are written to `path`."""
         start = time.perf_counter()
         rows = []
-        for batch in torch.split(images, self.batch_size):
+        for batch in batches:
             with self.autocast():
                 rows.append(backbone.features(batch.to(self.device)).cpu())
             bar.update(len(batch))
@@ -159,10 +162,22 @@ def _write(path: Path, features: Tensor, seconds: float, metadata: dict[str, str
     checked_file.write(path, {"features": features}, metadata)
 
 
-def _parse(key: str, shape: tuple[int, int], tensors: dict[str, Tensor], metadata: dict[str, str]) -> Features:
-    """The features in a cache file. Raises KeyError or ValueError where it is damaged."""
+def _parse(entry: Path, shape: tuple[int, int], tensors: dict[str, Tensor], metadata: dict[str, str]) -> Features:
+    """The features in a cache entry. Raises KeyError or ValueError where it is damaged."""
+    features = _shaped(tensors, shape)
+    checked_file.check_once(entry, metadata["sha256"], lambda: _digest(features))
+    return Features(features, entry.stem, float(metadata["seconds"]))
+
+
+def _parse_block(key: str, shape: tuple[int, int], tensors: dict[str, Tensor], metadata: dict[str, str]) -> Features:
+    """The features in the file of a block. Raises KeyError or ValueError where it is damaged."""
+    features = _shaped(tensors, shape)
+    checked_file.check_digest(_digest(features), metadata["sha256"])
+    return Features(features, key, float(metadata["seconds"]))
+
+
+def _shaped(tensors: dict[str, Tensor], shape: tuple[int, int]) -> Tensor:
     features = tensors["features"]
     if features.shape != shape:
         raise ValueError(f"its features have the shape {tuple(features.shape)}, not {shape}")
-    checked_file.check_digest(_digest(features), metadata["sha256"])
-    return Features(features, key, float(metadata["seconds"]))
+    return features

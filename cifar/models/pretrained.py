@@ -136,7 +136,7 @@ def check_on_one_image(backbone: Backbone) -> None:
     """Raises TransferError where one grey image does not give finite features of the right shape."""
     size = backbone.preprocess.crop
     try:
-        features = backbone.features(torch.full((1, 3, 32, 32), 128, dtype=torch.uint8))
+        features = backbone.features(torch.full((1, 3, size, size), 128, dtype=torch.uint8))
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise TransferError(
             f"transfer.image_size={size}: {backbone.name} fails on images of {size}x{size} pixels"

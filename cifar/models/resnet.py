@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 EXPANSION = 4
+STEMS = {"cifar": (3, 1, False), "imagenet": (7, 2, True)}
+"""Of the first convolution: kernel, stride, whether pooling follows."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -46,16 +48,28 @@ class Bottleneck(nn.Module):
 class BottleneckResNet(nn.Module):
     """images (B, in_channels, H, W) -> logits (B, num_classes).
 
-    The CIFAR stem (3x3 convolution, no pooling), then len(depths) stages of that many bottlenecks; stage i has 3x3
-    convolutions of width * 2**i channels and, but for the first, halves the resolution. Names of modules and
-    initialisation are those of torchvision's ResNet, so that weights fit both.
+    The stem (cifar: 3x3 convolution, no pooling; imagenet: 7x7 and pooling, each with stride 2), then len(depths)
+    stages of that many bottlenecks; stage i has 3x3 convolutions of width * 2**i channels and, but for the first,
+    halves the resolution. Names of modules and initialisation are those of torchvision's ResNet, so that weights fit
+    both.
     """
 
-    def __init__(self, depths: Sequence[int], width: int = 64, num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        depths: Sequence[int],
+        width: int = 64,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        stem: str = "cifar",
+    ) -> None:
         super().__init__()
-        self.conv1 = _conv(in_channels, width, 3)
+        if stem not in STEMS:
+            raise ValueError(f"stem={stem}: allowed: {', '.join(STEMS)}")
+        kernel, stride, pool = STEMS[stem]
+        self.conv1 = _conv(in_channels, width, kernel, stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pool else nn.Identity()
         self.stages = [f"layer{stage + 1}" for stage in range(len(depths))]
         channels = width
         for stage, depth in enumerate(depths):
@@ -73,7 +87,7 @@ class BottleneckResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
         logits: Tensor = self.fc(self.avgpool(x).flatten(1))

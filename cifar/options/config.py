@@ -28,7 +28,10 @@ class Loss:
 
 @dataclass
 class Cache:
+    """`memory_share`: of the memory of the machine, or of the job; images that take more stay in `dir`."""
+
     dir: str = MISSING
+    memory_share: float = within("[0, 1]")
 
 
 @dataclass

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
-from cifar.options.fields import within
+from cifar.options.fields import one_of, restricted, within
 from cifar.options.option import ConfigError, Option
 
 if TYPE_CHECKING:
     from cifar.options.config import Config
 
+AUTO = "auto"
+SIZES = (8, 512)
+"""The smallest and the largest size of images, in pixels."""
+
+
+def is_size(value: Any) -> bool:
+    """Whether a value of image_size is allowed."""
+    return value == AUTO or (type(value) is int and SIZES[0] <= value <= SIZES[1])
+
 
 @dataclass
 class Data(Option):
-    """A source of images; `root` is a directory, `crop` in pixels."""
+    """A source of images; `root` is a directory, `crop` in pixels.
+
+    `image_size`: height and width in pixels that images are brought to; auto: what cifar.inputs makes of their sizes.
+    """
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
     changeable: ClassVar[tuple[str, ...]] = ("root",)
     loader: ClassVar[str]
-    """The import path of the function that reads the images: (root, "train" or "test", cache directory) -> Images."""
+    """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
     """The folder below `root` that the loader downloads where it is missing; "" for one that only reads."""
+    own_size: ClassVar[int | None] = None
+    """Height and width of all images of the source, in pixels; None where that depends on the user."""
+    measure: ClassVar[str] = ""
+    """The import path of a function (this option, Request) -> the height and width of all images, None where they
+    differ or are not square; "" where own_size says it."""
     train_images: ClassVar[int | None] = None
     """Images in the training part; None where that depends on the user."""
+    later: ClassVar[tuple[str, ...]] = (
+        *("limit", "val_size", "val_seed", "crop", "flip", "normalize", "mean", "std", "image_size", "fit"),
+    )
+    """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
 
     source: str = MISSING
     root: str | None = MISSING
+    image_size: Any = restricted(f"a whole number of pixels in [{SIZES[0]}, {SIZES[1]}], or auto", is_size)
+    fit: str = one_of("crop", "stretch", "pad")
     limit: int | None = within("[1, inf)")
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
@@ -40,12 +64,22 @@ class Data(Option):
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
 
+    def source_key(self) -> tuple[tuple[str, str], ...]:
+        """What decides the images that the loader reads, by key."""
+        names = (field.name for field in dataclasses.fields(self) if field.name not in self.later)
+        return tuple((name, repr(getattr(self, name))) for name in names)
+
     @classmethod
     def only_reads(cls, root: str) -> bool:
         """Whether loading from the directory `root` writes nothing there."""
         return not cls.downloads or (Path(root).expanduser() / cls.downloads).is_dir()
 
     def check(self, config: Config) -> None:
+        if not is_size(self.image_size):
+            raise ConfigError(
+                f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
+                " or auto"
+            )
         if self.val_size >= 1 and self.val_size % 1:
             raise ConfigError(
                 f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
@@ -72,6 +106,7 @@ class CIFAR10(Data):
     """CIFAR-10: 50,000 training images of 32x32 pixels in 10 classes; torchvision downloads and checks 170 MB."""
 
     loader = "cifar.data.sources.cifar10"
+    own_size = 32
     downloads = "cifar-10-batches-py"
     train_images = 50_000
     source: str = "cifar10"
@@ -82,6 +117,7 @@ class CIFAR100(Data):
     """CIFAR-100: 50,000 training images of 32x32 pixels in 100 classes; torchvision downloads and checks 170 MB."""
 
     loader = "cifar.data.sources.cifar100"
+    own_size = 32
     downloads = "cifar-100-python"
     train_images = 50_000
     source: str = "cifar100"
@@ -92,15 +128,17 @@ class Digits(Data):
     """Digits: 1,797 handwritten digits from scikit-learn, brought to 32x32 RGB; embedded, no download."""
 
     loader = "cifar.data.sources.digits"
+    own_size = 8
     train_images = 1_617
     source: str = "digits"
 
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/train/<class>/* and, for test=true, DIR/test/<class>/*; brought to 32x32 RGB."""
+    """Your own images: DIR/train/<class>/* and, for test=true, DIR/test/<class>/*; RGB, square."""
 
     loader = "cifar.data.folder.image_folder"
+    measure = "cifar.data.folder.common_size"
     source: str = "image_folder"
 
     def check(self, config: Config) -> None:

@@ -21,6 +21,11 @@ MOVED_TARGETS = {
     "cifar.tracker.WandB": "cifar.trackers.wandb.WandB",
 }
 """Former import path of a `_target_` -> today's."""
+FORMER_INPUT = {"image_size": 32, "fit": "crop"}
+"""What the settings `data` were before there were these keys."""
+FORMER_STEM = {"stem": "auto"}
+"""What the settings `model` of a bottleneck ResNet were: of 32 pixels, so it is the CIFAR stem."""
+RESNET = "cifar.models.resnet.BottleneckResNet"
 
 
 def upgrade_target(target: str) -> str:
@@ -29,8 +34,26 @@ def upgrade_target(target: str) -> str:
 
 
 def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested settings in which every `_target_`, at any depth, has today's import path."""
-    return {key: _upgrade(key, value) for key, value in settings.items()}
+    """A copy of nested settings, at any depth: every `_target_` has today's import path, and keys that there were not
+    have the value of what was done then."""
+    return {key: _completed(key, _upgrade(key, value)) for key, value in settings.items()}
+
+
+def _completed(key: str, value: Any) -> Any:
+    """The settings of a group, with the keys that earlier versions did not have."""
+    if key == "data" and isinstance(value, Mapping) and "source" in value:
+        return FORMER_INPUT | dict(value)
+    if key == "model" and isinstance(value, Mapping) and value.get("_target_") == RESNET and "depths" in value:
+        return FORMER_STEM | dict(value)
+    return value
+
+
+def former_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
+    data = settings.get("data")
+    if not isinstance(data, Mapping) or data.get("source") != "image_folder" or "image_size" in data:
+        return []
+    return [f"data.image_size={FORMER_INPUT['image_size']}"]
 
 
 def _upgrade(key: str, value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
-from cifar.options.fields import matching, within
+from cifar.options.fields import matching, one_of, within
 from cifar.options.option import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -22,14 +22,28 @@ class Model(Option):
 
     _target_: str = MISSING
 
+    def at(self, image_size: int) -> Model:
+        """The network for images of this height and width, in pixels."""
+        return self
+
+
+CIFAR_STEM_SIZE = 64
+"""The largest images, in pixels, for which stem=auto is the CIFAR stem."""
+
 
 @dataclass
 class BottleneckResNet(Model):
-    """Bottleneck ResNet with the CIFAR stem (3x3 convolution, no pooling); depths and width are free."""
+    """Bottleneck ResNet; depths and width are free. stem=auto: that of CIFAR up to 64 pixels, else that of ImageNet."""
 
     _target_: str = "cifar.models.resnet.BottleneckResNet"
     depths: list[int] = within("[1, inf)")
     width: int = within("[1, inf)")
+    stem: str = one_of("auto", "cifar", "imagenet")
+
+    def at(self, image_size: int) -> Model:
+        if self.stem != "auto":
+            return self
+        return replace(self, stem="cifar" if image_size <= CIFAR_STEM_SIZE else "imagenet")
 
     def check(self, config: Config) -> None:
         if not self.depths:

@@ -31,9 +31,12 @@ def of_run(directory: str) -> dict[str, Any]:
 
 
 def of_trial(file: Path) -> dict[str, Any]:
-    """The settings of the trial in best.yaml or confirmed.yaml; empty where an earlier version wrote it."""
+    """The settings of the trial in best.yaml or confirmed.yaml; those of its run where an earlier version wrote it."""
     best = read_yaml(file)
-    return _settings(best.get("settings") if isinstance(best, dict) else None)
+    best = best if isinstance(best, dict) else {}
+    if "settings" in best:
+        return _settings(best["settings"])
+    return of_run(str(file.parent / Path(str(best.get("folder"))).name))
 
 
 def _settings(record: Any) -> dict[str, Any]:

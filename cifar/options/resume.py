@@ -22,7 +22,7 @@ from cifar.options.shared import read_yaml
 from cifar.results import flatten, read_metrics
 
 CHANGEABLE = {
-    *("epochs", "loss.l2", "test", "resume", "cache.dir"),
+    *("epochs", "loss.l2", "test", "resume", "cache.dir", "cache.memory_share"),
     *("device", "threads", "channels_last", "compile", "cuda_graph", "deterministic"),
 }
 """Keys outside the groups that may change."""

@@ -59,6 +59,11 @@ def unchanged(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def nothing_changed(settings: Mapping[str, Any]) -> list[str]:
+    """The default of SearchedApp.former_overrides: the app's defaults are what they always were."""
+    return []
+
+
 @dataclass(frozen=True)
 class SearchedApp:
     """How a Hydra app takes part in a search; every default is a no-op.
@@ -123,6 +128,10 @@ class SearchedApp:
 
     upgrade_settings: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """Gives the fixed settings of a stored study their present names; called before they are compared."""
+
+    former_overrides: Callable[[Mapping[str, Any]], list[str]] = nothing_changed
+    """Overrides for what the fixed settings of a stored study lack because an earlier version of the app wrote them,
+    and for which the app's default is another today."""
 
     content_name: Callable[[DictConfig], str] = no_name
     """A name for what a composed config trains on, such as that of its folder; it follows the first of name_groups in

@@ -127,7 +127,8 @@ def open_search(settings: DictConfig, arguments: list[str], app: SearchedApp) ->
             f"{', '.join(command_line.distributions)}: nothing is searched in a confirmation; allowed: fixed values"
         )
     space = spaces.from_json(study.user_attrs["space"])
-    space.fixed = spaces.parse(study.user_attrs["overrides"]).fixed | command_line.fixed
+    former = app.former_overrides(study.user_attrs["fixed"])
+    space.fixed = spaces.parse([*former, *study.user_attrs["overrides"]]).fixed | command_line.fixed
     assert app.seed_key is not None
     return Search(study, url, folder.resolve(), space, app.seed_key)
 

@@ -43,6 +43,10 @@ def sweep(call: Invocation) -> None:
     call = at_start(call)
     plan = make_plan(call)
     before = existing(plan.url, plan.settings.study_name)
+    former = call.app.former_overrides(before.user_attrs.get("fixed") or {}) if before else []
+    if former:
+        call = replace(call, arguments=[*former, *call.arguments])  # those of the command line win
+        plan = make_plan(call)
     space = stored_space(before, spaces.to_json(replace(plan.space, fixed={})))
     plan = replace(plan, space=replace(spaces.from_json(space), fixed=plan.space.fixed))
     if before:

@@ -9,24 +9,29 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from damage import empty, flip_a_byte, truncate
-from PIL import Image
+from PIL import Image, ImageOps
 from processes import both_at_once
 from safetensors.torch import save_file
 
-from cifar.data import folder
+from cifar.data import folder, image_cache
+from cifar.data.decode import decode
 from cifar.data.images import DataError, Images, fingerprint_of
+from cifar.data.request import InputFormat, Request
+from cifar.files import FileError
+from cifar.options.data import ImageFolder
 
 MakeFolder = Callable[..., Path]
 
 
 def read_folder(root: Path, cache: Path, part: str = "train") -> Images:
-    return folder.image_folder(str(root), part, cache)
+    return folder.image_folder(ImageFolder(root=str(root)), Request(part, cache))
 
 
 @pytest.fixture
@@ -206,6 +211,8 @@ import sys, time
 from pathlib import Path
 from PIL import Image
 from cifar.data import folder
+from cifar.data.request import Request
+from cifar.options.data import ImageFolder
 root, cache, decoded = sys.argv[1:]
 real = Image.open
 def noted(path):
@@ -216,7 +223,7 @@ def noted(path):
 Image.open = noted
 print("ready", flush=True)
 input()
-print(folder.image_folder(root, "train", Path(cache)).fingerprint)
+print(folder.image_folder(ImageFolder(root=root), Request("train", Path(cache))).fingerprint)
 """
     answers = both_at_once(script, str(root), str(tmp_path / "cache"), str(decoded))
     assert [answer.returncode for answer in answers] == [0, 0], answers
@@ -280,3 +287,53 @@ def test_entries_of_earlier_versions_are_made_anew_where_decoding_has_changed(
     expected = read_folder(root, tmp_path / "cache")
     earlier_entry(root, tmp_path / "earlier", recognisable(expected))
     assert read_folder(root, tmp_path / "earlier").fingerprint == expected.fingerprint
+
+
+def test_a_second_start_does_not_hash_the_images(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder()
+    first = read_folder(root, tmp_path / "cache")
+    (entry,) = (tmp_path / "cache" / "images").glob("*.safetensors")
+
+    def refuse(*arguments: Any) -> str:
+        raise AssertionError("the images were hashed")
+
+    monkeypatch.setattr(image_cache, "fingerprint_of", refuse)
+    assert read_folder(root, tmp_path / "cache").fingerprint == first.fingerprint
+    entry.touch()
+    with pytest.raises(AssertionError, match="were hashed"):
+        read_folder(root, tmp_path / "cache")
+
+
+def photograph(path: Path) -> None:
+    """A JPEG of 1600 x 1200 pixels with smooth and with fine structure."""
+    y, x = np.mgrid[:1200, :1600]
+    waves = [127 + 120 * np.sin(x / period + y / 90) for period in (40.0, 70.0, 3.0)]
+    Image.fromarray(np.stack(waves, -1).astype(np.uint8)).save(path, quality=92)
+
+
+def test_large_photographs_are_decoded_faster_to_nearly_the_same_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    photograph(path)
+    whole = ImageOps.fit(Image.open(path), (64, 64), Image.Resampling.BILINEAR)
+    pixels, _ = decode(path, InputFormat(64))
+    difference = np.abs(pixels.astype(int) - np.asarray(whole).astype(int))
+    assert difference.mean() < 1.5 and difference.max() <= 16
+
+
+def test_the_pixels_of_large_photographs_at_32_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    photograph(path)
+    whole = ImageOps.fit(Image.open(path), (32, 32), Image.Resampling.BILINEAR)
+    assert np.array_equal(decode(path)[0], np.asarray(whole))
+
+
+def test_a_disk_that_is_too_small_is_an_error_before_decoding(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    root = make_folder()
+    no_decoding()
+    with pytest.raises(FileError, match=r"8 images of 32x32 pixels take 0\.0 GB.*cache\.dir=DIR"):
+        read_folder(root, tmp_path / "cache")

@@ -14,6 +14,8 @@ from PIL import Image
 from cifar.data.folder import image_folder
 from cifar.data.images import DataError, Images
 from cifar.data.listing import list_images
+from cifar.data.request import Request
+from cifar.options.data import ImageFolder
 
 MakeFolder = Callable[..., Path]
 
@@ -25,7 +27,7 @@ def root(make_folder: MakeFolder) -> Path:
 
 
 def read(root: Path, part: str = "train") -> Images:
-    return image_folder(str(root), part, root.parent / "cache")
+    return image_folder(ImageFolder(root=str(root)), Request(part, root.parent / "cache"))
 
 
 def copy_image(root: Path, *names: str) -> Path:

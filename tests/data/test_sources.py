@@ -22,14 +22,16 @@ from processes import both_at_once
 
 from cifar.data import sources
 from cifar.data.images import DataError, Images
+from cifar.data.request import Request
 from cifar.data.sources import Source, cifar10, cifar100
+from cifar.options.data import CIFAR10, Data, Digits
 
 # --- digits
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return sources.digits(None, "train", tmp_path_factory.mktemp("cache"))
+    return sources.digits(Digits(), Request("train", tmp_path_factory.mktemp("cache")))
 
 
 def test_digits_are_uint8_rgb_of_32x32(digits: Images) -> None:
@@ -42,7 +44,7 @@ def test_digits_are_uint8_rgb_of_32x32(digits: Images) -> None:
 
 
 def test_digits_have_a_test_part_of_their_own(digits: Images, tmp_path: Path) -> None:
-    test = sources.digits(None, "test", tmp_path)
+    test = sources.digits(Digits(), Request("test", tmp_path))
     assert len(digits) + len(test) == 1797
     both = torch.cat([digits.images, test.images])[:, 0, ::4, ::4]
     assert len({image.numpy().tobytes() for image in both}) == 1797
@@ -50,7 +52,7 @@ def test_digits_have_a_test_part_of_their_own(digits: Images, tmp_path: Path) ->
 
 
 def test_a_source_is_loaded_by_its_name(digits: Images, tmp_path: Path) -> None:
-    assert sources.load("digits", None, "train", tmp_path).fingerprint == digits.fingerprint
+    assert sources.load(Digits(), Request("train", tmp_path)).fingerprint == digits.fingerprint
 
 
 # --- CIFAR
@@ -96,7 +98,7 @@ def test_cifar_is_read_from_its_binary_form(
     root = make_cifar(dataset)
     cls = getattr(torchvision.datasets, dataset)
     for part, files in (("train", cls.train_list), ("test", cls.test_list)):
-        images = source(str(root), part, tmp_path / "cache")
+        images = source(Data(root=str(root)), Request(part, tmp_path / "cache"))
         raw = [pickle.loads((root / cls.base_folder / file).read_bytes())["data"] for file, _ in files]
         assert torch.equal(images.images, torch.from_numpy(np.concatenate(raw)).view(-1, 3, 32, 32))
         assert images.labels.tolist() == [number % classes for number in range(2 * classes)] * len(files)
@@ -111,18 +113,18 @@ def test_the_test_batch_is_not_read_for_training(
     root = make_cifar(dataset)
     file = root / getattr(torchvision.datasets, dataset).base_folder / batch
     file.write_bytes(b"garbage")
-    assert len(source(str(root), "train", tmp_path))
+    assert len(source(Data(root=str(root)), Request("train", tmp_path)))
     with pytest.raises(DataError):
-        source(str(root), "test", tmp_path)
+        source(Data(root=str(root)), Request("test", tmp_path))
     file.unlink()
-    assert len(source(str(root), "train", tmp_path))
+    assert len(source(Data(root=str(root)), Request("train", tmp_path)))
 
 
 def test_cifar_that_cannot_be_downloaded_says_what_to_do(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
     make_cifar("CIFAR10")
     directory = tmp_path / "elsewhere"
     with pytest.raises(DataError) as caught:
-        cifar10(str(directory), "train", tmp_path)
+        cifar10(CIFAR10(root=str(directory)), Request("train", tmp_path))
     message = str(caught.value)
     for part in (
         "CIFAR10",
@@ -138,7 +140,7 @@ def test_a_wrong_md5_is_one_clear_error(make_cifar: Callable[[str], Path], tmp_p
     file = root / "cifar-10-batches-py" / "data_batch_2"
     file.write_bytes(flip_a_byte(file.read_bytes()))
     with pytest.raises(DataError, match=r"data=digits"):
-        cifar10(str(root), "train", tmp_path)
+        cifar10(CIFAR10(root=str(root)), Request("train", tmp_path))
 
 
 def test_a_damaged_archive_is_named(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
@@ -148,14 +150,14 @@ def test_a_damaged_archive_is_named(make_cifar: Callable[[str], Path], tmp_path:
     archive = directory / "cifar-10-python.tar.gz"
     archive.write_bytes(b"half of it")
     with pytest.raises(DataError, match=f"{archive} is there but damaged.*remove it"):
-        cifar10(str(directory), "train", tmp_path)
+        cifar10(CIFAR10(root=str(directory)), Request("train", tmp_path))
 
 
 def test_a_root_that_is_a_file_is_named(make_cifar: Callable[[str], Path], tmp_path: Path) -> None:
     make_cifar("CIFAR10")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=str(tmp_path / "file")):
-        cifar10(str(tmp_path / "file"), "train", tmp_path)
+        cifar10(CIFAR10(root=str(tmp_path / "file")), Request("train", tmp_path))
 
 
 @pytest.fixture
@@ -198,12 +200,14 @@ import json, sys
 from pathlib import Path
 from torchvision.datasets import CIFAR10
 from cifar.data import sources
+from cifar.data.request import Request
+from cifar.options.data import Data
 root, attributes = sys.argv[1:]
 for name, value in json.loads(attributes).items():
     setattr(CIFAR10, name, value)
 print("ready", flush=True)
 input()
-print(sources.cifar10(root, "train", Path(root)).fingerprint)
+print(sources.cifar10(Data(root=root), Request("train", Path(root))).fingerprint)
 """
     answers = both_at_once(script, str(tmp_path / "empty"), json.dumps(attributes))
     assert [answer.returncode for answer in answers] == [0, 0], answers
@@ -224,5 +228,5 @@ def test_an_archive_put_there_by_hand_is_used(
         archive.add(tmp_path / "root" / "cifar-10-batches-py", "cifar-10-batches-py")
     md5 = hashlib.md5((directory / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5)
-    assert len(cifar10(str(directory), "train", tmp_path)) == 100
+    assert len(cifar10(CIFAR10(root=str(directory)), Request("train", tmp_path))) == 100
     assert not downloads

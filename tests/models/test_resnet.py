@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck as TorchvisionBottleneck
-from torchvision.models.resnet import ResNet
+from torchvision.models.resnet import ResNet, resnet50
 
 from cifar.models.resnet import Bottleneck, BottleneckResNet
 
@@ -114,3 +114,12 @@ def test_convolutions_start_with_the_spread_that_relu_needs() -> None:
         if isinstance(module, nn.Conv2d):
             expected = (2 / (module.out_channels * module.kernel_size[0] ** 2)) ** 0.5
             assert module.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+def test_the_imagenet_stem_makes_it_torchvisions_resnet() -> None:
+    ours = BottleneckResNet([3, 4, 6, 3], num_classes=5, stem="imagenet").eval()
+    theirs = resnet50(num_classes=5).eval()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))

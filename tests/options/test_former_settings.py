@@ -19,7 +19,8 @@ def test_a_moved_target_has_todays_path_at_any_depth() -> None:
         "note": "cifar.resnet.BottleneckResNet",
     }
     new = upgrade_settings(old)
-    assert new["model"] == {"_target_": "cifar.models.resnet.BottleneckResNet", "depths": [1, 1]}
+    resnet = {"_target_": "cifar.models.resnet.BottleneckResNet", "depths": [1, 1], "stem": "auto"}
+    assert new["model"] == resnet
     assert new["transfer"]["backbone"]["_target_"] == "cifar.models.resnet.BottleneckResNet"
     assert new["transfer"]["backbone"]["parts"] == [{"_target_": "x.y"}]
     assert new["note"] == old["note"], "only a _target_ is an import path"
