@@ -37,7 +37,7 @@ plugin.register(APP)
 
 @hydra.main(config_path="conf", config_name="config", execution_whitelist=())
 def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
-    """Train one configuration in Hydra's run directory; return the best validation accuracy."""
+    """Train one configuration in Hydra's run directory; return the objective of its best epoch."""
     config = check(cfg)
     check_resume(config)
     check_study(config, list(HydraConfig.get().overrides.task))

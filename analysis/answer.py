@@ -31,7 +31,8 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
     evidence = evidence or Evidence(frames)
     trials = frames.trials
     counts = {str(outcome): int(count) for outcome, count in trials.outcome.value_counts().items()}
-    answer: dict[str, Any] = {"study": frames.study, "trials": counts}
+    answer: dict[str, Any] = {"study": frames.study, "trials": counts, "objective": frames.value_name}
+    answer["direction"] = frames.objectives[0]
     without_score = trials.number[(trials.outcome == "complete") & trials.score.isna()]
     if len(without_score):
         answer["without_score"] = [int(number) for number in without_score]

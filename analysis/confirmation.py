@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from cifar.objective import OBJECTIVES
 from cifar.results import read_result
 from cifar.sweep.storage import StudyError, open_study, resolve_location
 
@@ -51,7 +52,7 @@ def look_rows(folder: Path) -> list[dict[str, Any]]:
         number = int(look.name.removeprefix(LOOK))
         for run in _complete_runs(look):
             result: dict[str, Any] = attempt(partial(read_result, Path(run["run"])), {}, [])
-            facts = {"accuracy": value_at(result, "test.accuracy"), "images": value_at(result, "test.images")}
+            facts = {name: value_at(result, f"test.{name}") for name in (*OBJECTIVES, "images")}
             rows.append(run | {"look": number} | facts)
     return sorted(rows, key=lambda row: (row["look"], row["seed"]))
 

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cifar.objective import ACCURACY, Objective
+
 from .frames import Frames
 from .statistics import boundaries, importance
 from .statistics.accuracy import accuracy_on_test
 from .statistics.budget import best_of_n, budget_scores
 from .statistics.curse import measured_curse
+from .statistics.intervals import mean_interval
 from .statistics.model import surrogate_of
 from .statistics.noise import binomial_noise
 from .statistics.ranking import top_trials
@@ -94,24 +97,39 @@ def confirmation(frames: Frames) -> dict[str, Any]:
     tests = frames.tests.dropna(subset=["accuracy", "images"])
     if tests.empty:
         return confirmed | {"looks": frames.looks}
-    latest = accuracy_on_test(tests[tests["look"] == tests["look"].max()]).iloc[0].to_dict()
-    return confirmed | {"test": latest | {"look": frames.looks}}
+    tests = tests[tests["look"] == tests["look"].max()]
+    latest = accuracy_on_test(tests).iloc[0].to_dict()
+    return confirmed | {"test": latest | {"look": frames.looks} | _objective_on_test(frames.objective, tests)}
+
+
+def _objective_on_test(objective: Objective | None, tests: pd.DataFrame) -> dict[str, Any]:
+    """objective: its name, value and interval over the seeds; empty for the accuracy, which is there anyway."""
+    if objective in (None, ACCURACY) or tests[objective.name].isna().any():
+        return {}
+    mean, low, high = mean_interval(tests[objective.name])
+    name = objective.label.removeprefix("validation ")
+    return {"objective": {"name": name, "value": mean, "low": low, "high": high}}
 
 
 def true_value(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
     """mean, low, high: a trial's value without the luck of having been chosen, of which `curse` is a row.
 
-    With runs of this program the value is an accuracy, and no more than 1.
+    With runs of this program it is a share, and no more than 1, or a loss, and no less than 0.
     """
     sign = -1 if frames.objectives == ("minimize",) else 1
     low, high = sorted(sign * (curse.reported - curse[end]) for end in ("high", "low"))
-    bounds = (0, 1) if len(frames.runs) else (-np.inf, np.inf)
+    bounds = (0 if len(frames.runs) else -np.inf, 1 if len(frames.runs) and sign > 0 else np.inf)
     ends = {"mean": sign * curse.estimate, "low": low, "high": high}
     return {name: float(np.clip(value, *bounds)) for name, value in ends.items()}
 
 
 def expected_noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:
-    """The noise to expect by the number of validation images; None where that number is not known."""
+    """The noise to expect by the number of validation images; None where that number is not known.
+
+    It is that of an accuracy, a share of so many images; nothing is known beforehand of the other objectives.
+    """
+    if frames.objective is not ACCURACY:
+        return None
     images = frames.runs.val_images[frames.runs.run == winner.run].dropna()
     if images.empty or not 0 < winner.value < 1:
         return None
@@ -119,9 +137,9 @@ def expected_noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:
 
 
 def reported_curves(frames: Frames) -> pd.DataFrame:
-    """number, step, score of every epoch of the trials' runs; empty where the study minimizes something else."""
-    if frames.objectives != ("maximize",):
+    """number, step, score of every epoch of the trials' runs; empty where these are not of the study's objective."""
+    if frames.objective is None or frames.objectives != (frames.objective.direction,):
         return pd.DataFrame(columns=["number", "step", "score"])
     number = dict(zip(frames.trials.run, frames.trials.number, strict=True))
     epochs = frames.epochs[frames.epochs.run.isin(set(number) - {""})]
-    return pd.DataFrame({"number": epochs.run.map(number), "step": epochs.epoch, "score": epochs.val_accuracy})
+    return pd.DataFrame({"number": epochs.run.map(number), "step": epochs.epoch, "score": epochs.score})

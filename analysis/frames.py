@@ -16,6 +16,7 @@ import pandas as pd
 from optuna.study import Study
 
 from cifar.errors import UserError
+from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.sweep.storage import StudyError, open_study, read_trials, resolve_location
 
 from . import confirmation
@@ -33,7 +34,8 @@ class Frames:
     """What was read. `study` is its name, empty where the place holds runs alone; `objectives` are its directions.
 
     `fresh` and `tests` are of its confirmation, empty where there is none; `chosen` is the number of the confirmed
-    trial, None as long as there is none, and `looks` says how often the test set was evaluated.
+    trial, None as long as there is none, and `looks` says how often the test set was evaluated. `metric` is the name of
+    what the scores are, empty where it is not known.
     """
 
     place: str
@@ -47,6 +49,28 @@ class Frames:
     tests: pd.DataFrame
     chosen: int | None = None
     looks: int = 0
+    metric: str = ""
+
+    @property
+    def objective(self) -> Objective | None:
+        """The objective of runs of this program; None of other studies, and of runs that have several."""
+        return OBJECTIVES.get(self.metric) if len(self.runs) else None
+
+    @property
+    def minimizes(self) -> bool:
+        """Whether smaller values are better, so that scores are negated values."""
+        if self.objectives:
+            return self.objectives == ("minimize",)
+        return self.objective is not None and self.objective.direction == "minimize"
+
+    @property
+    def value_name(self) -> str:
+        """What the values are, as "validation balanced accuracy"; "value" or "score" where that is not known."""
+        if self.objective is not None:
+            return self.objective.label
+        if self.objectives:
+            return self.metric.replace("_", " ") or "value"
+        return "score"
 
 
 def read(place: str | Path, study: str | None = None) -> Frames:
@@ -83,6 +107,7 @@ def _of_runs(place: str, folders: list[Path]) -> Frames:
         epochs=epochs,
         fresh=table([], CONFIRMATION_RUNS),
         tests=table([], TESTS),
+        metric=_only(runs.objective),
     )
 
 
@@ -108,4 +133,19 @@ def of_study(study: Study, place: str = "", folder: Path | None = None) -> Frame
         tests=table(confirmation.look_rows(folder) if folder else [], TESTS),
         chosen=confirmation.chosen_trial(folder) if folder else None,
         looks=len(confirmation.looks(folder)) if folder else 0,
+        metric=_metric_of(study, runs),
     )
+
+
+def _metric_of(study: Study, runs: pd.DataFrame) -> str:
+    """The name of a study's objective; studies of earlier versions have none, and searched for the accuracy."""
+    name = study.user_attrs.get("metric")
+    if isinstance(name, str):
+        return name
+    maximizes = [direction.name for direction in study.directions] == ["MAXIMIZE"]
+    return ACCURACY.name if maximizes and runs.val_accuracy.notna().any() else ""
+
+
+def _only(names: pd.Series[str]) -> str:
+    """The name that all have; empty where they differ."""
+    return str(names.iloc[0]) if names.nunique() == 1 else ""

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.reporting import EpochMetrics
 from cifar.results import flatten, read_metrics, read_result
 
@@ -28,6 +29,8 @@ RESULT_KEYS = {
     "best_epoch": "best.epoch",
     "val_accuracy": "best.val_accuracy",
     "val_loss": "best.val_loss",
+    "val_balanced_accuracy": "best.val_balanced_accuracy",
+    "val_macro_f1": "best.val_macro_f1",
     "test_accuracy": "test.accuracy",
     "test_images": "test.images",
     "parameters": "model.parameters",
@@ -85,7 +88,22 @@ def _run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     )
     row = {name: value_at(result, key) for name, key in RESULT_KEYS.items()}
     row |= {"run": folder, "problem": "; ".join(problems), "epochs_done": len(history)}
+    objective = _objective(result, config)
+    best = value_at(result, f"best.{objective.column}")
+    row |= {"objective": objective.name, "score": objective.signed(best) if isinstance(best, (int, float)) else None}
     row["train_seconds"] = sum(epoch.seconds for epoch in history)
     for key, value in flatten(config):
         row[f"config.{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return row, [{"run": folder, **asdict(epoch)} for epoch in history]
+    return row, [{"run": folder, **asdict(epoch), "score": _score(objective, epoch)} for epoch in history]
+
+
+def _objective(result: dict[str, Any], config: dict[str, Any]) -> Objective:
+    """What chose a run's best epoch; in an earlier version it was the accuracy."""
+    names = (result.get("objective"), config.get("objective"))
+    known = (OBJECTIVES[name] for name in names if isinstance(name, str) and name in OBJECTIVES)
+    return next(known, ACCURACY)
+
+
+def _score(objective: Objective, epoch: EpochMetrics) -> float | None:
+    value: float | None = getattr(epoch, objective.column)
+    return None if value is None else objective.signed(value)

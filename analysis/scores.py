@@ -40,11 +40,11 @@ def _of_study(frames: Frames, recipe: str | None) -> pd.DataFrame:
 
 
 def _of_runs(frames: Frames, recipe: str | None) -> pd.DataFrame:
-    runs = frames.runs[frames.runs.val_accuracy.notna()]
+    runs = frames.runs[frames.runs.score.notna()]
     return pd.DataFrame(
         {
             "run": runs.run,
-            "score": runs.val_accuracy,
+            "score": runs.score,
             "complete": runs.status == "finished",
             "recipe": recipe or "",
             "hover": [escape(run) for run in runs.run],

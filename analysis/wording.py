@@ -20,7 +20,7 @@ def text(answer: dict[str, Any]) -> str:
         return "\n".join([*lines, f"{answer['problem']}{reason}"])
     lines += [*_winner(answer), "how sure:"]
     if "confirmed" in answer:
-        lines += _confirmation(answer["confirmed"])
+        lines += _confirmation(answer["confirmed"], _name(answer), answer["direction"])
     if "confirming" in answer:
         lines += [f"  its confirmation has begun: {answer['confirming']} runs on fresh seeds are done"]
     if "unknown" in answer:
@@ -38,12 +38,18 @@ def _left_out(numbers: list[int]) -> list[str]:
 def _winner(answer: dict[str, Any]) -> list[str]:
     best = answer["best"]
     chosen = "best on fresh seeds" if "confirmed" in answer else "best"
-    lines = [f"{chosen}: trial {best['trial']}, which reported {best['value']:.4f}", *_hyperparameters(answer)]
+    reported = f"{_name(answer)}{best['value']:.4f}"
+    lines = [f"{chosen}: trial {best['trial']}, which reported {reported}", *_hyperparameters(answer)]
     if best["architecture"]:
         lines += [f"  model: {_architecture(best['architecture'])}"]
     if "command" in answer:
         lines += [f"  train it: {answer['command']}", *_execution(answer.get("execution") or {})]
     return lines
+
+
+def _name(answer: dict[str, Any]) -> str:
+    """What a value is, before it; empty where that is not known."""
+    return "" if answer["objective"] == "value" else f"{answer['objective']} "
 
 
 def _execution(settings: dict[str, Any]) -> list[str]:
@@ -94,12 +100,13 @@ def _architecture(model: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _confirmation(confirmed: dict[str, Any]) -> list[str]:
+def _confirmation(confirmed: dict[str, Any], name: str, objective_direction: str) -> list[str]:
     """What fresh seeds and the test set say."""
-    direction = "too high" if confirmed["curse"] > 0 else "too low"
+    too_high = (confirmed["curse"] > 0) == (objective_direction == "maximize")
+    direction = "too high" if too_high else "too low"
     lines = [
-        f"  {confirmed['mean']:.4f} on {confirmed['seeds']} fresh seeds ({_between(confirmed)}), the best mean of"
-        f" {len(confirmed['candidates'])} candidates; the search reported {abs(confirmed['curse']):.4f} {direction}"
+        f"  {name}{confirmed['mean']:.4f} on {confirmed['seeds']} fresh seeds ({_between(confirmed)}), the best mean"
+        f" of {len(confirmed['candidates'])} candidates; the search reported {abs(confirmed['curse']):.4f} {direction}"
     ]
     if confirmed.get("looks"):
         lines += [f"  the test set was evaluated ({confirmed['looks']}), but the runs with the results are missing"]
@@ -113,6 +120,11 @@ def _test_accuracy(test: dict[str, Any], chosen: int) -> str:
     of_trial = "" if test["number"] == chosen else f" (of trial {test['number']:.0f})"
     images = f"{format_interval(test['wilson_low'], test['wilson_high'])} over {test['images']:.0f} images"
     seeds = f"{_between(test)} over {test['seeds']:.0f} seeds"
+    if "objective" in test:
+        objective = test["objective"]
+        seeds = f"{_between(objective)} over {test['seeds']:.0f} seeds"
+        accuracy = f"test accuracy {test['accuracy']:.4f} ({images})"
+        return f"  test {objective['name']} {objective['value']:.4f}{of_trial}: {seeds}; {accuracy}; {looks}"
     return f"  test accuracy {test['accuracy']:.4f}{of_trial}: {images}, {seeds}; {looks}"
 
 
@@ -125,7 +137,10 @@ def _estimates(answer: dict[str, Any]) -> list[str]:
     lines = []
     if "confirmed" not in answer:
         true = answer["truly"]
-        lines += [f"  probably about {true['mean']:.4f} ({_between(true)}): the best of many trials is partly luck"]
+        lines += [
+            f"  {_name(answer)}probably about {true['mean']:.4f} ({_between(true)}): the best of many trials is"
+            " partly luck"
+        ]
     source = "estimated from the search and its fresh seeds" if "confirmed" in answer else "estimated from this search"
     lines += [f"  one trial varies by {answer['noise']:.4f} (s.d.) from seed to seed, {source}"]
     tied = answer["tied"]

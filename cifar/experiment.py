@@ -10,13 +10,14 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from torch import nn
 
 from cifar import metadata, saving
 from cifar.commands import command, override
@@ -24,23 +25,27 @@ from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.inputs import configured_backbone, input_format, log_input, request
+from cifar.objective import OBJECTIVES, balanced_accuracy, macro_f1, values
 from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
 from cifar.options.resume import recorded_settings, settings_of
 from cifar.options.transfer import Pretrained
-from cifar.reporting import Diverged, EpochMetrics, Interrupted, Pruned, Reporter
+from cifar.recording import recording, result_of
+from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
-from cifar.results import RunDirectory, best_of, same_directory, summary
+from cifar.results import RunDirectory, best_of, same_directory, stopped_early
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, load_classifier
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
+from cifar.training.average import build_average
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
-from cifar.training.optim import build_optimizer, decayed_parameters
+from cifar.training.loss import build_loss, class_weights
+from cifar.training.optim import build_optimizer, clipping, decayed_parameters
 from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
@@ -49,8 +54,6 @@ from cifar.training.trainer import Evaluation, Trainer, evaluate
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
-STATUS_OF_ERROR = {Pruned: "pruned", KeyboardInterrupt: "interrupted", Diverged: "diverged"}
-"""The status of a run that an exception of this type ended; of any other type: "failed"."""
 
 
 def run(
@@ -61,7 +64,7 @@ def run(
     resources: Resources = SHARED,
     settings: Mapping[str, str] | None = None,
 ) -> float:
-    """Train as `config` says, write the results to `output_dir`, and return the best validation accuracy.
+    """Train as `config` says, write the results to `output_dir`, and return the objective of the best epoch.
 
     `study` is the folder of the sweep that the run belongs to; `settings` are the files of .hydra/, written at the
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
@@ -123,11 +126,19 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     device = train.labels.device
     optimizer = build_optimizer(config.optimizer.arguments(), task.groups)
     steps = config.epochs * len(train)
-    schedule = build_schedule(dataclasses.asdict(config.scheduler), optimizer, steps)
-    compiled: Any = torch.compile(model) if config.compile else model
+    scheduler = config.scheduler
+    warmup = round(scheduler.linear_warmup * len(train))
+    schedule = build_schedule(scheduler.arguments(config), optimizer, steps, warmup)
+    average = build_average(model, config.ema.decay)
+    compile: Any = torch.compile if config.compile else no_compiler
     cast = autocast(device, task.dtype)
-    step = EagerStep(compiled, decayed_parameters(model, config.optimizer.decay_norms_and_biases), config.loss.l2, cast)
-    score = EagerScore(compiled, cast)
+    weights = class_weights(config.loss.class_weights, train.labels, splits.train.classes)
+    loss = build_loss(config.loss.label_smoothing, weights)
+    decayed = decayed_parameters(model, config.optimizer.decay_norms_and_biases)
+    trained = compile(model)
+    measured = average.measured(model)
+    step = EagerStep(trained, decayed, config.loss.l2, cast, loss)
+    score = EagerScore(trained if measured is model else compile(measured), cast)
     graph = uses_cuda_graph(config.cuda_graph, device)
     return Trainer(
         model,
@@ -139,7 +150,14 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
         Static(score, cuda_graph) if graph else score,
         total=config.epochs,
         progress=partial(progress_bar if bar else progress_lines, total=len(train)),
+        clip=clipping(optimizer, config.optimizer.clip_norm),
+        average=average,
+        objective=OBJECTIVES[config.objective],
     )
+
+
+def no_compiler(model: nn.Module) -> nn.Module:
+    return model
 
 
 class Experiment:
@@ -188,24 +206,25 @@ class Experiment:
         self.reporter.identify(content)
 
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
-        """Train, record, and return the best validation accuracy."""
+        """Train, record, and return the objective of the best epoch."""
+        objective = self.trainer.objective
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals:  # before result.json says that the run has begun
             facts = self._begin(settings)
             tracker = FailSafeTracker(instantiate(self.config.tracker, _execution_whitelist_=whitelist()))
             facts["start_seconds"] = time.perf_counter() - self.start_time
-            with recording(self.directory, facts, self.history, tracker):
+            with recording(self.directory, facts, self.history, tracker, objective):
                 tracker.start(self._tracked_run(study))
-                with (
-                    nullcontext() if self.config.compile else pinned()
-                ):  # processes that compile would inherit the core
+                unless_compiling = nullcontext() if self.config.compile else pinned()
+                with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker)
                 if self.test_images is not None:
                     facts["test"] = self._test(self.test_images)
-        best = best_of(self.history)
+        best = best_of(self.history, objective)
         assert best is not None
-        log.info("best validation accuracy %.4f in epoch %d · %s", best.val_accuracy, best.epoch, self.directory.path)
-        return best.val_accuracy
+        value = objective.value(best)
+        log.info("best %s %.4f in epoch %d · %s", objective.label, value, best.epoch, self.directory.path)
+        return value
 
     def _begin(self, settings: Mapping[str, str]) -> dict[str, Any]:
         """Resume where that is asked for, and write the first files of the run directory. Returns the run's facts."""
@@ -214,7 +233,8 @@ class Experiment:
         if source is not None:
             self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
         facts = metadata.run_facts(config, self.data_facts, self.trainer) | self.task.facts
-        first_result = result_of("running", None, self.history, facts)
+        facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
+        first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:
             directory.write_settings(settings)
@@ -224,16 +244,29 @@ class Experiment:
         return facts
 
     def _train(self, tracker: Tracker) -> None:
-        for metrics in self.trainer.epochs(self._after_step):
+        objective = self.trainer.objective
+        for metrics in self._epochs():
             self.history.append(metrics)
             state = self.trainer.state_dict()  # before the pause: it holds this run's random generators
             with self.isolation.paused():
                 self.coordinator.run_in_background(partial(self.saver.save, state, self.history))
                 self.coordinator.run_in_background(partial(tracker.epoch, metrics))
-            best = best_of(self.history) is metrics
-            log.info(metadata.epoch_line(metrics, self.config.epochs, best))
+            best = best_of(self.history, objective) is metrics
+            log.info(metadata.epoch_line(metrics, self.config.epochs, best, objective))
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
-            self.reporter.report(metrics.epoch, dataclasses.asdict(metrics))
+            self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
+
+    def _epochs(self) -> Iterator[EpochMetrics]:
+        """The epochs to train: to the last, or until early_stopping.patience ends the run."""
+        objective, patience = self.trainer.objective, self.config.early_stopping.patience
+        epochs = self.trainer.epochs(self._after_step)
+        while not stopped_early(self.history, objective, patience):
+            metrics = next(epochs, None)
+            if metrics is None:
+                return
+            yield metrics
+        done, total = self.trainer.done, self.trainer.total
+        log.info("stopped after epoch %d of %d: %d epochs without a better %s", done, total, patience, objective.label)
 
     def _after_step(self) -> None:
         """Let the other runs of the process train, and end this one where a signal has asked for it."""
@@ -250,14 +283,16 @@ class Experiment:
         """Evaluate the weights of best.pt on the test set."""
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
-        checkpoint.load_weights(self.trainer.model, best["model"], path)
+        checkpoint.load_weights(self.trainer.measured, best["model"], path)
         evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images)))
         present = images.present_classes()
         missing = [name for name in images.classes if name not in present]
         scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
         accuracy, epoch = evaluation.accuracy, best["epoch"]
         log.info("test accuracy %.4f of %d images%s (weights of epoch %d)", accuracy, len(images), scope, epoch)
+        scores = evaluation.class_scores
         result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
+        result |= {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
         return result | ({"missing_classes": missing} if missing else {})
 
     def _description(self) -> dict[str, Any]:
@@ -276,40 +311,3 @@ class Experiment:
         resumed = Path(self.config.resume).resolve() if self.config.resume else None
         settings = metadata.tracked_settings(self.config)
         return TrackedRun(self.directory.path.resolve(), folder, resumed, settings, list(self.history))
-
-
-@contextmanager
-def recording(
-    directory: RunDirectory, facts: dict[str, Any], history: list[EpochMetrics], tracker: Tracker
-) -> Iterator[None]:
-    """Write result.json at the start and at the end of the block, and pass the final status on to the tracker.
-
-    `facts` and `history` may grow meanwhile. An exception that leaves the block decides the status.
-    """
-
-    def write(status: str, message: str | None = None) -> None:
-        directory.write_result(result_of(status, message, history, facts))
-
-    def end(status: str, message: str | None = None) -> None:
-        write(status, message)
-        tracker.end(status, metadata.final_metrics(history, facts))
-
-    write("running")
-    try:
-        yield
-    except BaseException as error:
-        end(_status_of(error), f"{type(error).__name__}: {error}")
-        raise
-    end("finished")
-
-
-def result_of(
-    status: str, message: str | None, history: list[EpochMetrics], facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The content of result.json."""
-    return {"status": status, "message": message, **summary(history), **facts}
-
-
-def _status_of(error: BaseException) -> str:
-    statuses = (status for kind, status in STATUS_OF_ERROR.items() if isinstance(error, kind))
-    return next(statuses, "failed")

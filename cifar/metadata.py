@@ -22,16 +22,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
+from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.options.config import Config
 from cifar.options.own import code_digests
 from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
 from cifar.results import best_of, flatten
 from cifar.training.device import dtype_of, uses_cuda_graph
+from cifar.training.loss import class_weights
 from cifar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", *(objective.column for objective in OBJECTIVES.values()))
 """What a tracker receives of a run's best epoch at its end."""
 NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
 """Settings that a tracker does not receive: they say where something is, not what was trained."""
@@ -52,6 +54,12 @@ def run_facts(config: Config, data: dict[str, Any], trainer: Trainer) -> dict[st
         "git": git_commit(),
         "resumed_from": config.resume,
     }
+
+
+def loss_facts(config: Config, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """What result.json says of the loss: the weights that were used, by class; `labels` are the training images'."""
+    weights = class_weights(config.loss.class_weights, labels, classes)
+    return {} if weights is None else {"class_weights": dict(zip(classes, weights.tolist(), strict=True))}
 
 
 def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]:
@@ -135,12 +143,15 @@ def model_name(config: Config) -> str:
     return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_" and value != "auto")
 
 
-def epoch_line(metrics: EpochMetrics, total: int, best: bool) -> str:
+def epoch_line(metrics: EpochMetrics, total: int, best: bool, objective: Objective = ACCURACY) -> str:
     """An epoch as a line of the log; `total` is the number of epochs, `best` whether it is the best so far."""
     number = f"{metrics.epoch:>{len(str(total))}}/{total}"
     mark = " (best)" if best else " " * 7
     train = f"train loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f}"
-    val = f"val loss {metrics.val_loss:.4f} accuracy {metrics.val_accuracy:.4f}{mark}"
+    val = f"val loss {metrics.val_loss:.4f} accuracy {metrics.val_accuracy:.4f}"
+    if objective.name not in ("loss", "accuracy"):
+        val += f" {objective.label.removeprefix('validation ')} {objective.value(metrics):.4f}"
+    val += mark
     speed = f"lr {metrics.lr:.3g} · {metrics.seconds:.1f} s, {metrics.images_per_second:.0f} images/s"
     return f"epoch {number} · {train} · {val} · {speed}"
 
@@ -155,12 +166,14 @@ def _plain(value: Any) -> bool | float | str:
     return value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
 
 
-def final_metrics(history: Sequence[EpochMetrics], facts: dict[str, Any]) -> dict[str, float]:
+def final_metrics(
+    history: Sequence[EpochMetrics], facts: dict[str, Any], objective: Objective = ACCURACY
+) -> dict[str, float]:
     """What a tracker receives at the end: "best/..." of the best epoch, "test/..." where the test set was evaluated."""
-    best = best_of(history)
+    best = best_of(history, objective)
     figures: dict[str, float] = {}
     if best is not None:
         figures |= {f"best/{name}": getattr(best, name) for name in FINAL_METRICS}
     if "test" in facts:
-        figures |= {f"test/{name}": facts["test"][name] for name in ("loss", "accuracy")}
-    return figures
+        figures |= {f"test/{name}": facts["test"][name] for name in OBJECTIVES if name in facts["test"]}
+    return {name: value for name, value in figures.items() if value is not None}

@@ -15,11 +15,12 @@ from cifar.errors import UserError
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One epoch. Losses are mean cross-entropies (nats, without the L2 term); accuracies are fractions of 1.
+    """One epoch. Losses are mean cross-entropies (nats), without the L2 term, label smoothing and class weights;
+    accuracies are fractions of 1. What `val_` says is of the averaged weights where ema.decay is on.
 
     `lr` is the learning rate of the first parameter group in the epoch's last step. `seconds` covers training and
     validation, and the steps that other runs of the process take meanwhile. `images_per_second` counts training images
-    only.
+    only. The last two figures are defined in cifar/objective.py; None for an epoch of an earlier version.
     """
 
     epoch: int
@@ -30,6 +31,8 @@ class EpochMetrics:
     lr: float
     seconds: float
     images_per_second: float
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
 
 
 class Pruned(Exception):

@@ -4,8 +4,9 @@
 metrics.csv      a row an epoch, columns as the fields of EpochMetrics
 result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
 confusion.csv    of the best epoch: validation images by true class (rows) and predicted class
+classes.csv      of the best epoch: validation images, precision, recall and F1 of each class
 checkpoint.pt    after the last epoch, to resume
-best.pt          weights of the epoch with the best validation accuracy
+best.pt          weights of the best epoch by the objective
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, get_type_hints
 from cifar.commands import command, override
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
+from cifar.objective import ACCURACY, ClassScore, Objective
 from cifar.reporting import EpochMetrics
 
 SETTINGS = ".hydra"
@@ -67,6 +69,11 @@ class RunDirectory:
         rows = ([name, *row] for name, row in zip(classes, counts, strict=True))
         _write_table(self.path / "confusion.csv", ["true \\ predicted", *classes], rows)
 
+    def write_classes(self, classes: Sequence[str], scores: Sequence[ClassScore]) -> None:
+        """Replace classes.csv: a row for each class; an empty field is not defined."""
+        rows = ([name, *astuple(score)] for name, score in zip(classes, scores, strict=True))
+        _write_table(self.path / "classes.csv", ["class", *(f.name for f in fields(ClassScore))], rows)
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json."""
         write_atomically(self.result, _json(result))
@@ -105,12 +112,13 @@ def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:
-    """The epochs of a metrics.csv; a last line cut off by a crash is left out."""
-    types = get_type_hints(EpochMetrics)
+    """The epochs of a metrics.csv; a last line cut off by a crash is left out. An empty field is None."""
+    whole = {name for name, kind in get_type_hints(EpochMetrics).items() if kind is int}
     epochs = []
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(line for line in file if line.endswith("\n")):
-            epochs.append(EpochMetrics(**{name: types[name](value) for name, value in row.items()}))
+            values = {name: int(text) if name in whole else float(text) for name, text in row.items() if text}
+            epochs.append(EpochMetrics(**values))  # type: ignore[arg-type]
     return epochs
 
 
@@ -135,15 +143,22 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def best_of(history: Iterable[EpochMetrics]) -> EpochMetrics | None:
-    """The epoch with the highest validation accuracy, the first of equals; None where there is none yet."""
-    return max(history, key=lambda metrics: metrics.val_accuracy, default=None)
+def best_of(history: Iterable[EpochMetrics], objective: Objective = ACCURACY) -> EpochMetrics | None:
+    """The best epoch by the objective, the first of equals; None where there is none yet."""
+    return max(history, key=objective.score, default=None)
 
 
-def summary(history: list[EpochMetrics]) -> dict[str, Any]:
-    """The best and the last epoch, and the seconds of all, as result.json holds them."""
-    best = best_of(history)
+def stopped_early(history: Sequence[EpochMetrics], objective: Objective, patience: int | None) -> bool:
+    """Whether the last `patience` epochs were no better than the best one before them; None: never."""
+    best = best_of(history, objective)
+    return patience is not None and best is not None and history[-1].epoch - best.epoch >= patience
+
+
+def summary(history: list[EpochMetrics], objective: Objective = ACCURACY) -> dict[str, Any]:
+    """The objective, the best and the last epoch, and the seconds of all, as result.json holds them."""
+    best = best_of(history, objective)
     return {
+        "objective": objective.name,
         "best": asdict(best) if best else None,
         "last": asdict(history[-1]) if history else None,
         "epochs_done": len(history),

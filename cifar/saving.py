@@ -1,4 +1,4 @@
-"""Saving a run after each epoch, and resuming it: checkpoint.pt, best.pt, confusion.csv and metrics.csv."""
+"""Saving a run after each epoch, and resuming it: checkpoint.pt, best.pt, confusion.csv, classes.csv, metrics.csv."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cifar.training.checkpoint import CheckpointError
 from cifar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-BEST_FILES = ("best.pt", "confusion.csv")
+BEST_FILES = ("best.pt", "confusion.csv", "classes.csv")
 """What is written when an epoch is the best so far."""
 
 
@@ -40,7 +40,7 @@ class RunSaver:
         moment.
         """
         latest = history[-1]
-        if best_of(history) is latest:
+        if best_of(history, self.trainer.objective) is latest:
             self._save_best(state, latest)
         rows = [asdict(metrics) for metrics in history]
         record = {"history": rows, "settings": self.settings}
@@ -48,10 +48,15 @@ class RunSaver:
         self.directory.append(latest)
 
     def _save_best(self, state: dict[str, Any], latest: EpochMetrics) -> None:
-        measured = {"epoch": latest.epoch, "val_accuracy": latest.val_accuracy}
-        checkpoint.save(self.directory.path / "best.pt", {"model": state["model"]} | self.description | measured)
-        assert self.trainer.validated is not None
-        self.directory.write_confusion(self.description["classes"], self.trainer.validated.confusion.tolist())
+        objective = self.trainer.objective
+        measured = {"epoch": latest.epoch, "val_accuracy": latest.val_accuracy, "objective": objective.name}
+        measured |= {objective.column: objective.value(latest)}
+        weights = (state["average"] or state)["model"]  # those that were measured
+        checkpoint.save(self.directory.path / "best.pt", {"model": weights} | self.description | measured)
+        validated = self.trainer.validated
+        assert validated is not None
+        self.directory.write_confusion(self.description["classes"], validated.confusion.tolist())
+        self.directory.write_classes(self.description["classes"], validated.class_scores)
 
 
 def resume(

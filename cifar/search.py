@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cifar.commands import override
 from cifar.content import code_changes, content_differences, recorded_content
+from cifar.objective import ACCURACY, OBJECTIVES, values
 from cifar.options.check import check
 from cifar.options.data import Data
-from cifar.options.former import former_overrides, upgrade_settings
+from cifar.options.former import former_overrides, upgrade_settings, without_neutral
 from cifar.options.option import groups
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp
@@ -31,7 +32,13 @@ def history(run: Path) -> Iterator[tuple[int, Mapping[str, float]]]:
     """The epochs in the metrics.csv of a run directory."""
     metrics = run / "metrics.csv"
     for epoch in read_metrics(metrics) if metrics.exists() else []:
-        yield epoch.epoch, {"val_accuracy": epoch.val_accuracy}
+        yield epoch.epoch, values(epoch)
+
+
+def compared_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by their present names, without those that earlier versions did not have, where they mean the same."""
+    compared = without_neutral(upgrade_settings(settings))
+    return {"objective": ACCURACY.name, **compared} if "loss" in compared else compared  # no part, but all settings
 
 
 def answer(study: Study, folder: Path) -> str:
@@ -66,7 +73,8 @@ IMAGE_KEYS = (
 """What chooses the images. Those of transfer do where data.image_size=auto: the size that the backbone takes."""
 APP = SearchedApp(
     command=("python", "run.py"),
-    metrics={"val_accuracy": "maximize"},
+    metrics={name: objective.direction for name, objective in OBJECTIVES.items()},
+    objective_key="objective",
     check=check,
     forbidden={
         "test": "it sees no test images; allowed: test=false (then: python run.py -m hydra/sweeper=confirm"
@@ -102,7 +110,7 @@ APP = SearchedApp(
     execution=execution,
     resume=resume,
     history=history,
-    upgrade_settings=upgrade_settings,
+    upgrade_settings=compared_settings,
     former_overrides=former_overrides,
     at_end=answer,
 )

@@ -22,10 +22,10 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting", "results"),
-    *("content", "options"),
+    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
+    *("objective", "results", "content", "options"),
     *("trackers", "cache"),
-    *("data", "models", "training", "resources", "inputs", "tasks", "metadata", "saving", "experiment"),
+    *("data", "models", "training", "resources", "inputs", "tasks", "metadata", "recording", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
@@ -37,11 +37,11 @@ ONLY = {
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.options.former", "cifar.sweep.storage"),
+        *("cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),
-        *("cifar.options", "cifar.sweep"),
+        *("cifar.objective", "cifar.options", "cifar.sweep"),
         "analysis",
     ),
 }

@@ -15,7 +15,7 @@ from cifar.results import STATUSES, ResultsError, RunDirectory, best_of, read_me
 
 
 def epoch(number: int, val_accuracy: float = 0.5) -> EpochMetrics:
-    return EpochMetrics(number, 1 / 3, 0.1 + 0.2, 1e-12, val_accuracy, 3e-4, 12.345678901234567, 1234.5678)
+    return EpochMetrics(number, 1 / 3, 0.1 + 0.2, 1e-12, val_accuracy, 3e-4, 12.345678901234567, 1234.5678, 0.1, 0.7)
 
 
 HISTORY = [epoch(1), epoch(2, 0.7), epoch(3, 0.7), epoch(4, 0.6)]
@@ -32,7 +32,7 @@ def test_metrics_come_back_exactly(directory: RunDirectory) -> None:
         directory.append(metrics)
         assert read_metrics(directory.metrics)[-1] == metrics, "a row is there as soon as append returns"
     assert read_metrics(directory.metrics) == HISTORY
-    assert [type(value) for value in dataclasses.astuple(read_metrics(directory.metrics)[0])] == [int] + [float] * 7
+    assert [type(value) for value in dataclasses.astuple(read_metrics(directory.metrics)[0])] == [int] + [float] * 9
 
 
 def test_the_columns_are_the_fields(directory: RunDirectory) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..frames import Frames
-from .theme import BLUE, GREY, MEASURES, ORANGE, finish, hover_texts, new_figure, series_color
+from .theme import BLUE, GREY, ORANGE, TITLES, finish, hover_texts, new_figure, series_color
 
 
 def curves(frames: Frames) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def _run_labels(runs: pd.DataFrame) -> pd.DataFrame:
             "run": runs.run,
             "outcome": runs.status.replace("finished", "complete"),
             "name": [run.rstrip("/").rpartition("/")[2] for run in runs.run],
-            "rank": runs.val_accuracy.rank(ascending=False, method="first"),
+            "rank": runs.score.rank(ascending=False, method="first"),
             "hover": [escape(run) for run in runs.run],
         }
     )
@@ -45,12 +45,12 @@ def _trial_labels(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def learning(epochs: pd.DataFrame, y: str, highlighted: int = 3) -> go.Figure:
-    """One of MEASURES by epoch; `epochs` as `curves` returns them.
+    """One of TITLES by epoch; `epochs` as `curves` returns them.
 
     The best runs are highlighted; a cross marks where a run was pruned.
     """
     scale = "log" if y == "lr" else "linear"
-    figure = _by_epoch(epochs, MEASURES[y], yaxis_type=scale, legend_traceorder="reversed")
+    figure = _by_epoch(epochs, TITLES[y], yaxis_type=scale, legend_traceorder="reversed")
     others = epochs[~(epochs["rank"] <= highlighted)]
     pruned = others[others.outcome == "pruned"]
     _add_thin_lines(figure, others[others.outcome != "pruned"], y, "others", GREY)
@@ -132,8 +132,8 @@ def both(epochs: pd.DataFrame, quantity: str) -> go.Figure:
             marker={"size": 5},
             hovertemplate="epoch %{x}: %{y:.4f}",
         )
-    if epochs.val_accuracy.notna().any():
-        best = epochs.loc[epochs.val_accuracy.idxmax()]
+    if epochs.score.notna().any():
+        best = epochs.loc[epochs.score.idxmax()]
         marker = {"symbol": "circle-open", "size": 14, "color": BLUE, "line": {"width": 2}}
         figure.add_scatter(
             x=[best.epoch], y=[best[f"val_{quantity}"]], name="best epoch", mode="markers", marker=marker

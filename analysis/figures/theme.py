@@ -35,7 +35,12 @@ MEASURES = {
     "gap": "validation minus training loss (nats)",
     "lr": "learning rate",
 }
-"""Axis titles of what is drawn by epoch."""
+"""Axis titles of what is drawn by epoch of every run."""
+TITLES = MEASURES | {
+    "val_balanced_accuracy": "validation balanced accuracy (share of 1)",
+    "val_macro_f1": "validation macro F1 (share of 1)",
+}
+"""And of what is drawn where it is the objective."""
 COSTS = {
     "seconds": "training time (seconds)",
     "parameters": "size of the model (parameters)",
@@ -109,10 +114,7 @@ def finish(figure: go.Figure) -> go.Figure:
 
 def measure(frames: Frames) -> str:
     """The axis title of a study's scores."""
-    if frames.objectives == ("minimize",):
-        return "negated value"
-    has_accuracy = frames.runs.val_accuracy.notna().any()
-    return "validation accuracy" if has_accuracy or not frames.objectives else "value"
+    return f"negated {frames.value_name}" if frames.minimizes else frames.value_name
 
 
 def short_name(key: str) -> str:

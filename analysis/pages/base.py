@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import yaml
 
 from cifar.commands import command
+from cifar.objective import ACCURACY, OBJECTIVES
 
 from ..architecture import architecture, model_name, model_settings
 from ..formatting import as_whole, format_count, format_duration, format_interval, format_value
@@ -99,6 +100,15 @@ def architecture_facts(runs: pd.DataFrame) -> list[Fact]:
     if "flops" in model:
         notes.append(f"{format_count(model['flops'])}FLOP an image")
     return [Fact("architecture", model_name(model) or "model", " · ".join(notes))]
+
+
+def score_facts(run: pd.Series[Any]) -> list[Fact]:
+    """A run's objective, and its validation accuracy."""
+    objective = OBJECTIVES.get(run.objective, ACCURACY)
+    accuracy = [accuracy_fact(run)] if pd.notna(run.val_accuracy) else []
+    if objective is ACCURACY or pd.isna(run.score):
+        return accuracy
+    return [Fact(objective.label, f"{objective.signed(run.score):.4f}", f"epoch {run.best_epoch}"), *accuracy]
 
 
 def accuracy_fact(run: pd.Series[Any]) -> Fact:

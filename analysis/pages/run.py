@@ -15,10 +15,10 @@ from ..sections import Context, Place, sections_of
 from ..statistics.intervals import wilson
 from ..statistics.learning import diagnosis
 from .advice import after_training, on_generalization
-from .base import Fact, Report, accuracy_fact, architecture_facts, command_of, is_running, sentence, time_fact
+from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, sentence, time_fact
 
 SHOWN_SETTINGS = re.compile(
-    r"config\.(optimizer|scheduler|loss|transfer|data\.(source|limit|val_size)|epochs|batch_size)"
+    r"config\.(optimizer|scheduler|loss|ema|early_stopping|objective|transfer|data\.(source|limit|val_size)|epochs|batch_size)"
 )
 """The settings that a reader looks for first."""
 
@@ -49,12 +49,12 @@ def _counts(run: pd.Series[Any]) -> str:
 
 
 def _facts(frames: Frames, run: pd.Series[Any], epochs: pd.DataFrame) -> list[Fact]:
-    facts = [accuracy_fact(run)] if pd.notna(run.val_accuracy) else []
+    facts = score_facts(run)
     if pd.notna(run.test_accuracy):
         images = int(run.test_images)
         note = f"{format_interval(*wilson(run.test_accuracy, images))} · {images} images"
         facts.append(Fact("test accuracy", f"{run.test_accuracy:.4f}", note))
-    best = epochs.loc[epochs.val_accuracy.idxmax()]
+    best = epochs.loc[epochs.score.idxmax()] if epochs.score.notna().any() else epochs.iloc[-1]
     losses = f"validation {best.val_loss:.4f}, training {best.train_loss:.4f} · nats"
     facts.append(Fact("generalization gap at the best epoch", f"{best.gap:+.4f}", losses))
     speed = f"{epochs.images_per_second.median():.0f} images/s"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from .. import figures
 from ..formatting import format_interval
 from ..frames import Frames
 from ..sections import MAX_ROWS, Context, Place, sections_of
@@ -14,7 +15,7 @@ from ..statistics.intervals import mean_interval
 from ..statistics.learning import diagnosis
 from ..statistics.noise import noise_floor
 from .advice import after_training
-from .base import Fact, Report, accuracy_fact, architecture_facts, command_of, is_running, time_fact
+from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, time_fact
 
 
 def report_of(frames: Frames) -> Report:
@@ -22,7 +23,7 @@ def report_of(frames: Frames) -> Report:
     counts = ", ".join(f"{count} {status or 'unknown'}" for status, count in runs.status.value_counts().items())
     report = Report(frames.place, f"{len(runs)} runs", counts, is_running(frames))
     best = runs.iloc[0]
-    if pd.isna(best.val_accuracy):
+    if pd.isna(best.score):
         return replace(report, problem="No run has finished an epoch, so nothing can be said yet.")
     settings = [key for key in differing_settings(runs) if key != "config.seed"]
     scores = _scores_by_setting(runs, settings)
@@ -30,12 +31,12 @@ def report_of(frames: Frames) -> Report:
     return replace(
         report,
         facts=[
-            accuracy_fact(best),
+            *score_facts(best),
             *_noise_facts(noise),
             *architecture_facts(runs.head(1)),
             time_fact(runs.train_seconds.sum()),
         ],
-        table=_settings_table(runs, settings, scores),
+        table=_settings_table(runs, settings, scores, figures.measure(frames)),
         command=command_of(best.run),
         next_steps=_next_steps(frames, runs, noise),
         sections=sections_of(Context("runs", [Place(frames.place, frames)], best.run)),
@@ -45,7 +46,7 @@ def report_of(frames: Frames) -> Report:
 def _scores_by_setting(runs: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
     """group and score: runs of one group differ in their seed alone."""
     group = runs[settings].map(setting_text).agg(" ".join, axis=1) if settings else pd.Series("", runs.index)
-    return pd.DataFrame({"group": group, "score": runs.val_accuracy}).dropna()
+    return pd.DataFrame({"group": group, "score": runs.score}).dropna()
 
 
 def _noise_facts(noise: pd.DataFrame) -> list[Fact]:
@@ -56,14 +57,17 @@ def _noise_facts(noise: pd.DataFrame) -> list[Fact]:
     return [Fact("noise between seeds", f"{row.sd:.4f}", note)]
 
 
-def _settings_table(runs: pd.DataFrame, settings: list[str], scores: pd.DataFrame) -> pd.DataFrame:
-    """The settings that differ, and the mean accuracy of each combination over its seeds, best first."""
+def _settings_table(runs: pd.DataFrame, settings: list[str], scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The settings that differ, and the mean score of each combination over its seeds, best first.
+
+    `name` is that of the score.
+    """
     rows = []
     for _, group in runs.loc[scores.index].groupby(scores.group, sort=False):
-        mean, low, high = mean_interval(group.val_accuracy)
+        mean, low, high = mean_interval(group.score)
         row = {key.removeprefix("config."): setting_text(group[key].iloc[0]) for key in settings}
         row["seeds"] = str(len(group))
-        row["mean validation accuracy"] = f"{mean:.4f}"
+        row[f"mean {name}"] = f"{mean:.4f}"
         row["95% interval"] = format_interval(low, high)
         rows.append((mean, row))
     rows.sort(key=lambda pair: -pair[0])
@@ -75,7 +79,7 @@ def _next_steps(frames: Frames, runs: pd.DataFrame, noise: pd.DataFrame) -> list
     best = learned[learned.run == runs.run.iloc[0]]
     steps = [after_training(best.iloc[0])] if len(best) else []
     if len(noise) and len(runs) > 1:
-        lead = runs.val_accuracy.iloc[0] - runs.val_accuracy.iloc[1]
+        lead = runs.score.iloc[0] - runs.score.iloc[1]
         sd = noise.sd.iloc[0]
         verdict = "more than" if lead > sd else "no more than"
         steps.append(f"The best run leads the next by {lead:.4f}, {verdict} the noise between seeds (s.d. {sd:.4f}).")
@@ -83,5 +87,5 @@ def _next_steps(frames: Frames, runs: pd.DataFrame, noise: pd.DataFrame) -> list
         steps.append("Run the best setting with more seeds (-m seed=0,1,2): one seed cannot show the uncertainty.")
     splits = runs.val_fingerprint[runs.val_fingerprint != ""].nunique()
     if splits > 1:
-        steps.append("These runs were validated on different images: their accuracies cannot be compared.")
+        steps.append("These runs were validated on different images: their scores cannot be compared.")
     return steps

@@ -144,7 +144,7 @@ def _next_steps(places: list[Place]) -> list[str]:
         steps.append(f"{sizes}: before you drop a recipe, give all the same number of trials.")
     splits = {fingerprint for place in places for fingerprint in place.frames.runs.val_fingerprint if fingerprint}
     if len(splits) > 1:
-        steps.append("They were validated on different images: the accuracies cannot be compared.")
+        steps.append("They were validated on different images: the scores cannot be compared.")
     return steps
 
 

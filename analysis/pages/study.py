@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from .. import figures
 from ..answer import summarize
 from ..evidence import Evidence
 from ..formatting import format_interval, format_value
@@ -48,7 +47,7 @@ def facts(frames: Frames, answer: dict[str, Any]) -> list[Fact]:
     """Score, test accuracy, noise, architecture and training time of a search; `answer` is that of analysis.answer."""
     best = answer["best"]
     confirmed = answer.get("confirmed")
-    shown = [_score_fact(figures.measure(frames).replace("negated ", ""), answer)]
+    shown = [_score_fact(frames.value_name, answer)]
     if confirmed and "test" in confirmed:
         shown.append(_test_fact(confirmed["test"]))
     elif len(frames.runs):
@@ -82,6 +81,11 @@ def _test_fact(test: dict[str, Any]) -> Fact:
     note = f"{interval} · {test['images']:.0f} images"
     if test["look"] > 1:
         note += f" · evaluated {test['look']} times, so no longer unseen"
+    if "objective" in test:
+        objective = test["objective"]
+        interval = format_interval(objective["low"], objective["high"])
+        note = f"{interval} over {test['seeds']:.0f} seeds · test accuracy {test['accuracy']:.4f}, {note}"
+        return Fact(f"test {objective['name']}", f"{objective['value']:.4f}", note)
     return Fact("test accuracy", f"{test['accuracy']:.4f}", note)
 
 

@@ -16,7 +16,7 @@ MAX_PAIRS = 5
 
 
 def section(context: Context) -> Section | None:
-    run, name = _run_and_name(context) if context.best_run else ("", "")
+    run, name = run_and_name(context) if context.best_run else ("", "")
     counts = read_confusion(run) if run else None
     if counts is None:
         return None
@@ -28,7 +28,7 @@ def section(context: Context) -> Section | None:
     return Section("Confusion matrix", text, {"confusion": figures.confusion(counts)}, _table(pairs))
 
 
-def _run_and_name(context: Context) -> tuple[str, str]:
+def run_and_name(context: Context) -> tuple[str, str]:
     """A run directory, and what the text calls the run."""
     run = context.best_run
     if "confirmed" in context.answer:

@@ -8,6 +8,8 @@ from . import Context, Section
 
 ORDER = 150
 MEASURES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+LATER_MEASURES = ("val_balanced_accuracy", "val_macro_f1")
+"""What runs of earlier versions do not have."""
 
 
 def section(context: Context) -> Section | None:
@@ -17,6 +19,9 @@ def section(context: Context) -> Section | None:
     columns = {"epoch": epochs.epoch.astype(str)}
     for name in MEASURES:
         columns[name.replace("_", " ")] = epochs[name].map("{:.4f}".format)
+    for name in LATER_MEASURES:
+        if epochs[name].notna().any():
+            columns[name.replace("_", " ")] = epochs[name].map("{:.4f}".format)
     columns["lr"] = epochs.lr.map("{:.3g}".format)
     columns["seconds"] = epochs.seconds.map("{:.1f}".format)
     return Section("Epoch by epoch", "Losses in nats, accuracies as shares of 1.", table=pd.DataFrame(columns))

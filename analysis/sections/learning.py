@@ -20,7 +20,11 @@ def section(context: Context) -> Section | None:
     epochs = figures.curves(context.frames)
     if epochs.empty:
         return None
-    return _of_one_run(epochs) if context.kind == "run" else _of_all_runs(epochs, context.best_run)
+    section = _of_one_run(epochs) if context.kind == "run" else _of_all_runs(epochs, context.best_run)
+    objective = context.frames.objective
+    if objective is not None and objective.column not in figures.MEASURES:
+        section.figures[file_name(objective.column)] = figures.learning(epochs, objective.column)
+    return section
 
 
 def _of_one_run(epochs: pd.DataFrame) -> Section:

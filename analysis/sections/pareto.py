@@ -1,4 +1,4 @@
-"""Accuracy against cost of the trials of a study."""
+"""The score against the cost of the trials of a study."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def section(context: Context) -> Section | None:
         f"{len(front)} of {len(points)} trials are the best for their cost: no other scores higher at the same cost or"
         f" less. The cheapest of them scored {front.score.iloc[0]:.4f}, the most expensive {front.score.iloc[-1]:.4f}."
     )
-    return Section("Accuracy and cost", text, {"pareto": figures.pareto(points, context.score, cost)})
+    return Section("Score and cost", text, {"pareto": figures.pareto(points, context.score, cost)})

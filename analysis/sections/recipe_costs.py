@@ -24,4 +24,4 @@ def section(context: Context) -> Section | None:
         " or less."
     )
     drawn = {"recipes-pareto": figures.pareto(points, context.score, cost)}
-    return Section("Accuracy and cost of the recipes", text, drawn)
+    return Section("Score and cost of the recipes", text, drawn)

@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.objective import ACCURACY
+
+from .. import figures
 from ..formatting import format_value
 from . import MAX_ROWS, Context, Section
 
@@ -22,13 +25,16 @@ def section(context: Context) -> Section | None:
     for key in differing_settings(runs):
         columns[key.removeprefix("config.")] = rows[key].map(setting_text)
     columns["best epoch"] = rows.best_epoch.astype(str)
-    columns["validation accuracy"] = rows.val_accuracy.map("{:.4f}".format)
+    name = figures.measure(context.frames)
+    columns[name] = rows.score.map("{:.4f}".format)
+    if name != ACCURACY.label:
+        columns[ACCURACY.label] = rows.val_accuracy.map("{:.4f}".format)
     return Section("All runs", "Best first.", table=pd.DataFrame(columns))
 
 
 def best_first(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs by validation accuracy; of equal ones, the first."""
-    return runs.sort_values("val_accuracy", ascending=False, kind="stable")
+    """The runs by their scores; of equal ones, the first."""
+    return runs.sort_values("score", ascending=False, kind="stable")
 
 
 def differing_settings(runs: pd.DataFrame) -> list[str]:

@@ -13,12 +13,15 @@ from omegaconf import MISSING
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
 
 
-def restricted(allowed: str, allows: Callable[[Any], object]) -> Any:
-    """A field whose values `allows` accepts; `allowed` says in words which these are."""
-    return field(default=MISSING, metadata={"allowed": allowed, "allows": allows})
+def restricted(allowed: str, allows: Callable[[Any], object], default: Any = MISSING, whole: bool = False) -> Any:
+    """A field whose values `allows` accepts; `allowed` says in words which these are.
+
+    A list is checked item by item, or as a `whole`.
+    """
+    return field(default=default, metadata={"allowed": allowed, "allows": allows, "whole": whole})
 
 
-def within(interval: str) -> Any:
+def within(interval: str, default: Any = MISSING) -> Any:
     """A number in `interval`, in the usual notation: "(0, inf)", "[0, 1)". In a list: each item."""
     left, low, high, right = re.fullmatch(r"([(\[])(\S+), (\S+)([)\]])", interval).groups()  # type: ignore[union-attr]
 
@@ -27,7 +30,7 @@ def within(interval: str) -> Any:
         below = x < float(high) or (right == "]" and x == float(high))
         return above and below
 
-    return restricted(f"a number in {interval}", allows)
+    return restricted(f"a number in {interval}", allows, default)
 
 
 def one_of(*values: str) -> Any:
@@ -43,7 +46,7 @@ def matching(pattern: str, allowed: str) -> Any:
 def allows(field: dataclasses.Field[Any], value: Any) -> bool:
     """Whether a field allows a value, or each item of a list; null is checked by the type alone."""
     check = field.metadata.get("allows")
-    items = value if isinstance(value, list) else [value]
+    items = value if isinstance(value, list) and not field.metadata.get("whole") else [value]
     return check is None or all(item is None or bool(check(item)) for item in items)
 
 

@@ -26,6 +26,16 @@ FORMER_INPUT = {"image_size": 32, "fit": "crop"}
 FORMER_STEM = {"stem": "auto"}
 """What the settings `model` of a bottleneck ResNet were: of 32 pixels, so it is the CIFAR stem."""
 RESNET = "cifar.models.resnet.BottleneckResNet"
+NEUTRAL = {
+    "objective": "accuracy",
+    "loss.label_smoothing": 0.0,
+    "loss.class_weights": None,
+    "ema.decay": None,
+    "early_stopping.patience": None,
+    "optimizer.clip_norm": None,
+    "scheduler.warmup_epochs": 0.0,
+}
+"""Settings that earlier versions did not have, with the value that means what these did."""
 
 
 def upgrade_target(target: str) -> str:
@@ -64,3 +74,35 @@ def _upgrade(key: str, value: Any) -> Any:
     if key == "_target_" and isinstance(value, str):
         return upgrade_target(value)
     return value
+
+
+def with_later_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the settings of a run, with those that its version did not have yet."""
+    completed = dict(settings)
+    for key, value in NEUTRAL.items():
+        group, _, name = key.rpartition(".")
+        if group in ("optimizer", "scheduler") and group not in completed:
+            continue
+        if group:
+            completed[group] = {name: value} | dict(completed.get(group, {}))
+        else:
+            completed.setdefault(name, value)
+    return completed
+
+
+def without_neutral(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A copy of nested settings without those of NEUTRAL that have the value there.
+
+    So the settings of two versions can be compared where some are left out, as those that a search draws. Below a key
+    such as "optimizer=adam" settings begin anew: what an option adds, as a study keeps it.
+    """
+    kept = {}
+    for key, value in settings.items():
+        full = prefix + key
+        if isinstance(value, Mapping):
+            below = without_neutral(value, "" if "=" in key else f"{full}.")
+            if below or not value:
+                kept[key] = below
+        elif full not in NEUTRAL or value != NEUTRAL[full]:
+            kept[key] = value
+    return kept

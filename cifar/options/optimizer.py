@@ -18,26 +18,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Optimizer(Option):
-    """An optimizer; its target is called with the parameter groups and the other keys, decay_norms_and_biases excepted.
+    """An optimizer; its target is called with the parameter groups and the other keys, except those named here.
 
     Weight decay belongs to the parameter groups: with decay_norms_and_biases=false, norms and biases have none.
+    Gradients whose length, all parameters together, is above clip_norm are scaled to it before every step.
     """
 
     group: ClassVar[str] = "optimizer"
     extra: ClassVar[Mapping[str, object]] = {}
     """Further arguments of the target, which are no settings."""
-    changeable: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
+    changeable: ClassVar[tuple[str, ...]] = ("lr", "weight_decay", "clip_norm")
     """A subclass adds keys that its target reads anew in every step, whatever its state holds."""
 
     _target_: str = MISSING
     lr: float = within("(0, inf)")
     weight_decay: float = within("[0, inf)")
     decay_norms_and_biases: bool = MISSING
+    clip_norm: float | None = within("(0, inf)", default=None)
 
     def arguments(self) -> dict[str, object]:
         """The target and what it is called with, beside the parameter groups."""
         settings = dataclasses.asdict(self)
-        del settings["decay_norms_and_biases"]  # of the parameter groups
+        for name in ("decay_norms_and_biases", "clip_norm"):  # of the parameter groups, and of the trainer
+            del settings[name]
         return {**settings, **self.extra}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
@@ -20,7 +20,7 @@ from cifar import trust
 from cifar.options.fields import matching
 from cifar.options.model import Model
 from cifar.options.optimizer import Optimizer
-from cifar.options.option import ConfigError
+from cifar.options.option import ConfigError, Option
 from cifar.options.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def factory_field() -> Any:
     return matching(FACTORY, "MODULE:NAME of a function or a class, as my_net:Net")
 
 
-class Own:
+class Own(Option):
     """What the three have in common: `factory` is called with what its group passes and with `kwargs`."""
 
-    group: ClassVar[str]
     factory: str
 
     def check(self, config: Config) -> None:
         """Raises ConfigError where the module is not trusted, or not there. It is not imported yet."""
+        super().check(config)
         check_trusted(f"{self.group}.factory", self.factory)
         module = self.factory.partition(":")[0]
         try:

@@ -1,7 +1,8 @@
 """What may differ between a run and the start that resumes it. The rest is refused before anything is changed.
 
 A setting that may change takes effect from the next epoch: those of the optimizer and of the scheduler that their
-options list as `changeable`, loss.l2, epochs, and where and how the run is executed and tracked.
+options list as `changeable`, those of the loss, epochs, early_stopping.patience, and where and how the run is
+executed and tracked.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar.options.check import typed
 from cifar.options.config import Config
-from cifar.options.former import upgrade_settings
+from cifar.options.former import upgrade_settings, with_later_settings
 from cifar.options.option import ConfigError, groups
 from cifar.options.shared import read_yaml
 from cifar.results import flatten, read_metrics
 
 CHANGEABLE = {
-    *("epochs", "loss.l2", "test", "resume", "cache.dir", "cache.memory_share"),
+    *("epochs", "test", "resume", "cache.dir", "cache.memory_share", "early_stopping.patience"),
+    *("loss.l2", "loss.label_smoothing", "loss.class_weights"),
     *("device", "threads", "channels_last", "compile", "cuda_graph", "deterministic"),
 }
 """Keys outside the groups that may change."""
@@ -83,7 +85,7 @@ def recorded_settings(config: Config) -> dict[str, Any]:
     if not isinstance(recorded, dict):
         return settings_of(config)
     try:
-        return settings_of(typed(_completed(upgrade_settings(recorded), config)))
+        return settings_of(typed(_completed(with_later_settings(upgrade_settings(recorded)), config)))
     except (ConfigError, OmegaConfBaseException):
         return settings_of(config)
 

@@ -26,7 +26,8 @@ GROUPS = ("data", "model", "optimizer", "scheduler", "transfer")
 CHOICES = (*GROUPS, "tracker", "experiment")
 """The groups of which an option may be chosen."""
 KEYS = {
-    *("epochs", "batch_size", "seed", "loss.l2", "test", "tracker.experiment", "tracker.project"),
+    *("epochs", "batch_size", "seed", "test", "tracker.experiment", "tracker.project"),
+    *("loss.l2", "loss.label_smoothing", "loss.class_weights", "ema.decay", "early_stopping.patience", "objective"),
     *("precision", "channels_last", "compile", "cuda_graph", "deterministic", "threads"),
 }
 DEVICE = {"device"}

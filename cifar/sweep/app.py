@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cifar.overrides import canonical
 
@@ -76,8 +76,11 @@ class SearchedApp:
     """The program, as ("python", "run.py"), for the command that best.yaml holds; by default the running script."""
 
     metrics: Mapping[str, str] = field(default_factory=dict)
-    """The metrics that are optimised, by name, with their direction: minimize or maximize. The first is the one that a
-    reporter takes from those of a step. Empty: the task function returns a number to minimize."""
+    """The metrics that can be optimised, by name, with their direction: minimize or maximize. A reporter takes the
+    chosen one from those of a step. Empty: the task function returns a number to minimize."""
+
+    objective_key: str | None = None
+    """Key whose value is the name of the metric that a search optimises; without one it is the first of `metrics`."""
 
     check: Callable[[DictConfig], object] = accept
     """Called with composed configs before a search starts; raises UserError for one that is not allowed."""
@@ -127,7 +130,8 @@ class SearchedApp:
     best.yaml holds them, so that a run with the settings of a trial gives the figures of the trial."""
 
     upgrade_settings: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    """Gives the fixed settings of a stored study their present names; called before they are compared."""
+    """Gives the settings of a study their present names, and leaves out what means nothing new; called before they are
+    stored or compared."""
 
     former_overrides: Callable[[Mapping[str, Any]], list[str]] = nothing_changed
     """Overrides for what the fixed settings of a stored study lack because an earlier version of the app wrote them,
@@ -161,20 +165,21 @@ class SearchedApp:
     surrogate: Callable[[Study], object] | None = None
     """A model of the objective, fitted in the parent process, outside the study's lock. Not used yet."""
 
-    @property
-    def metric(self) -> str | None:
-        """The name of the metric that a reporter takes from those of a step."""
-        return next(iter(self.metrics), None)
+    def metric(self, config: DictConfig) -> str | None:
+        """The name of the metric that a search with this composed config optimises; None where it has no name."""
+        if self.objective_key is None:
+            return next(iter(self.metrics), None)
+        name = str(OmegaConf.select(config, self.objective_key))
+        return name if name in self.metrics else None
 
     def decides_content(self, key: str, part: str | None = None) -> bool:
         """Whether the values of a key decide what is trained on, or a part of it."""
         patterns = [pattern for name, keys in self.content_keys.items() if part in (None, name) for pattern in keys]
         return any(fnmatchcase(canonical(key), pattern) for pattern in patterns)
 
-    @property
-    def direction(self) -> str:
+    def direction(self, metric: str | None) -> str:
         """minimize or maximize."""
-        return next(iter(self.metrics.values()), "minimize")
+        return self.metrics[metric] if metric is not None else "minimize"
 
 
 @dataclass(frozen=True)

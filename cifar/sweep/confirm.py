@@ -34,7 +34,7 @@ from cifar.sweep.fixed import fixed_settings, option_settings, without
 from cifar.sweep.launch import run_trials
 from cifar.sweep.names import is_given
 from cifar.sweep.outcome import ranked
-from cifar.sweep.plan import Plan, SweepError, at_start, check_settings, complete
+from cifar.sweep.plan import Plan, SweepError, at_start, check_settings, complete, objective
 from cifar.sweep.rehearsal import check_subdir
 from cifar.sweep.space import Space
 from cifar.sweep.storage import folder_lock, open_storage, open_study, read_trials, resolve_location
@@ -182,11 +182,20 @@ class Confirmation:
         url, name = search.within(folder)
         stored = {"fixed": fixed, **(settings or {})}
         direction = search.study.direction.name
-        studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings)
+        metric, _ = objective(call, call.config, space)
+        studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings, metric=metric)
         total = self.enqueue(url, name, folder, trials)
         config = complete(call, name, str(folder), total, url)
         plan = Plan(
-            config, replace(space, fixed=space.fixed | dict(extra or {})), fixed, {}, url, folder, self.contents
+            config,
+            replace(space, fixed=space.fixed | dict(extra or {})),
+            fixed,
+            {},
+            url,
+            folder,
+            self.contents,
+            metric,
+            direction.lower(),
         )
         study = run_trials(call, plan, lambda best: None)
         outcome.check_complete(plan, study)

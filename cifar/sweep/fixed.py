@@ -19,10 +19,15 @@ class FixedSettingError(UserError):
     """A fixed setting that is not allowed in a search."""
 
 
+def fixed_config(call: Invocation, config: DictConfig, space: Space) -> DictConfig:
+    """The config of a trial, with the defaults in place of what is drawn."""
+    overrides = [*space.fixed.values(), *rehearsal.missing_groups(config, space)]
+    return call.context.config_loader.load_sweep_config(config, overrides)
+
+
 def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[str, Any]:
     """The settings that no trial changes, by their present names. Raises FixedSettingError for a forbidden one."""
-    overrides = [*space.fixed.values(), *rehearsal.missing_groups(config, space)]
-    cfg = call.context.config_loader.load_sweep_config(config, overrides)
+    cfg = fixed_config(call, config, space)
     for key, reason in call.app.forbidden.items():
         value = OmegaConf.select(cfg, key)
         if value:

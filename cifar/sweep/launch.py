@@ -26,7 +26,7 @@ from cifar.sweep.app import Invocation
 from cifar.sweep.content import unknown_content
 from cifar.sweep.optuna_private import job_result
 from cifar.sweep.outcome import conclude, write_best
-from cifar.sweep.plan import Plan, at_start, check_settings, direction, make_plan
+from cifar.sweep.plan import Plan, at_start, check_settings, make_plan
 from cifar.sweep.progress import View, greeting
 from cifar.sweep.stored import check_trials, existing, stored_space
 from cifar.sweep.study import SharedStudy
@@ -56,9 +56,10 @@ def sweep(call: Invocation) -> None:
         plan.url,
         plan.settings.study_name,
         plan.folder,
-        direction(plan.settings, call.app),
+        plan.direction,
         {"fixed": plan.fixed, "options": plan.options, "space": space, "overrides": overrides},
         call.app.upgrade_settings,
+        plan.metric,
     )
     if plan.settings.retry_failed:
         number = open_shared(plan).replace_failed()
@@ -81,7 +82,7 @@ def run_trials(call: Invocation, plan: Plan, on_best: Callable[[FrozenTrial], No
                 "what its trials were trained on is not known: the images of the next one are recorded for the study",
                 flush=True,
             )
-        with View(study, on_best):
+        with View(study, on_best, plan.metric):
             launch(call, plan, study)
     return study
 
@@ -113,6 +114,7 @@ def make_worker(call: Invocation, plan: Plan) -> Worker:
         dependent=plan.config.hydra.runtime.choices["hydra/launcher"] == "joblib",
         launch=uuid.uuid4().hex[:8],
         contents=plan.contents,
+        metric=plan.metric,
     )
 
 

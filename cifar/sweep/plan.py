@@ -23,7 +23,7 @@ from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.components import check as check_components
 from cifar.sweep.components import check_known, grid
 from cifar.sweep.content import Known
-from cifar.sweep.fixed import fixed_settings, option_settings
+from cifar.sweep.fixed import fixed_config, fixed_settings, option_settings
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
 from cifar.sweep.optuna_private import load_config_file, with_snapshot
 from cifar.sweep.space import Space, SpaceError
@@ -50,7 +50,8 @@ class Plan:
     """What is searched, how and where. `url` is the storage's.
 
     `fixed` are the settings that no trial changes; `options` are those that a drawn option of a config group adds.
-    `contents`: what the search was trained on that this one confirms.
+    `contents`: what the search was trained on that this one confirms. `metric` is the name of what is optimised, None
+    where it has none; `direction` is minimize or maximize.
     """
 
     config: DictConfig
@@ -60,6 +61,8 @@ class Plan:
     url: str
     folder: Path
     contents: list[Known] = field(default_factory=list)
+    metric: str | None = None
+    direction: str = "minimize"
 
     @property
     def settings(self) -> DictConfig:
@@ -71,7 +74,7 @@ def check_settings(hydra: DictConfig, app: SearchedApp) -> None:
     """Raises SweepError for a setting of Hydra or of the sweeper that is not allowed."""
     settings = hydra.sweeper
     check_known(settings)
-    direction(settings, app)
+    given_direction(settings)
     if hydra.job.chdir:
         raise SweepError("hydra.job.chdir=true: not allowed, the trials of a search share a process; allowed: false")
     for key, (low, high) in LIMITS.items():
@@ -79,15 +82,33 @@ def check_settings(hydra: DictConfig, app: SearchedApp) -> None:
             raise SweepError(f"hydra.sweeper.{key}={settings[key]}: not allowed; allowed: from {low} to {high}")
 
 
-def direction(settings: DictConfig, app: SearchedApp) -> str:
-    """minimize or maximize: that of the settings, else that of the app's metric. Raises SweepError for any other."""
-    value = app.direction if settings.direction is None else settings.direction
+def given_direction(settings: DictConfig) -> str | None:
+    """minimize, maximize, or None where the settings do not say it. Raises SweepError for any other."""
+    value = settings.direction
+    if value is None:
+        return None
     if isinstance(value, ListConfig) and len(value) == 1:
         value = value[0]
     name = str(getattr(value, "name", value)).lower()
     if name not in ("minimize", "maximize"):
         raise SweepError(f"hydra.sweeper.direction={value}: not supported; allowed: maximize, minimize")
     return name
+
+
+def objective(call: Invocation, config: DictConfig, space: Space) -> tuple[str | None, str]:
+    """The name of the metric that is optimised, and its direction: that of the settings, else that of the metric.
+
+    Raises SweepError where a metric that the config chooses has another direction than the settings say.
+    """
+    app, of_settings = call.app, given_direction(config.hydra.sweeper)
+    metric = app.metric(fixed_config(call, config, space))
+    direction = app.direction(metric)
+    if app.objective_key and of_settings not in (None, direction):
+        raise SweepError(
+            f"hydra.sweeper.direction={of_settings}: {app.objective_key}={metric} is to {direction}; allowed: leave the"
+            f" direction out, or another {app.objective_key}: {', '.join(app.metrics)}"
+        )
+    return metric, of_settings or direction
 
 
 def at_start(call: Invocation) -> Invocation:
@@ -116,7 +137,9 @@ def make_plan(call: Invocation) -> Plan:
     fixed = fixed_settings(call, config, space)
     rehearsal.check_subdir(call, config, space)
     rehearsal.check_custom_space(call, config, space)
-    return Plan(config, space, fixed, option_settings(call, config, space, fixed), str(url), folder)
+    options = option_settings(call, config, space, fixed)
+    metric, direction = objective(call, config, space)
+    return Plan(config, space, fixed, options, str(url), folder, metric=metric, direction=direction)
 
 
 def build_space(call: Invocation) -> Space:
@@ -195,6 +218,8 @@ def check_keys(call: Invocation, space: Space) -> None:
             raise SpaceError(f"{key}: not in a file of a search; allowed: {key}=VALUE on the command line")
     searched = spaces.everywhere(space)
     reasons = {"search": "it says what is searched; allowed: one of them, as search=architecture", **app.forbidden}
+    if app.objective_key is not None:
+        reasons[app.objective_key] = f"it says by what trials are compared; allowed: one of {', '.join(app.metrics)}"
     for key in filter(searched.__contains__, reasons):
         raise SpaceError(f"{key}: cannot be searched; {reasons[key]}")
     of_process = [key for key in app.process_keys if key in searched]

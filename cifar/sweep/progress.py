@@ -24,8 +24,8 @@ CLEAR_LINE = "\r\x1b[K"
 class View:
     """Shows the search while it runs; `on_best` is called with each new best trial."""
 
-    def __init__(self, study: SharedStudy, on_best: Callable[[FrozenTrial], None]) -> None:
-        self.study, self.on_best = study, on_best
+    def __init__(self, study: SharedStudy, on_best: Callable[[FrozenTrial], None], metric: str | None = None) -> None:
+        self.study, self.on_best, self.label = study, on_best, label_of(metric)
         self.begun = time.monotonic()
         self.shown = {t.number for t in study.trials() if t.state.is_finished()}
         self.finished_before = len(self.shown)
@@ -54,13 +54,13 @@ class View:
         for trial in trials:
             if trial.state.is_finished() and trial.number not in self.shown:
                 self.shown.add(trial.number)
-                print((CLEAR_LINE if self.live else "") + describe(trial), flush=True)
+                print((CLEAR_LINE if self.live else "") + describe(trial, self.label), flush=True)
         best = best_of(self.study.study)
         if best is not None and best.number != self.best:
             self.best = best.number
             self.on_best(best)
         if self.live:
-            line = status(trials, self.study.total, best, self._seconds_left(trials))
+            line = status(trials, self.study.total, best, self._seconds_left(trials), self.label)
             print(CLEAR_LINE + line, end="", flush=True)
 
     def _seconds_left(self, trials: list[FrozenTrial]) -> float:
@@ -70,16 +70,21 @@ class View:
         return (self.study.total - ended) / pace if pace > 0 else math.inf
 
 
-def describe(trial: FrozenTrial) -> str:
+def label_of(metric: str | None) -> str:
+    """The name of a metric before its value, as "balanced accuracy "; empty where it has none."""
+    return f"{metric.replace('_', ' ')} " if metric else ""
+
+
+def describe(trial: FrozenTrial, label: str = "") -> str:
     """One line for a trial that has ended."""
     success = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}.get(trial.state)
     outcome = success or trial.user_attrs.get("outcome", "failed")
-    value = f" {trial.value:.4f}" if trial.value is not None else ""
+    value = f" {label}{trial.value:.4f}" if trial.value is not None else ""
     reason = f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs and success is None else ""
     return f"trial {trial.number} {outcome}{value} · {parameters(trial)}{reason}"
 
 
-def status(trials: list[FrozenTrial], total: int, best: FrozenTrial | None, seconds: float) -> str:
+def status(trials: list[FrozenTrial], total: int, best: FrozenTrial | None, seconds: float, label: str = "") -> str:
     """Trials done, pruned, failed and running of the total, the best so far, and the time left."""
 
     def number(state: TrialState) -> int:
@@ -88,7 +93,7 @@ def status(trials: list[FrozenTrial], total: int, best: FrozenTrial | None, seco
     line = f"{number(TrialState.COMPLETE)} done, {number(TrialState.PRUNED)} pruned, {number(TrialState.FAIL)} failed,"
     line += f" {number(TrialState.RUNNING)} running of {total}"
     if best is not None:
-        line += f" · best {best.value:.4f} (trial {best.number}: {parameters(best)})"
+        line += f" · best {label}{best.value:.4f} (trial {best.number}: {parameters(best)})"
     return line + (f" · {seconds / 60:.0f} min left" if seconds < math.inf else "")
 
 

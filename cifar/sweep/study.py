@@ -6,6 +6,7 @@ Attributes of the study      fixed: the fixed settings (nested dict) · space: w
                              options: what each option that may be drawn adds to the fixed settings
                              overrides: the command line of the latest start, without what is searched
                              adopted: the trials that had ended before the first search of this program
+                             metric: the name of the objective, where it has one
 Attributes of a trial        folder: its run directory, relative to the study's folder
                              worker: host, pid and index of the worker that ran it
                              outcome, reason: of a FAIL · retry_of: the number of the trial that it retries
@@ -61,11 +62,13 @@ def create(
     direction: str,
     settings: Mapping[str, Any],
     upgrade: Upgrade = unchanged,
+    metric: str | None = None,
 ) -> None:
     """Create the study, or check that the one of this name has the same settings.
 
     Overrides are no settings: data may move. A study none of whose trials counts takes the settings of this start.
-    `upgrade` gives the fixed settings of the stored study their present names. Raises StudyError where the settings or
+    `upgrade` gives the fixed settings of the stored study their present names, `metric` is the name of its value.
+    Raises StudyError where the settings or
     the direction differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,8 @@ def create(
         if not changes or "fixed" in study.user_attrs:
             compared = {key: value for key, value in settings.items() if key != "overrides"}
             changes += differences(_stored_settings(study, compared, upgrade), compared)
+        if not changes and metric is not None:
+            study.set_user_attr("metric", metric)
     if changes:
         more = " ..." if changes[5:] else ""
         raise StudyError(

@@ -52,8 +52,8 @@ class Worker:
     `folder` is the study's, absolute. `overrides` are those of every trial of every worker. `devices` is the number of
     CUDA devices to share out, 0 for none. `dependent`: the worker is a child of the process `parent` and has to end
     with it (joblib), rather than a job of a cluster. `launch` identifies the start of the search. `contents`: what the
-    search was trained on that this study confirms. `trust` are the modules that the person who started it trusts, and
-    their directory.
+    search was trained on that this study confirms. `metric`: the name of the one that is optimised. `trust` are the
+    modules that the person who started it trusts, and their directory.
     """
 
     app: SearchedApp
@@ -69,6 +69,7 @@ class Worker:
     dependent: bool
     launch: str
     contents: list[Known]
+    metric: str | None
     trust: tuple[tuple[str, ...], str] = field(default_factory=trust.granted)
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -171,7 +172,7 @@ class WorkerLoop:
         try:
             drawn = self.draw(trial)
             turns = TurnTaking(self.stop, self.lockstep)
-            reporter = TrialReporter(trial, self.stop, turns, self.worker.app.metric, self.check)
+            reporter = TrialReporter(trial, self.stop, turns, self.worker.metric, self.check)
             resume = self.inherit(trial, reporter)
             execution = self.execution(trial, drawn)
             overrides = [*self.worker.overrides, *execution, *drawn, *self.worker.share(self.index), *resume]

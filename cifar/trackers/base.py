@@ -89,10 +89,8 @@ class FailSafeTracker(Tracker):
 
 
 def measured(metrics: EpochMetrics) -> dict[str, float]:
-    """The values of an epoch by their column in metrics.csv, without the epoch's number."""
-    values = asdict(metrics)
-    del values["epoch"]
-    return values
+    """The values of an epoch by their column in metrics.csv, without the epoch's number and what is not known."""
+    return {name: value for name, value in asdict(metrics).items() if name != "epoch" and value is not None}
 
 
 def identity(folder: Path, inherited: Path | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch.optim import Optimizer
 from cifar.options.option import ConfigError, whitelist
 from cifar.options.own import call
 
+BeforeUpdate = Callable[[], object]
+"""Called after the gradients of a step are known, before the optimizer uses them."""
 ParameterGroup = dict[str, Any]
 """A parameter group of torch.optim: "params" and its settings, as "weight_decay"."""
 
@@ -52,6 +55,21 @@ def parameter_groups(model: nn.Module, weight_decay: float, norms_and_biases: bo
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in decayed_ids]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def clipping(optimizer: Optimizer, norm: float | None) -> BeforeUpdate:
+    """Scales the gradients of all parameters, as one vector, to the length `norm` where they are longer.
+
+    It waits for no device, and leaves the gradients where they are in memory, as a CUDA graph needs it.
+    """
+    if norm is None:
+        return no_clipping
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return partial(nn.utils.clip_grad_norm_, parameters, norm)
+
+
+def no_clipping() -> None:
+    """Leaves the gradients as they are."""
 
 
 def hyperparameters(optimizer: Optimizer) -> list[ParameterGroup]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from hydra.utils import instantiate
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LRScheduler,
+    OneCycleLR,
+    PolynomialLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 from cifar.options.option import ConfigError, whitelist
 from cifar.options.own import STEP, call, takes
@@ -17,10 +25,14 @@ RATES = frozenset({"optimizer.lr", "transfer.backbone_lr_scale"})
 """The settings that are a learning rate, or a multiple of it."""
 
 
-def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int) -> Schedule:
-    """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs."""
-    schedule: Schedule = instantiate(dict(settings), optimizer, steps=steps, _execution_whitelist_=whitelist())
-    return schedule
+def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int, warmup: int = 0) -> Schedule:
+    """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs.
+
+    In the first `warmup` of them the learning rate rises to where that schedule begins, which has the other steps.
+    """
+    steps_left = max(1, steps - warmup)
+    schedule: Schedule = instantiate(dict(settings), optimizer, steps=steps_left, _execution_whitelist_=whitelist())
+    return Warmup(schedule, warmup) if warmup else schedule
 
 
 def changed_schedule(changed: Collection[str]) -> bool:
@@ -40,8 +52,8 @@ class Schedule:
     def step(self) -> None:
         """Called after every training step."""
 
-    def epoch(self, val_accuracy: float) -> None:
-        """Called after every epoch, with its validation accuracy."""
+    def epoch(self, value: float) -> None:
+        """Called after every epoch, with its value of the objective."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"kind": type(self.scheduler).__name__, "state": self.scheduler.state_dict()}
@@ -85,15 +97,18 @@ class StepSchedule(Schedule):
                 self.scheduler.step()
 
 
-class EpochSchedule(Schedule):
+class EpochSchedule(StepSchedule):
     """Changes the learning rate after every epoch."""
 
-    def epoch(self, val_accuracy: float) -> None:
+    def step(self) -> None:
+        """Called after every training step: a no-op."""
+
+    def epoch(self, value: float) -> None:
         self.scheduler.step()
 
 
 class PlateauSchedule(Schedule):
-    """Changes the learning rate after an epoch, by its validation accuracy."""
+    """Changes the learning rate after an epoch, by its value of the objective."""
 
     def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
         assert isinstance(self.scheduler, ReduceLROnPlateau)
@@ -101,14 +116,69 @@ class PlateauSchedule(Schedule):
         super().follow(state, configured, changed)
         self.scheduler.patience, self.scheduler.factor = patience, factor
 
-    def epoch(self, val_accuracy: float) -> None:
+    def epoch(self, value: float) -> None:
         assert isinstance(self.scheduler, ReduceLROnPlateau)
-        self.scheduler.step(val_accuracy)
+        self.scheduler.step(value)
 
 
-def plateau(optimizer: Optimizer, steps: int, patience: int, factor: float) -> Schedule:
-    """Multiply lr by `factor` after more than `patience` epochs without a better validation accuracy."""
-    return PlateauSchedule(ReduceLROnPlateau(optimizer, mode="max", patience=patience, factor=factor))
+class Warmup(Schedule):
+    """The learning rate rises linearly over the first `steps` steps, to where `schedule` begins; then that follows.
+
+    Step k of the warm-up (from 1) has the share k / (steps + 1). The epochs and steps of the warm-up do not count for
+    `schedule`: it begins after them.
+    """
+
+    def __init__(self, schedule: Schedule, steps: int) -> None:
+        super().__init__(schedule.scheduler)
+        self.schedule = schedule
+        self.steps = steps
+        self.done = 0
+        self.rates = [float(group["lr"]) for group in schedule.scheduler.optimizer.param_groups]
+        self._set_rates()
+
+    def step(self) -> None:
+        if self.done >= self.steps:
+            self.schedule.step()
+        self.done += 1
+        if self.done <= self.steps:
+            self._set_rates()
+
+    def epoch(self, value: float) -> None:
+        if self.done > self.steps:
+            self.schedule.epoch(value)
+
+    def _set_rates(self) -> None:
+        share = (self.done + 1) / (self.steps + 1)
+        for group, rate in zip(self.scheduler.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kind": "Warmup", "done": self.done, "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._take(state)
+        self.schedule.load_state_dict(state["schedule"])
+
+    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+        self._take(state)
+        whole = [values | {"lr": rate} for values, rate in zip(configured, self.rates, strict=True)]
+        self.schedule.follow(state["schedule"], whole, changed)
+        if self.done <= self.steps:
+            self._set_rates()
+
+    def _take(self, state: dict[str, Any]) -> None:
+        if state["kind"] != "Warmup":
+            raise ValueError(f"the state is of a {state['kind']} scheduler without a warm-up")
+        self.done = state["done"]
+
+
+def plateau(optimizer: Optimizer, steps: int, patience: int, factor: float, direction: str = "maximize") -> Schedule:
+    """Multiply lr by `factor` after more than `patience` epochs without a better objective.
+
+    `direction` says which is better: maximize or minimize.
+    """
+    mode: Literal["max", "min"] = "max" if direction == "maximize" else "min"
+    return PlateauSchedule(ReduceLROnPlateau(optimizer, mode=mode, patience=patience, factor=factor))
 
 
 def cosine(optimizer: Optimizer, steps: int) -> Schedule:
@@ -137,3 +207,13 @@ def own_schedule(optimizer: Optimizer, steps: int, factory: str, interval: str, 
     if isinstance(scheduler, ReduceLROnPlateau):
         return PlateauSchedule(scheduler)
     return StepSchedule(scheduler) if interval == STEP else EpochSchedule(scheduler)
+
+
+def step(optimizer: Optimizer, steps: int, step_size: int, gamma: float) -> Schedule:
+    """Multiply lr by `gamma` after every `step_size` epochs."""
+    return EpochSchedule(StepLR(optimizer, step_size, gamma))
+
+
+def poly(optimizer: Optimizer, steps: int, power: float) -> Schedule:
+    """From lr to 0 as (1 - share of the steps done) ** power, over all `steps` of the run."""
+    return StepSchedule(PolynomialLR(optimizer, total_iters=steps, power=power))

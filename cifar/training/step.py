@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cifar.training.loss import CrossEntropy
 from cifar.training.optim import l2_term
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -33,26 +34,39 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Autocast:
 
 
 class EagerStep:
-    """step(images, labels) puts the gradients of the mean cross-entropy plus the L2 term into `parameter.grad`.
+    """step(images, labels) puts the gradients of the mean of `loss` plus the L2 term into `parameter.grad`.
 
-    Returns the cross-entropy (without the L2 term) and the number of correct predictions, scalars on the device.
+    Returns the plain cross-entropy (without smoothing, weights and the L2 term) and the number of correct predictions,
+    scalars on the device.
     """
 
-    def __init__(self, model: nn.Module, decayed: list[nn.Parameter], l2: float, autocast: Autocast) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        decayed: list[nn.Parameter],
+        l2: float,
+        autocast: Autocast,
+        loss: CrossEntropy | None = None,
+    ) -> None:
         self.model = model
         self.decayed = decayed
         self.l2 = l2
         self.autocast = autocast
+        self.loss = loss or CrossEntropy()
+        self.plain = CrossEntropy()
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         self.model.zero_grad(set_to_none=True)
         with self.autocast():
-            logits = self.model(images)
-        cross_entropy = F.cross_entropy(logits.float(), labels)
-        loss = cross_entropy + l2_term(self.decayed, self.l2)
+            logits = self.model(images).float()
+        minimised = self.loss(logits, labels)
+        loss = minimised + l2_term(self.decayed, self.l2)
         loss.backward()
-        correct = (logits.detach().argmax(1) == labels).sum()
-        return cross_entropy.detach(), correct
+        logits = logits.detach()
+        is_plain = type(self.loss) is CrossEntropy
+        cross_entropy = minimised.detach() if is_plain else self.plain(logits, labels)
+        correct = (logits.argmax(1) == labels).sum()
+        return cross_entropy, correct
 
 
 class EagerScore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cifar.data.loader import EpochLoader
+from cifar.objective import ACCURACY, ClassScore, Objective, balanced_accuracy, class_scores, macro_f1
 from cifar.reporting import Diverged, EpochMetrics
 from cifar.training import checkpoint
-from cifar.training.optim import hyperparameters, set_hyperparameters
+from cifar.training.average import NoAverage
+from cifar.training.optim import BeforeUpdate, hyperparameters, no_clipping, set_hyperparameters
 from cifar.training.schedulers import Schedule, changed_schedule
 from cifar.training.step import EagerScore, EagerStep, Static
 
@@ -48,6 +50,11 @@ class Evaluation:
         """A fraction of 1."""
         return int(self.confusion.trace()) / int(self.confusion.sum())
 
+    @property
+    def class_scores(self) -> list[ClassScore]:
+        counts = (self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0))
+        return class_scores(*(of_classes.tolist() for of_classes in counts))
+
 
 @torch.inference_mode()
 def evaluate(score: EagerScore | Static, batches: EpochLoader) -> Tensor:
@@ -70,7 +77,7 @@ def evaluate(score: EagerScore | Static, batches: EpochLoader) -> Tensor:
 class Trainer:
     """Trains `model` until `total` epochs are done. `done` counts the epochs that are; `validated` is of the last one.
 
-    `step.model` and `score.model` may be a compiled version of `model`, with the same weights.
+    `step.model` may be a compiled version of `model`, with the same weights, and `score.model` one of `measured`.
     """
 
     model: nn.Module
@@ -84,12 +91,20 @@ class Trainer:
     progress: Progress = iter
     done: int = 0
     validated: Evaluation | None = None
+    clip: BeforeUpdate = no_clipping
+    average: NoAverage = field(default_factory=NoAverage)
+    objective: Objective = ACCURACY
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is validated: `model`, or the average of its weights."""
+        return self.average.measured(self.model)
 
     def epochs(self, after_step: AfterStep = no_callback) -> Iterator[EpochMetrics]:
         """Train epoch by epoch and yield the metrics of each. Raises Diverged where a loss is not finite."""
         while self.done < self.total:
             metrics = self._epoch(self.done + 1, after_step)
-            self.schedule.epoch(metrics.val_accuracy)
+            self.schedule.epoch(self.objective.value(metrics))
             self.done = metrics.epoch
             yield metrics
 
@@ -106,6 +121,7 @@ class Trainer:
             )
         self.validated = validated
         images = self.train.total
+        scores = validated.class_scores
         seconds = time.perf_counter() - start
         return EpochMetrics(
             epoch=number,
@@ -116,6 +132,8 @@ class Trainer:
             lr=lr,
             seconds=seconds,
             images_per_second=images / seconds,
+            val_balanced_accuracy=balanced_accuracy(scores),
+            val_macro_f1=macro_f1(scores),
         )
 
     def launch(self, number: int, after_step: AfterStep = no_callback) -> tuple[Tensor, float]:
@@ -131,7 +149,9 @@ class Trainer:
         lr = 0.0
         for images, labels in self.progress(self.train.epoch(number)):
             batch_loss, batch_correct = self.step(images, labels)
+            self.clip()
             self.optimizer.step()
+            self.average.update(self.model)
             loss.add_(batch_loss, alpha=len(labels))  # at once: the next step may overwrite what this one returned
             correct.add_(batch_correct)
             lr = float(self.optimizer.param_groups[0]["lr"])
@@ -144,6 +164,7 @@ class Trainer:
         """Everything that the remaining epochs depend on."""
         return {
             "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": checkpoint.random_state(),
@@ -158,6 +179,7 @@ class Trainer:
         """
         configured = hyperparameters(self.optimizer)
         self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state.get("average", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         if changed_schedule(changed):
             self.schedule.follow(state["schedule"], configured, changed)

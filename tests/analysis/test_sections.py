@@ -64,12 +64,12 @@ KINDS = {
     "search": [
         *("Learning and generalization", "One hyperparameter at a time", "Importance"),
         *("Pairs of hyperparameters", "All hyperparameters", "How many trials are enough"),
-        *("Accuracy and cost", "Confusion matrix", "Timeline of the workers", "The best trials"),
+        *("Score and cost", "Confusion matrix", "Timeline of the workers", "The best trials"),
     ],
     "run": ["Learning and generalization", "Confusion matrix", "Epoch by epoch"],
     "grid": ["Learning and generalization", "Confusion matrix", "All runs"],
     "search adam": [
-        *("Recipes compared", "Accuracy and cost of the recipes"),
+        *("Recipes compared", "Score and cost of the recipes"),
         *("Learning and generalization of the best runs", "Confusion matrix"),
     ],
 }

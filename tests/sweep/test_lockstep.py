@@ -24,10 +24,12 @@ MODEL = ["model=torchvision", "model.name=mobilenet_v3_small", "optimizer.lr=0.0
 """With batch norm and dropout, so that buffers and the global generator matter."""
 X = ["seed=7", "epochs=4", "optimizer.lr=0.002"]
 """The run that its neighbours must not change."""
+KNOBS = ["optimizer.clip_norm=0.5", "scheduler=poly", "scheduler.warmup_epochs=0.5", "objective=loss"]
 NEIGHBOURS = {
     "sgd": ["seed=1", "epochs=2"],
     "adam": ["seed=2", "epochs=3", "optimizer=adam", "batch_size=24", "precision=fp32"],
     "cosine": ["seed=3", "epochs=5", "scheduler=cosine", "data.flip=true", "loss.l2=0.01"],
+    "knobs": ["seed=8", "epochs=3", "ema.decay=0.9", "loss.label_smoothing=0.1", "loss.class_weights=balanced", *KNOBS],
     "diverging": ["seed=4", "optimizer.lr=1e30", "precision=fp32"],
     "failing": ["seed=5", "epochs=3"],
     "pruned": ["seed=6", "epochs=3"],
@@ -44,7 +46,7 @@ def configs(compose: Callable[..., Any], tiny: list[str]) -> dict[str, Config]:
 def test_runs_in_turns_equal_their_solo_runs_bit_for_bit(
     configs: dict[str, Config], tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
 ) -> None:
-    ordinary = {name: configs[name] for name in ("x", "sgd", "adam", "cosine")}
+    ordinary = {name: configs[name] for name in ("x", "sgd", "adam", "cosine", "knobs")}
     Together(1, tmp_path / "solo", ordinary)
     together = Together(3, tmp_path / "turns", ordinary)
     for name in ordinary:

@@ -48,6 +48,7 @@ ENDS = [
 ]
 """What ends a run; its status in result.json, TensorBoard and MLflow; its exit code in W&B."""
 LOGGED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds", "images_per_second")
+LOGGED += ("val_balanced_accuracy", "val_macro_f1")
 
 
 class Ending(Reporter):

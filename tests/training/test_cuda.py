@@ -28,7 +28,11 @@ from cifar.training.trainer import Trainer
 
 pytestmark = pytest.mark.cuda
 CUDA = torch.device("cuda")
-EAGER = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01"]]
+KNOBS = [
+    *("loss.label_smoothing=0.1", "loss.class_weights=balanced", "optimizer.clip_norm=1", "ema.decay=0.9"),
+    *("scheduler=poly", "scheduler.warmup_epochs=0.5", "objective=loss"),
+]
+EAGER = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01"], KNOBS]
 OPTIONS = [[*options, f"cuda_graph={graph}"] for options in EAGER for graph in ("false", "true")]
 
 

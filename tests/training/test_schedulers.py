@@ -62,6 +62,47 @@ def test_onecycle_peaks_at_the_optimizers_lr(warmup: float) -> None:
     assert seen[0] < 0.1 and seen[-1] < 0.001
 
 
+def test_step_multiplies_every_step_size_epochs() -> None:
+    seen = rates(schedulers.step, [0.0] * 5, steps=2, step_size=2, gamma=0.5)
+    assert seen == pytest.approx([0.4] * 4 + [0.2] * 4 + [0.1] * 3)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_poly_falls_from_lr_to_zero(power: float) -> None:
+    expected = [0.4 * (1 - k / 20) ** power for k in range(21)]
+    assert rates(schedulers.poly, [0.0] * 4, power=power) == pytest.approx(expected, abs=1e-9)
+
+
+WARMED = [
+    (schedulers.constant, {}),
+    (schedulers.cosine, {}),
+    (schedulers.poly, {"power": 1.0}),
+    (schedulers.step, {"step_size": 1, "gamma": 0.5}),
+    (schedulers.plateau, {"patience": 0, "factor": 0.5}),
+]
+
+
+@pytest.mark.parametrize("schedule, settings", WARMED)
+def test_a_warm_up_rises_to_where_the_schedule_begins_which_then_has_the_other_steps(
+    schedule: Callable[..., Any], settings: Any
+) -> None:
+    """Two epochs of 5 steps of warm-up, then the schedule as in a run of the other three."""
+
+    def warmed(optimizer: SGD, steps: int, **settings: Any) -> schedulers.Schedule:
+        return schedulers.Warmup(schedule(optimizer, steps - 10, **settings), 10)
+
+    accuracies = [0.3, 0.2, 0.5, 0.4, 0.6]
+    seen = rates(warmed, accuracies, **settings)
+    assert seen[:10] == pytest.approx([0.4 * k / 11 for k in range(1, 11)])
+    assert seen[10:] == rates(schedule, accuracies[2:], **settings)
+
+
+def test_plateau_of_a_loss_reduces_where_it_does_not_fall() -> None:
+    """A relative threshold needs the loss itself: its negative would rise above its own multiple in every epoch."""
+    settings = {"patience": 0, "factor": 0.5, "direction": "minimize"}
+    assert rates(schedulers.plateau, [0.9, 0.8, 0.8, 0.7], steps=1, **settings) == pytest.approx([0.4] * 3 + [0.2] * 2)
+
+
 def test_constant_stays() -> None:
     assert set(rates(schedulers.constant, [0.1, 0.1, 0.1, 0.1, 0.1])) == {0.4}
 

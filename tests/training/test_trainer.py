@@ -23,6 +23,8 @@ SCHEDULES = [
     (schedulers.cosine, {}),
     (schedulers.onecycle, {"warmup": 0.3}),
     (schedulers.constant, {}),
+    (schedulers.step, {"step_size": 1, "gamma": 0.5}),
+    (schedulers.poly, {"power": 2.0}),
 ]
 
 
@@ -36,6 +38,7 @@ def test_an_epochs_metrics_have_the_columns_of_the_design(make_trainer: MakeTrai
     assert [field.name for field in dataclasses.fields(EpochMetrics)] == [
         *("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
         *("lr", "seconds", "images_per_second"),
+        *("val_balanced_accuracy", "val_macro_f1"),
     ]
     assert [metrics.epoch for metrics in epochs] == [1, 2]
     for metrics in epochs:
@@ -149,7 +152,9 @@ def test_progress_sees_every_batch(make_trainer: MakeTrainer) -> None:
     assert seen == [4, 4, 4, 4, 4, 2]
 
 
-@pytest.mark.parametrize("schedule, options", SCHEDULES, ids=["plateau", "cosine", "onecycle", "constant"])
+@pytest.mark.parametrize(
+    "schedule, options", SCHEDULES, ids=["plateau", "cosine", "onecycle", "constant", "step", "poly"]
+)
 def test_a_resumed_run_equals_one_never_interrupted_bit_for_bit(
     schedule: Callable[..., Any],
     options: dict[str, Any],
