@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar.errors import UserError
-from cifar.options.check import check, explain
+from cifar.options.check import as_used, check, explain
 from cifar.options.command_line import check_study, prepared
 from cifar.options.help import help_text
 from cifar.options.hydra_private import record
@@ -47,7 +47,7 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
     place = Path(job.runtime.output_dir)
     with endings.unlogged_refusals(place) if reporter is NO_REPORTER else nullcontext():  # trials share their handlers
-        return run(config, str(place), reporter, study, settings=record(cfg))
+        return run(config, str(place), reporter, study, settings=record(as_used(cfg, config)))
 
 
 def start() -> None:

@@ -43,7 +43,9 @@ def random_splits(train: int, val: int) -> Splits:
 
 def endless(*overrides: str) -> Config:
     """The settings of a run with more epochs than any benchmark waits for."""
-    return settings("data=digits", "data.crop=4", "data.flip=true", "epochs=100000", "scheduler=constant", *overrides)
+    return settings(
+        "data=digits", "augment.crop=4", "augment.flip=true", "epochs=100000", "scheduler=constant", *overrides
+    )
 
 
 def plain_loop(splits: Splits, config: Config, amp: bool) -> Iterator[float]:

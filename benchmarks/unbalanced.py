@@ -68,7 +68,7 @@ def score(root: Path, name: str, seed: int, options: argparse.Namespace, overrid
     config = settings(
         "data=image_folder",
         f"data.root={root / 'images'}",
-        *("data.val_size=0.2", "data.crop=0", "data.flip=false", "model=resnet14", "test=true"),
+        *("data.val_size=0.2", "augment=none", "model=resnet14", "test=true"),
         *(f"model.width={options.width}", f"epochs={options.epochs}", f"seed={seed}", f"cache.dir={root / 'cache'}"),
         *overrides,
     )

@@ -23,6 +23,7 @@ from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.objective import ACCURACY, OBJECTIVES, Objective
+from cifar.options.augment import BY_DATA, Augment
 from cifar.options.config import Config
 from cifar.options.own import code_digests
 from cifar.options.transfer import Pretrained
@@ -130,7 +131,7 @@ def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
     gflops = model["flops"] / 1e9
     images = f"{data['train']['images']} training and {data['val']['images']} validation images"
     log.info("%s · %.2f M parameters · %.3f GFLOPs an image", model_name(config), millions, gflops)
-    log.info("%s · %s in %d classes", data["source"], images, data["classes"])
+    log.info("%s · %s in %d classes · %s", data["source"], images, data["classes"], augmentation_text(config.augment))
     log.info("%s, %s, threads=%d · results in %s", device["type"], device["precision"], device["threads"], directory)
 
 
@@ -141,6 +142,16 @@ def model_name(config: Config) -> str:
         return f"transfer={transfer.mode} of {transfer.backbone['_target_']} with weights {transfer.weights}"
     settings = dataclasses.asdict(config.model)
     return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_" and value != "auto")
+
+
+def augmentation_text(augment: Augment) -> str:
+    """The augmentation in a few words."""
+    values = {
+        key: value
+        for key, value in dataclasses.asdict(augment).items()
+        if key in BY_DATA or (key != "policy" and value)
+    }
+    return " ".join([f"augment={augment.policy}", *(f"{key}={value}" for key, value in values.items())])
 
 
 def epoch_line(metrics: EpochMetrics, total: int, best: bool, objective: Objective = ACCURACY) -> str:

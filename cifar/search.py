@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifar.commands import override
 from cifar.content import code_changes, content_differences, recorded_content
 from cifar.objective import ACCURACY, OBJECTIVES, values
+from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import former_overrides, upgrade_settings, without_neutral
@@ -36,8 +37,11 @@ def history(run: Path) -> Iterator[tuple[int, Mapping[str, float]]]:
 
 
 def compared_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by their present names, without those that earlier versions did not have, where they mean the same."""
-    compared = without_neutral(upgrade_settings(settings))
+    """Settings by their present names, without those that earlier versions did not have, where they mean the same.
+
+    Where augmentation is null, what suits the data stands in its place.
+    """
+    compared = without_neutral(with_suited(upgrade_settings(settings)))
     return {"objective": ACCURACY.name, **compared} if "loss" in compared else compared  # no part, but all settings
 
 

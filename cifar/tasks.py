@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cifar.data.augment import augmented
+from cifar.data.augment.pieces import Augmentation, build_augmentation
+from cifar.data.augment.views import versions
 from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.request import FORMER_SIZE
@@ -216,7 +216,9 @@ class Frozen(Task):
         backbone = configured_backbone(config, resources)
         dtype = dtype_of(config.precision, device)
         cache = resources.feature_cache(config.cache.dir, device, settings.batch_size, dtype)
-        views = [cache.get(backbone, view) for view in _views(config, splits.train, settings.views)]
+        augmentation = _augmentation(config, splits.train)
+        images = versions(splits.train, augmentation, splits.mean, settings.views)
+        views = [cache.get(backbone, version) for version in images]
         rows = resources.stacked(views, device)
         val = cache.get(backbone, splits.val)
         model = nn.Linear(backbone.width, len(splits.train.classes)).to(device)
@@ -292,7 +294,7 @@ def _saved_backbone(best: dict[str, Any], weights: str, resources: Resources) ->
 
 
 def _training_images(config: Config, splits: Splits, device: torch.device, resources: Resources) -> ImageLoader:
-    data = config.data
+    augmentation = _augmentation(config, splits.train)
     return ImageLoader(
         splits.train.images,
         splits.train.labels,
@@ -300,25 +302,21 @@ def _training_images(config: Config, splits: Splits, device: torch.device, resou
         device,
         splits.mean,
         splits.std,
-        crop=data.crop,
-        flip=data.flip,
+        crop=augmentation.crop,
+        flip=augmentation.flip,
         seed=config.seed,
         pad=resources.padded,
+        pieces=augmentation.pieces,
     )
+
+
+def _augmentation(config: Config, images: Images) -> Augmentation:
+    return build_augmentation(dataclasses.asdict(config.augment), config.augment.piece, images)
 
 
 def _private_copy(backbone: Backbone) -> Backbone:
     """One whose model can be trained: that of `backbone` is shared by all runs of the process."""
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
-
-
-def _views(config: Config, images: Images, views: int) -> Iterator[Images]:
-    """The images as they are, or `views` augmented versions of them where there are more than one, one at a time."""
-    if views == 1:
-        yield images
-        return
-    for view in range(views):
-        yield augmented(images, config.data.crop, config.data.flip, view)
 
 
 def _to_device(model: Module, config: Config, device: torch.device) -> Module:

@@ -31,6 +31,7 @@ from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
 from cifar import trust
+from cifar.data.augment.pieces import NO_PIECES, Pieces
 from cifar.data.loader import ImageLoader
 from cifar.options.check import check
 from cifar.options.config import Config
@@ -270,12 +271,13 @@ def make_trainer() -> Callable[..., Trainer]:
         total: int = 4,
         seed: int = 0,
         device: str = "cpu",
+        pieces: Pieces = NO_PIECES,
         **schedule_settings: Any,
     ) -> Trainer:
         torch.manual_seed(seed)
         place = torch.device(device)
         model = (model or small_model()).to(place)
-        train = ImageLoader(*random_images(22, size=8), 4, place, crop=1, flip=True, seed=seed)
+        train = ImageLoader(*random_images(22, size=8), 4, place, crop=1, flip=True, seed=seed, pieces=pieces)
         val = ImageLoader(*random_images(9, size=8, seed=1), 4, place)
         cast = autocast(place, torch.float32)
         optimizer = torch.optim.SGD(optim.parameter_groups(model, 0.0, True), lr=lr, momentum=0.9)

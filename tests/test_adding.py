@@ -129,6 +129,7 @@ class Stripes(Data):
     \"\"\"Stripes, across or along.\"\"\"
 
     loader = "cifar.data.stripes.stripes"
+    flip = False  # as along becomes across
     source: str = "stripes"
 """,
     "cifar/data/stripes.py": """
@@ -154,11 +155,51 @@ root: null
 limit: null
 val_size: 0.2
 val_seed: 0
-crop: 0
-flip: false
 normalize: true
 mean: null
 std: null
+""",
+}
+AUGMENT = {
+    "cifar/options/darker.py": """
+from dataclasses import dataclass
+
+from cifar.options.augment import Augment
+from cifar.options.fields import within
+
+
+@dataclass
+class Darker(Augment):
+    \"\"\"Each image is darkened by another amount.\"\"\"
+
+    piece = "cifar.data.augment.darker.Darker"
+    policy: str = "darker"
+    least: float = within("[0, 1]")
+""",
+    "cifar/data/augment/darker.py": """
+import torch
+from torch import Tensor
+
+
+class Darker:
+    def __init__(self, height: int, width: int, least: float) -> None:
+        self.least = least
+
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        return self.least + (1 - self.least) * torch.rand(count, generator=generator)
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        return (images * draws.to(images.device).view(-1, 1, 1, 1)).to(torch.uint8)
+""",
+    "conf/augment/darker.yaml": """# Each image is darkened by another amount.
+# python run.py augment=darker
+policy: darker
+least: 0.5
+crop: null
+flip: null
+erase: 0.0
+mixup: 0.0
+cutmix: 0.0
 """,
 }
 TRACKER = {
@@ -226,7 +267,7 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.startswith(("cifar/", "conf/", "analysis/", "run.py")) and (root / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, copy / name)
-    for files in (OPTIMIZER, SCHEDULER, MODEL, DATA, TRACKER, SECTION):
+    for files in (OPTIMIZER, SCHEDULER, MODEL, DATA, AUGMENT, TRACKER, SECTION):
         for name, text in files.items():
             assert not (copy / name).exists(), f"{name} is there already"
             (copy / name).write_text((HEAD if name.endswith(".py") else "") + text)
@@ -245,8 +286,14 @@ def run(checkout: Path) -> Run:
 
 
 TINY = ["data.limit=120", "epochs=2", "device=cpu", "threads=1"]
-OPTIONS = ["data=stripes", "model=perceptron", "optimizer=sign", "scheduler=linear", "tracker=diary"]
-SETTINGS = ["model.hidden=8", "optimizer.shrink=0.9", "scheduler.end=0.5", "tracker.name=notes.txt"]
+OPTIONS = ["data=stripes", "augment=darker", "model=perceptron", "optimizer=sign", "scheduler=linear", "tracker=diary"]
+SETTINGS = [
+    "augment.least=0.2",
+    "model.hidden=8",
+    "optimizer.shrink=0.9",
+    "scheduler.end=0.5",
+    "tracker.name=notes.txt",
+]
 
 
 @pytest.fixture(scope="module")
@@ -266,13 +313,15 @@ def test_a_run_uses_the_options(trained: Path) -> None:
     assert (trained / "notes.txt").read_text() == "epoch 1\nepoch 2\n"
     config = yaml.safe_load((trained / ".hydra" / "config.yaml").read_text())
     assert config["optimizer"]["_target_"] == "cifar.training.sign.Sign" and config["optimizer"]["shrink"] == 0.9
+    assert config["augment"]["least"] == 0.2 and config["augment"]["flip"] is False
 
 
 RANGES = {
     "optimizer=sign optimizer.shrink=2": "a number in (0, 1]",
     "scheduler=linear scheduler.end=1": "a number in [0, 1)",
     "model=perceptron model.hidden=0": "a whole number in [1, inf)",
-    "data=stripes data.crop=-1": "a whole number in [0, 16]",
+    "augment=darker augment.least=2": "a number in [0, 1]",
+    "data=stripes data.limit=0": "a whole number in [1, inf)",
     "tracker=diary +tracker.colour=red": "name",
 }
 CHECK = """
@@ -322,6 +371,7 @@ def test_help_lists_it_with_its_keys(run: Run) -> None:
             "Linear decay to a fraction",
             "One hidden layer.",
             "Stripes, across",
+            "Each image is darkened by",
         ),
         *("A line of text for each epoch.", "optimizer.shrink: a number in (0, 1]", "model.hidden: a whole number"),
     ):

@@ -130,7 +130,7 @@ def test_every_key_that_may_change_is_a_key(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["optimizer.momentum=0.5", "optimizer.centered=true", "optimizer.decay_norms_and_biases=false", "data.crop=2"],
+    ["optimizer.momentum=0.5", "optimizer.centered=true", "optimizer.decay_norms_and_biases=false", "augment.crop=2"],
 )
 def test_what_cannot_take_effect_is_refused(change: str, settings: Settings, tmp_path: Path) -> None:
     """RMSprop without momentum has no buffer for it."""

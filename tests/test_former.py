@@ -104,6 +104,28 @@ def test_a_search_whose_command_names_a_former_path_starts_and_resumes(tmp_path:
     succeed(run_py(*confirm, *counts, *TINY, *former, "epochs=1", cwd=tmp_path))
 
 
+def test_crops_that_were_searched_keep_their_meaning(tmp_path: Path, run_py: RunPy) -> None:
+    """0.1.0-crop.tgz: a search over data.crop and data.flip, three trials, and a run with both, of 0.1.0."""
+    with tarfile.open(VERSIONS[0].with_name("0.1.0-crop.tgz")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    search = ("-m", "hydra/sweeper=optuna", "hydra/sweeper/pruner=none", "hydra.sweeper.study_name=crop")
+    space = ("data.crop=choice(0,2)", "data.flip=choice(true,false)", "optimizer=adamw", "precision=fp32", "epochs=2")
+    output = succeed(run_py(*search, *TINY, *space, "hydra.sweeper.n_trials=4", cwd=tmp_path))
+    assert "3 of 4 trials are done" in output and "data.crop=" in output
+    study = tmp_path / "sweeps" / "crop"
+    settings = yaml.safe_load((study / "3" / ".hydra" / "config.yaml").read_text("utf-8"))
+    drawn = trials(tmp_path / "sweeps", "crop")[3].params
+    assert "crop" not in settings["data"]
+    assert (settings["augment"]["crop"], settings["augment"]["flip"]) == (drawn["data.crop"], drawn["data.flip"])
+    best = yaml.safe_load((study / "best.yaml").read_text("utf-8"))
+    succeed(run_py("from_study=sweeps/crop", "device=cpu", "hydra.run.dir=trained", cwd=tmp_path))
+    trial, trained = (read_metrics(path / "metrics.csv") for path in (study / str(best["trial"]), tmp_path / "trained"))
+    assert [(m.train_loss, m.val_loss) for m in trained] == [(m.train_loss, m.val_loss) for m in trial]
+    before = read_metrics(tmp_path / "run" / "metrics.csv")
+    succeed(run_py("resume=run", "epochs=3", cwd=tmp_path))
+    assert read_metrics(tmp_path / "run" / "metrics.csv")[:2] == before
+
+
 def test_other_settings_are_still_refused(place: Path, run_py: RunPy) -> None:
     command = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=stopped", *TINY, "optimizer=adamw")
     answer = run_py(*command, "epochs=41", cwd=place)

@@ -63,7 +63,7 @@ def test_statistics_are_those_of_the_training_split_or_the_configs(settings: Set
 
 
 def test_augmentation_is_for_training_only(settings: Settings) -> None:
-    config = settings("data.flip=true", "data.crop=4")
+    config = settings("augment.flip=true", "augment.crop=4")
     trainer = build_trainer(config, load_splits(config), CPU)
     assert (trainer.train.crop, trainer.train.flip, trainer.train.seed) == (4, True, 0)
     assert (trainer.val.crop, trainer.val.flip, trainer.val.seed) == (0, False, None)

@@ -41,7 +41,7 @@ def train(compose: Callable[..., Any], tiny: list[str], tmp_path: Path) -> Calla
 
 def test_runs_of_one_process_share_the_features(compose: Compose, tiny: list[str], tmp_path: Path) -> None:
     general = [line for line in tiny if not line.startswith("model.")]
-    overrides = (*general, "transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2", f"cache.dir={tmp_path}")
+    overrides = (*general, "transfer=frozen", *TRANSFER, "transfer.views=2", "augment.crop=2", f"cache.dir={tmp_path}")
     configs = [check(compose(*overrides, f"seed={seed}")) for seed in (1, 2)]
     one, other = (build_trainer(config, load_splits(config), CPU) for config in configs)
     for part in ("train", "val"):
@@ -85,7 +85,7 @@ def test_the_test_set_is_evaluated_by_its_features(train: Train) -> None:
 
 
 def test_a_head_resumes_as_if_it_had_not_stopped(train: Train) -> None:
-    overrides = ("transfer=frozen", *TRANSFER, "transfer.views=2", "data.crop=2")
+    overrides = ("transfer=frozen", *TRANSFER, "transfer.views=2", "augment.crop=2")
     whole, _ = train("whole", *overrides, "epochs=4")
     part, _ = train("part", *overrides, "epochs=2")
     train("part", *overrides, "epochs=4", f"resume={part}")

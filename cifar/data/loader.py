@@ -1,4 +1,4 @@
-"""Batches, made on the device that holds the data: of images (index, crop, flip, normalise), or of features."""
+"""Batches, made on the device that holds the data: of images (index, augment, normalise), or of features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from cifar.data.augment import crop_and_flip, crop_windows, draw_crops_and_flips, epoch_generator
+from cifar.data.augment.crop_flip import crop_and_flip, crop_windows, draw_crops_and_flips
+from cifar.data.augment.draws import epoch_generator
+from cifar.data.augment.pieces import NO_PIECES, Pieces
 from cifar.data.pixels import OnDisk, Pixels
 from cifar.data.resident import padded
 
@@ -17,10 +19,14 @@ BYTES_AT_ONCE = {"cpu": 0, "cuda": 2**25}
 
 On a GPU, launching a kernel takes longer than making a few batches with it.
 """
+WITH_PIECES = 2**22
+"""At least so many bytes at once where images go through pieces: each operation works on its share of them."""
 
 
 class EpochLoader:
-    """Batches of rows and their labels int64 (B,), epoch by epoch; shuffled where there is a `seed`.
+    """Batches of rows and their labels, epoch by epoch; shuffled where there is a `seed`.
+
+    Labels are int64 (B,), or float32 (B, classes) where images are mixed.
 
     The order is a function of (seed, epoch). `shape` is that of one row.
     """
@@ -43,12 +49,11 @@ class EpochLoader:
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number` (from 1)."""
-        draws = [self._send(tensor) for tensor in self.draw(number)]
+        draws = self._prepare(self.draw(number))
         chunk = self._batches_at_once() * self.batch_size
         for order, *amounts in zip(*(torch.split(tensor, chunk) for tensor in draws), strict=True):
-            rows = torch.split(self._make(order, *amounts), self.batch_size)
-            labels = torch.split(self.labels[order], self.batch_size)
-            yield from zip(rows, labels, strict=True)
+            rows, labels = self._make(order, *amounts)
+            yield from zip(torch.split(rows, self.batch_size), torch.split(labels, self.batch_size), strict=True)
 
     def draw(self, number: int) -> list[Tensor]:
         """The order of the rows in epoch `number`, and what is done to each, (N,); the same on every device."""
@@ -56,7 +61,14 @@ class EpochLoader:
 
     def _batches_at_once(self) -> int:
         batch_bytes = 4 * self.batch_size * math.prod(self.shape)
-        return max(1, BYTES_AT_ONCE[self.labels.device.type] // batch_bytes)
+        return max(1, self._bytes_at_once() // batch_bytes)
+
+    def _bytes_at_once(self) -> int:
+        return BYTES_AT_ONCE[self.labels.device.type]
+
+    def _prepare(self, draws: list[Tensor]) -> list[Tensor]:
+        """The draws, where they are needed."""
+        return [self._send(tensor) for tensor in draws]
 
     def _send(self, tensor: Tensor) -> Tensor:
         """Copy to the device; from pinned memory, so that the CPU does not wait for a GPU."""
@@ -67,20 +79,20 @@ class EpochLoader:
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
         raise NotImplementedError
 
-    def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
-        """The rows at `order`."""
+    def _make(self, order: Tensor, *amounts: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows at `order` and their labels; `order` is that of some whole batches."""
         raise NotImplementedError
 
 
 class ImageLoader(EpochLoader):
-    """Batches of images float32 (B, 3, H, W), channels_last, and labels int64 (B,).
+    """Batches of images float32 (B, 3, H, W), channels_last, and labels.
 
     `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`; those on disk
     are read batch by batch. With a `seed`, an
     epoch is shuffled, cropped (H x W windows of the images with `crop` pixels of zeros around them) and flipped with
-    probability 1/2 if `flip`; all of it is a function of (seed, epoch), whatever the device. `mean` and `std` are of
-    pixels in [0, 1]; None: 0 and 1. Bit-equal, for equal offsets, to torchvision's RandomCrop, RandomHorizontalFlip,
-    ToTensor and Normalize on PIL images.
+    probability 1/2 if `flip`, and goes through `pieces`; all of it is a function of (seed, epoch), whatever the device.
+    `mean` and `std` are of pixels in [0, 1]; None: 0 and 1. Bit-equal, for equal offsets, to torchvision's RandomCrop,
+    RandomHorizontalFlip, ToTensor and Normalize on PIL images.
     """
 
     def __init__(
@@ -95,10 +107,12 @@ class ImageLoader(EpochLoader):
         flip: bool = False,
         seed: int | None = None,
         pad: Callable[[Tensor, int, torch.device], Tensor] = padded,
+        pieces: Pieces = NO_PIECES,
     ) -> None:
         super().__init__(labels, batch_size, device, seed)
         self.crop = crop
         self.flip = flip
+        self.pieces = pieces
         self.shape = tuple(images.shape[1:])
         self.windows = None if isinstance(images, OnDisk) else crop_windows(pad(images, crop, device), crop)
         self.images = images
@@ -115,16 +129,32 @@ class ImageLoader(EpochLoader):
         return ones * torch.tensor(values, device=self.labels.device).view(1, -1, 1, 1)
 
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
-        return draw_crops_and_flips(self.total, self.crop, self.flip, generator)
+        crops_and_flips = draw_crops_and_flips(self.total, self.crop, self.flip, generator)
+        _, height, width = self.shape
+        # Pieces draw last, so that the rest is the same with and without them.
+        return [*crops_and_flips, *self.pieces.draw(self.total, height, width, generator)]
 
-    def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
-        if self.windows is None:
-            batch = self.images[order.cpu()]
-            windows = crop_windows(padded(batch, self.crop, order.device), self.crop)
-            pixels = crop_and_flip(windows, self.flip, torch.arange(len(order), device=order.device), *amounts)
-        else:
-            pixels = crop_and_flip(self.windows, self.flip, order, *amounts)
-        return pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+    def _bytes_at_once(self) -> int:
+        return max(super()._bytes_at_once(), WITH_PIECES if self.pieces.pixels else 0)
+
+    def _prepare(self, draws: list[Tensor]) -> list[Tensor]:
+        """Those of the pieces stay on the CPU, where they are sorted by operation."""
+        order_crops_flips, of_pieces = draws[:4], draws[4:]
+        return [*super()._prepare(order_crops_flips), *of_pieces]
+
+    def _make(self, order: Tensor, *amounts: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns, flips, *of_pieces = amounts
+        images = self._crops_and_flips(order, rows, columns, flips)
+        labels = self.labels[order]
+        pixels = self.pieces.change_pixels(images, of_pieces)
+        images = pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+        return self.pieces.change_batches(images, labels, self.batch_size, of_pieces)
+
+    def _crops_and_flips(self, order: Tensor, *amounts: Tensor) -> Tensor:
+        if self.windows is not None:
+            return crop_and_flip(self.windows, self.flip, order, *amounts)
+        windows = crop_windows(padded(self.images[order.cpu()], self.crop, order.device), self.crop)
+        return crop_and_flip(windows, self.flip, torch.arange(len(order), device=order.device), *amounts)
 
 
 class FeatureLoader(EpochLoader):
@@ -144,6 +174,6 @@ class FeatureLoader(EpochLoader):
         views = torch.randint(len(self.features), (self.total,), generator=generator)
         return [torch.randperm(self.total, generator=generator), views]
 
-    def _make(self, order: Tensor, *amounts: Tensor) -> Tensor:
+    def _make(self, order: Tensor, *amounts: Tensor) -> tuple[Tensor, Tensor]:
         (views,) = amounts
-        return self.features[views, order]
+        return self.features[views, order], self.labels[order]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -19,7 +20,7 @@ from omegaconf.errors import (
 
 from cifar.options.config import Config
 from cifar.options.fields import allows, describe
-from cifar.options.former import upgrade_settings
+from cifar.options.former import RENAMED_KEYS, upgrade_settings
 from cifar.options.option import ConfigError, Option, check_package, groups
 
 
@@ -31,7 +32,14 @@ def check(cfg: DictConfig) -> Config:
     """
     if "trust" in cfg:
         raise ConfigError("trust: not in a file; allowed: trust=[my_module] on the command line, or CIFAR_TRUST")
-    config = typed(_up_to_date(cfg))
+    plain = _up_to_date(cfg)
+    for former, key in RENAMED_KEYS.items():
+        if OmegaConf.select(plain, former) is not None:
+            raise ConfigError(
+                f"{former}={OmegaConf.select(plain, former)}: a former name of {key}, which is"
+                f" {OmegaConf.select(plain, key)}; allowed: {key} alone"
+            )
+    config = typed(plain)
     for key, value, place in _fields(config):
         if not allows(place, value):
             raise ConfigError(f"{key}={value}: not allowed; allowed: {describe(place)}")
@@ -43,11 +51,26 @@ def check(cfg: DictConfig) -> Config:
 
 
 def typed(plain: DictConfig) -> Config:
-    """The settings as the dataclasses of their options. Raises ConfigError for unknown keys and wrong types."""
+    """The settings as the dataclasses of their options, with what suits the data in place of null.
+
+    Raises ConfigError for unknown keys and wrong types.
+    """
     schema = OmegaConf.structured(Config)
     for name, group in groups().items():
         schema[name] = OmegaConf.structured(option_of(group, OmegaConf.select(plain, name)))
-    return _typed(schema, plain)
+    config = _typed(schema, plain)
+    return dataclasses.replace(config, augment=config.augment.suited(config.data))
+
+
+def as_used(cfg: DictConfig, config: Config) -> DictConfig:
+    """A composed config as it is recorded: the checked settings `config` of augmentation, under today's keys alone."""
+    recorded = copy.deepcopy(cfg)
+    with open_dict(recorded):
+        recorded.augment = dataclasses.asdict(config.augment)
+        for former in RENAMED_KEYS:
+            group, _, name = former.partition(".")
+            recorded[group].pop(name, None)
+    return recorded
 
 
 def _up_to_date(cfg: DictConfig) -> DictConfig:

@@ -20,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar import commands, trust
 from cifar.options import restored
 from cifar.options.config import CONF, Config
+from cifar.options.former import RENAMED_KEYS
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
-from cifar.options.shared import parse, read_overrides, read_yaml
+from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
 from cifar.overrides import is_within, key_of, leaves
 
@@ -36,8 +37,21 @@ CONFIG_NAME = "config"
 def prepared() -> Iterator[None]:
     """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory."""
     earlier = Earlier()
-    with composing(without_trust, (earlier.bring, earlier.restore, claim)):
+    with composing(settings_alone, (earlier.bring, earlier.restore, claim)):
         yield
+
+
+def settings_alone(overrides: list[Override]) -> list[Override]:
+    """The overrides of settings, by today's names; says which of them had former ones."""
+    return [_todays(override) for override in without_trust(overrides)]
+
+
+def _todays(override: Override) -> Override:
+    key = RENAMED_KEYS.get(key_of(override))
+    if key is not None:
+        result = "searched by that name, as in earlier studies" if override.is_sweep_override() else "taken as that"
+        say(f"{override.input_line}: {key_of(override)} is {key} now; {result}")
+    return renamed(override)
 
 
 def without_trust(overrides: list[Override]) -> list[Override]:
@@ -132,7 +146,7 @@ def expand(
     its study already. Raises ConfigError where a directory holds no run, or no best trial.
     """
     on_command_line = decided_keys(overrides)
-    decided = on_command_line.union(decided)
+    decided = on_command_line | {RENAMED_KEYS.get(key, key) for key in decided}
     if resume is not None:
         brought = read_run(resume)
         names = {"hydra.run.dir": resume, "resume": resume}

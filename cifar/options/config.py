@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from cifar.objective import OBJECTIVES
+from cifar.options.augment import Augment
 from cifar.options.data import Data
 from cifar.options.fields import matching, one_of, restricted, within
 from cifar.options.model import Model
@@ -71,6 +72,7 @@ class Config:
     """All settings of a run, checked. Each config group is an option of its group."""
 
     data: Data = MISSING
+    augment: Augment = MISSING
     model: Model = MISSING
     optimizer: Optimizer = MISSING
     scheduler: Scheduler = MISSING

@@ -36,6 +36,10 @@ NEUTRAL = {
     "scheduler.warmup_epochs": 0.0,
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
+RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
+"""Former key -> today's. conf/config.yaml has the former ones too, as null, so that Hydra composes old commands."""
+FORMER_AUGMENT = {"policy": "crop_flip", "crop": None, "flip": None, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
+"""What the group `augment` says of a run that was made before there was one."""
 
 
 def upgrade_target(target: str) -> str:
@@ -44,9 +48,14 @@ def upgrade_target(target: str) -> str:
 
 
 def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested settings, at any depth: every `_target_` has today's import path, and keys that there were not
-    have the value of what was done then."""
-    return {key: _completed(key, _upgrade(key, value)) for key, value in settings.items()}
+    """A copy of nested settings, brought up to date at any depth.
+
+    Every `_target_` has today's import path, every key its present name, and keys that there were not have the value of
+    what was done then.
+
+    A former key stays where it has another value than today's.
+    """
+    return _renamed(_with_augment({key: _completed(key, _upgrade(key, value)) for key, value in settings.items()}))
 
 
 def _completed(key: str, value: Any) -> Any:
@@ -56,6 +65,30 @@ def _completed(key: str, value: Any) -> Any:
     if key == "model" and isinstance(value, Mapping) and value.get("_target_") == RESNET and "depths" in value:
         return FORMER_STEM | dict(value)
     return value
+
+
+def _with_augment(settings: dict[str, Any]) -> dict[str, Any]:
+    """All settings of a run (they have `loss`), with those of augmentation."""
+    if "loss" not in settings or "augment" in settings:
+        return settings
+    return {**settings, "augment": dict(FORMER_AUGMENT)}
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, or a part of them, with today's keys."""
+    renamed = dict(settings)
+    for former, key in RENAMED_KEYS.items():
+        (group, name), (new_group, new_name) = former.split("."), key.split(".")
+        node = renamed.get(group)
+        if not isinstance(node, Mapping) or name not in node:
+            continue
+        new_node = renamed.get(new_group) or {}
+        value, new_value = node[name], new_node.get(new_name)
+        if None in (value, new_value) or value == new_value:
+            renamed[group] = {other: node[other] for other in node if other != name}
+        if value is not None and new_value is None:
+            renamed[new_group] = {**new_node, new_name: value}
+    return renamed
 
 
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:

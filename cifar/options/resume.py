@@ -96,7 +96,7 @@ def _completed(recorded: Mapping[str, Any], config: Config) -> DictConfig:
     today = dataclasses.asdict(config)
     for name, group in groups().items():
         node = recorded.get(name)
-        if isinstance(node, Mapping) and node.get(group.key) != today[name][group.key]:
+        if isinstance(node, Mapping) and node.get(group.key, today[name][group.key]) != today[name][group.key]:
             del today[name]
     kept = {key: value for key, value in recorded.items() if key in known}
     merged = OmegaConf.merge(OmegaConf.create(today), OmegaConf.create(kept))

@@ -17,11 +17,12 @@ from hydra.errors import HydraException
 
 from cifar import overrides
 from cifar.options.data import Data
+from cifar.options.former import RENAMED_KEYS
 from cifar.options.option import ConfigError
 from cifar.options.own import FACTORY
 from cifar.overrides import key_of, leaves
 
-GROUPS = ("data", "model", "optimizer", "scheduler", "transfer")
+GROUPS = ("data", "augment", "model", "optimizer", "scheduler", "transfer")
 """The groups of which every key is taken, unless its value may be a place or an address."""
 CHOICES = (*GROUPS, "tracker", "experiment")
 """The groups of which an option may be chosen."""
@@ -63,27 +64,39 @@ def read_overrides(file: Path, lines: Any, of_run: bool) -> list[Override]:
     if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
         raise ConfigError(f"{file}: holds no list of overrides; allowed: what a run or a search wrote")
     not_settings = {"resume"} if of_run else {"resume", STUDY}
-    settings = [override for override in parse(lines, file) if key_of(override) not in not_settings]
+    settings = [renamed(override) for override in parse(lines, file) if key_of(override) not in not_settings]
     source = _source(settings)
     taken = [override for override in settings if _is_taken(override, of_run, source)]
     _report(file, settings, taken)
     return taken
 
 
+def renamed(override: Override) -> Override:
+    """An override of a former key as one of today's. One that is searched stays, as studies know it by that name."""
+    key = RENAMED_KEYS.get(key_of(override))
+    if key is None or override.is_sweep_override() or override.is_delete():
+        return override
+    element = override.get_key_element()
+    prefix = element[: len(element) - len(element.lstrip("+"))]
+    line = str(override.input_line)
+    (new,) = parse([f"{prefix}{key}{line[line.index('=') :]}"], Path(line))
+    return new
+
+
 def _report(file: Path, overrides: list[Override], taken: list[Override]) -> None:
     left_out = [str(override.input_line) for override in overrides if override not in taken]
     if left_out:
-        _say(
+        say(
             f"{file}: left out {', '.join(left_out)}; only training settings are taken from a file: give a device, a"
             " place or an address on the command line"
         )
     for override in taken:
         for key, value in leaves(override):
             if key in READ and isinstance(value, str) and PLACE.search(value):
-                _say(f"{file}: {key}={value} is read")
+                say(f"{file}: {key}={value} is read")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -81,9 +81,22 @@ class Frozen(Pretrained):
 
     def check(self, config: Config) -> None:
         super().check(config)
-        if self.views > 1 and not (config.data.crop or config.data.flip):
+        augment = config.augment
+        if augment.mixup or augment.cutmix:
             raise ConfigError(
-                f"transfer.views={self.views}: all would be the same; allowed: 1, or data.crop or data.flip"
+                f"augment.mixup={augment.mixup:g} augment.cutmix={augment.cutmix:g}: not with transfer=frozen, which"
+                " trains on features that were computed once; allowed: 0 for both, or transfer=finetune"
+            )
+        if self.views > 1 and not augment.changes_images:
+            raise ConfigError(
+                f"transfer.views={self.views}: all would be the same; allowed: 1, or an augmentation, as"
+                " augment.crop=4, augment.flip=true or augment=trivial"
+            )
+        if self.views == 1 and (augment.piece or augment.erase):
+            raise ConfigError(
+                f"augment={augment.policy} augment.erase={augment.erase:g}: with transfer=frozen images"
+                " are augmented once, in several versions; allowed: transfer.views=K, as transfer.views=8, or"
+                " augment=crop_flip augment.erase=0"
             )
 
 

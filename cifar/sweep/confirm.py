@@ -206,10 +206,11 @@ class Confirmation:
         call, upgrade = self.call, self.call.app.upgrade_settings
         fixed = fixed_settings(call, call.config, space)
         before = self.search.study.user_attrs
-        changes = studies.differences(without(upgrade(before["fixed"]), [self.seed_key]), fixed)
+        stored = studies.upgraded(before["fixed"], fixed, upgrade)
+        changes = studies.differences(without(stored, [self.seed_key]), fixed)
         if "options" in before:
             options = option_settings(call, call.config, space, fixed)
-            changes += studies.differences(upgrade(before["options"]), options, "options")
+            changes += studies.differences(studies.upgraded(before["options"], options, upgrade), options, "options")
         if changes:
             raise SweepError(
                 f"not the settings of the search: {'; '.join(changes[:5])}; a confirmation cannot change them"

@@ -106,8 +106,32 @@ def _complete(study: optuna.Study, settings: Mapping[str, Any]) -> None:
 
 def _stored_settings(study: optuna.Study, settings: Mapping[str, Any], upgrade: Upgrade) -> dict[str, Any]:
     stored = {key: study.user_attrs.get(key) for key in settings}
-    composed = {key: upgrade(stored[key] or {}) for key in ("fixed", "options") if key in stored}
+    composed = {
+        key: upgraded(stored[key] or {}, settings[key], upgrade) for key in ("fixed", "options") if key in stored
+    }
     return stored | composed
+
+
+def upgraded(stored: dict[str, Any], now: Mapping[str, Any], upgrade: Upgrade) -> dict[str, Any]:
+    """Stored settings by their present names.
+
+    What `upgrade` adds, as earlier versions lacked it, is left out where it is not among the settings `now`: it is
+    searched, and so it was in the study.
+    """
+    return _without_additions(upgrade(stored), stored, now)
+
+
+def _without_additions(
+    settings: Mapping[str, Any], stored: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, Any]:
+    kept = {}
+    for key, value in settings.items():
+        before, after = stored.get(key), now.get(key)
+        if isinstance(value, Mapping) and isinstance(after, Mapping):
+            kept[key] = _without_additions(value, before if isinstance(before, Mapping) else {}, after)
+        elif key in stored or key in now:
+            kept[key] = value
+    return kept
 
 
 def enqueue(

@@ -36,8 +36,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Autocast:
 class EagerStep:
     """step(images, labels) puts the gradients of the mean of `loss` plus the L2 term into `parameter.grad`.
 
-    Returns the plain cross-entropy (without smoothing, weights and the L2 term) and the number of correct predictions,
-    scalars on the device.
+    Labels are classes (B,), or shares of these (B, classes). Returns the plain cross-entropy (without smoothing,
+    weights and the L2 term) and the number of correct predictions, scalars on the device.
     """
 
     def __init__(
@@ -65,8 +65,13 @@ class EagerStep:
         logits = logits.detach()
         is_plain = type(self.loss) is CrossEntropy
         cross_entropy = minimised.detach() if is_plain else self.plain(logits, labels)
-        correct = (logits.argmax(1) == labels).sum()
+        correct = (logits.argmax(1) == most_likely(labels)).sum()
         return cross_entropy, correct
+
+
+def most_likely(labels: Tensor) -> Tensor:
+    """int64 (B,) of labels; of those of mixed images, float32 (B, classes), the class with the largest share."""
+    return labels.argmax(1) if labels.is_floating_point() else labels
 
 
 class EagerScore:

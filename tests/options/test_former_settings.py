@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from cifar.options.augment import with_suited
+from cifar.options.config import Config
 from cifar.options.former import (
     MOVED_TARGETS,
     NEUTRAL,
@@ -19,6 +21,8 @@ from cifar.options.former import (
     with_later_settings,
     without_neutral,
 )
+from cifar.options.option import ConfigError
+from cifar.options.shared import parse, renamed
 from cifar.search import compared_settings
 
 
@@ -46,6 +50,54 @@ def test_settings_of_today_stay_as_they_are() -> None:
 def test_every_moved_target_is_where_it_is_said_to_be(former: str) -> None:
     module, _, name = upgrade_target(former).rpartition(".")
     assert hasattr(import_module(module), name)
+
+
+OFF = {"erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
+
+
+def test_crop_and_flip_are_settings_of_augmentation_now() -> None:
+    run = {"loss": {"l2": 0.0}, "data": {"source": "digits", "crop": 2, "flip": False}}
+    new = upgrade_settings(run)
+    assert new["data"] == {"source": "digits"}
+    assert new["augment"] == {"policy": "crop_flip", "crop": 2, "flip": False, **OFF}
+    assert upgrade_settings(new) == new
+    searched = upgrade_settings({"loss": {"l2": 0.0}, "data": {"source": "digits"}})
+    assert searched["augment"] == {"policy": "crop_flip", "crop": None, "flip": None, **OFF}
+    assert with_suited(searched)["augment"] == {"policy": "crop_flip", "crop": 0, "flip": False, **OFF}
+    part = {"data=digits": {"data": {"source": "digits", "crop": 0, "flip": False}}}
+    expected = {"crop": 0, "flip": False}
+    assert upgrade_settings(part) == {"data=digits": {"data": {"source": "digits"}, "augment": expected}}
+    both = {"data": {"crop": None, "flip": None}, "augment": expected}
+    assert upgrade_settings(both) == {"data": {}, "augment": expected}
+
+
+def test_a_former_key_is_another_name_and_not_another_value(settings: Callable[..., Config]) -> None:
+    config = settings("data.crop=2")
+    assert (config.augment.crop, config.augment.flip) == (2, False)
+    with pytest.raises(ConfigError, match=r"data\.crop=2: .* augment\.crop, which is 4; allowed: augment\.crop alone"):
+        settings("data.crop=2", "augment.crop=4")
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("data.crop=2", "augment.crop=2"),
+        ("++data.flip=true", "++augment.flip=true"),
+        ("data.crop=choice(0,2)", "data.crop=choice(0,2)"),
+        ("data.limit=3", "data.limit=3"),
+    ],
+)
+def test_an_override_of_a_former_key_is_renamed_unless_it_is_searched(line: str, expected: str) -> None:
+    (override,) = parse([line], Path("overrides.yaml"))
+    assert renamed(override).input_line == expected
+
+
+def test_what_suits_the_data_takes_the_place_of_null(settings: Callable[..., Config]) -> None:
+    cases = {("data=cifar10",): (4, True), ("data=digits",): (0, False), ("augment=none", "data=cifar10"): (0, False)}
+    cases[("augment=trivial", "data=digits", "augment.crop=1")] = (1, False)
+    for overrides, expected in cases.items():
+        augment = settings(*overrides, "data.limit=null").augment
+        assert (augment.crop, augment.flip) == expected
 
 
 def test_it_loads_no_torch(root: Path) -> None:

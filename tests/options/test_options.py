@@ -92,7 +92,7 @@ def test_the_options_are_found() -> None:
     [
         *("optimizer.momentum=0", "optimizer.lr=1e-9", "scheduler.patience=0", "epochs=1", "batch_size=1", "loss.l2=0"),
         *("seed=0", "seed=4294967295", "device=cuda:1"),
-        *("data.val_size=1", "data.val_size=0.999", "data.limit=null", "data.crop=0"),
+        *("data.val_size=1", "data.val_size=0.999", "data.limit=null", "augment.crop=0"),
     ],
 )
 def test_the_bounds_themselves_are_allowed(override: str, compose: Compose) -> None:
@@ -104,7 +104,7 @@ def test_the_bounds_themselves_are_allowed(override: str, compose: Compose) -> N
 def test_values_have_the_types_of_the_schema(compose: Compose) -> None:
     config = check(compose("optimizer.lr=1", "data.val_size=5000"))
     assert type(config.optimizer.lr) is float and type(config.data.val_size) is float
-    assert type(config.epochs) is int and type(config.data.flip) is bool
+    assert type(config.epochs) is int and type(config.augment.flip) is bool
 
 
 # --- what is refused: the key, the value, what is allowed
@@ -136,7 +136,9 @@ def test_values_have_the_types_of_the_schema(compose: Compose) -> None:
         ("data.val_size=-0.5", "data.val_size", "-0.5", "(0, inf)"),
         ("data.val_size=1.5", "data.val_size", "1.5", "a fraction below 1"),
         ("data.limit=0", "data.limit", "0", "[1, inf)"),
-        ("data.crop=-1", "data.crop", "-1", "[0, 16]"),
+        ("augment.crop=-1", "augment.crop", "-1", "[0, 64]"),
+        ("augment.erase=1.1", "augment.erase", "1.1", "[0, 1]"),
+        ("augment.policy=strong", "augment.policy", "strong", "none, crop_flip, trivial, randaugment"),
         ("data.source=mnist", "data.source", "mnist", "cifar10, cifar100, digits, image_folder"),
         ("data.std=[0,1,1]", "data.std", "0", "(0, inf)"),
         ("data.mean=[0.5]", "data.mean", "[0.5]", "three numbers"),
@@ -162,7 +164,7 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(
         ("epochs=1.5", "epochs", "1.5"),
         ("epochs=null", "epochs", "null"),
         ("batch_size=[32]", "batch_size", "32"),
-        ("data.flip=sometimes", "data.flip", "sometimes"),
+        ("augment.flip=sometimes", "augment.flip", "sometimes"),
         ("test=maybe", "test", "maybe"),
         ("model.depths=many", "model.depths", "many"),
         ("model.depths=[1,x]", "model.depths", "x"),
@@ -382,5 +384,5 @@ def test_resuming_a_directory_that_holds_no_run_is_told(tmp_path: Path) -> None:
 
 
 def test_the_groups_have_a_schema() -> None:
-    assert set(groups()) == {"data", "model", "optimizer", "scheduler", "transfer", "tracker"}
+    assert set(groups()) == {"data", "augment", "model", "optimizer", "scheduler", "transfer", "tracker"}
     assert all(group.options for group in groups().values())

@@ -24,11 +24,12 @@ MODEL = ["model=torchvision", "model.name=mobilenet_v3_small", "optimizer.lr=0.0
 """With batch norm and dropout, so that buffers and the global generator matter."""
 X = ["seed=7", "epochs=4", "optimizer.lr=0.002"]
 """The run that its neighbours must not change."""
+AUGMENT = ["augment=trivial", "augment.flip=true", "augment.erase=0.2", "augment.mixup=0.2", "augment.cutmix=1"]
 KNOBS = ["optimizer.clip_norm=0.5", "scheduler=poly", "scheduler.warmup_epochs=0.5", "objective=loss"]
 NEIGHBOURS = {
     "sgd": ["seed=1", "epochs=2"],
     "adam": ["seed=2", "epochs=3", "optimizer=adam", "batch_size=24", "precision=fp32"],
-    "cosine": ["seed=3", "epochs=5", "scheduler=cosine", "data.flip=true", "loss.l2=0.01"],
+    "cosine": ["seed=3", "epochs=5", "scheduler=cosine", *AUGMENT, "loss.l2=0.01"],
     "knobs": ["seed=8", "epochs=3", "ema.decay=0.9", "loss.label_smoothing=0.1", "loss.class_weights=balanced", *KNOBS],
     "diverging": ["seed=4", "optimizer.lr=1e30", "precision=fp32"],
     "failing": ["seed=5", "epochs=3"],

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from cifar.sweep.optuna_private import id_of
 from cifar.sweep.storage import StudyError
-from cifar.sweep.study import MISSED_HEARTBEATS, SharedStudy, create, differences
+from cifar.sweep.study import MISSED_HEARTBEATS, SharedStudy, create, differences, upgraded
 from cifar.sweep.trials import withdrawal
 
 SETTINGS: dict[str, Any] = {"fixed": {"epochs": 10}, "space": {"lr": 1}}
@@ -237,3 +237,13 @@ def test_processes_that_start_at_once_on_a_fresh_study_share_the_exact_total(tmp
     trials = open_study(tmp_path, 12).trials()
     assert [t.number for t in trials] == list(range(12))
     assert {t.state for t in trials} == {TrialState.COMPLETE}
+
+
+def test_what_earlier_versions_lacked_is_compared_unless_it_is_searched() -> None:
+    def upgrade(settings: dict[str, Any]) -> dict[str, Any]:
+        return {"size": {"kind": "small", "width": 1} | settings.get("size", {}), **settings}
+
+    now = {"epochs": 10, "size": {"width": 1}}
+    assert upgraded({"epochs": 10}, now, upgrade) == now
+    assert upgraded({"epochs": 10}, {"epochs": 10}, upgrade) == {"epochs": 10}
+    assert upgraded({"epochs": 10, "former": 1}, now, upgrade) == {**now, "former": 1}, "it was stored"

@@ -216,7 +216,7 @@ def test_interleaved_runs_are_tracked_separately(settings: Settings, tmp_path: P
 
 
 def test_tensorboard_has_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
-    ended(settings("tracker=tensorboard", "data.flip=true", "test=true"), tmp_path)
+    ended(settings("tracker=tensorboard", "augment.flip=true", "test=true"), tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], (
         "TensorBoard would show a sub-folder as another run"
     )
@@ -227,7 +227,7 @@ def test_tensorboard_has_the_settings_and_the_figures_at_the_end(settings: Setti
     (test,) = scalars.Scalars("test/accuracy")
     assert test.value == pytest.approx(result["test"]["accuracy"])
     values, _ = hparams(tmp_path)
-    assert values["optimizer.lr"] == 0.01 and values["data.flip"] is True and values["data.source"] == "digits"
+    assert values["optimizer.lr"] == 0.01 and values["augment.flip"] is True and values["data.source"] == "digits"
     assert values["model.depths"] == "[1, 1]" and values["data.mean"] == "null"
     assert not [name for name in values if name.split(".")[0] in ("tracker", "cache", "resume")]
 

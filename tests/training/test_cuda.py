@@ -13,6 +13,10 @@ from networks import DROPOUT, WAITING
 from test_step import make_static
 from together import Together, assert_apart, assert_equal_runs
 
+from cifar.data.augment.erase import Erase
+from cifar.data.augment.mix import Mix
+from cifar.data.augment.pieces import Pieces
+from cifar.data.augment.policies import randaugment, trivial
 from cifar.data.loader import ImageLoader
 from cifar.experiment import build_trainer, load_splits, run, set_up
 from cifar.options.check import check
@@ -28,11 +32,13 @@ from cifar.training.trainer import Trainer
 
 pytestmark = pytest.mark.cuda
 CUDA = torch.device("cuda")
+AUGMENT = ["augment=trivial", "augment.erase=0.2", "augment.mixup=0.2", "augment.cutmix=1"]
 KNOBS = [
     *("loss.label_smoothing=0.1", "loss.class_weights=balanced", "optimizer.clip_norm=1", "ema.decay=0.9"),
     *("scheduler=poly", "scheduler.warmup_epochs=0.5", "objective=loss"),
 ]
-EAGER = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01"], KNOBS]
+EAGER = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01", *AUGMENT]]
+EAGER += [KNOBS, [*KNOBS, *AUGMENT]]
 OPTIONS = [[*options, f"cuda_graph={graph}"] for options in EAGER for graph in ("false", "true")]
 
 
@@ -51,7 +57,7 @@ def settings(compose: Any, tiny: list[str]) -> Callable[..., Config]:
         other_model = any(override.startswith("model=") for override in more)
         replaced = ("device=", "model.") if other_model else ("device=",)
         overrides = [override for override in tiny if not override.startswith(replaced)]
-        return check(compose(*overrides, "device=cuda", "data.limit=300", "data.flip=true", *more))
+        return check(compose(*overrides, "device=cuda", "data.limit=300", "augment.flip=true", *more))
 
     return checked
 
@@ -143,6 +149,18 @@ def test_batches_are_those_of_the_cpu(images_of: Callable[..., Any]) -> None:
     for (a, y), (b, z) in zip(loaders[0].epoch(2), loaders[1].epoch(2), strict=True):
         assert torch.equal(y, z.cpu()) and b.is_cuda and b.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(a, b.cpu(), rtol=1e-6, atol=1e-6)
+
+
+def test_augmented_batches_are_those_of_the_cpu(images_of: Callable[..., Any]) -> None:
+    images, labels = images_of(50)
+    pieces = Pieces((trivial(32, 32), randaugment(32, 32, 2, 9)), (Erase(0.3),), Mix(0.4, 1.0, 3))
+    loaders = [
+        ImageLoader(images, labels, 16, torch.device(device), crop=4, flip=True, seed=1, pieces=pieces)
+        for device in ("cpu", "cuda")
+    ]
+    for (a, y), (b, z) in zip(loaders[0].epoch(2), loaders[1].epoch(2), strict=True):
+        torch.testing.assert_close(y, z.cpu())
+        assert ((a - b.cpu()).abs() <= 1 / 255 + 1e-6).double().mean() > 0.99
 
 
 @contextmanager

@@ -12,12 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cifar.data.augment.erase import Erase
+from cifar.data.augment.mix import Mix
+from cifar.data.augment.pieces import NO_PIECES, Pieces
+from cifar.data.augment.policies import trivial
 from cifar.training import schedulers
 from cifar.training.cuda_graph import CaptureError, cuda_graph, warm_up
 from cifar.training.step import Capture, Compute, EagerScore, EagerStep, Static, StaticStep, autocast, no_capture
 from cifar.training.trainer import Trainer, evaluate
 
 CPU = torch.device("cpu")
+MIXED = Pieces((trivial(8, 8),), (Erase(0.3),), Mix(0.4, 1.0, 3))
 
 
 @pytest.fixture
@@ -66,6 +71,18 @@ def test_it_returns_the_cross_entropy_without_l2_and_the_right_predictions(
     assert not loss.requires_grad and loss.shape == right.shape == ()
 
 
+def test_labels_of_mixed_images_are_shares(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    images, labels = batch
+    shares = 0.7 * F.one_hot(labels, 5) + 0.3 * F.one_hot((labels + 1) % 5, 5)
+    loss, right = step_of(model)(images, shares)
+    logits = model(images).detach()
+    expected = 0.7 * F.cross_entropy(logits, labels) + 0.3 * F.cross_entropy(logits, (labels + 1) % 5)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    assert int(right) == int((logits.argmax(1) == labels).sum()), "the class with the larger share is the right one"
+    whole, _ = step_of(model)(images, F.one_hot(labels, 5).float())
+    assert float(whole) == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-6), "the scale is the same"
+
+
 def test_bf16_is_for_the_forward_pass_only(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     seen = []
     model.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
@@ -108,14 +125,16 @@ def make_static(trainer: Trainer, capture: Capture) -> Trainer:
     return dataclasses.replace(trainer, step=StaticStep(trainer.step, capture), score=Static(trainer.score, capture))
 
 
+@pytest.mark.parametrize("pieces", [NO_PIECES, MIXED], ids=["plain", "mixed"])
 @pytest.mark.parametrize("capture", [no_capture, imitated_graph])
 def test_static_buffers_change_no_bit_of_a_run(
     capture: Capture,
+    pieces: Pieces,
     make_trainer: Callable[..., Trainer],
     timeless: Callable[[Any], dict[str, Any]],
 ) -> None:
     """With batch norm, dropout, momentum, a learning rate that changes every step, and a ragged last batch."""
-    plain, static = make_trainer(schedulers.cosine), make_trainer(schedulers.cosine)
+    plain, static = (make_trainer(schedulers.cosine, pieces=pieces) for _ in range(2))
     assert plain.train.total % plain.train.batch_size and plain.val.total % plain.val.batch_size
     torch.manual_seed(7)
     expected = [timeless(metrics) for metrics in plain.epochs()]
