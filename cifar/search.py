@@ -15,7 +15,7 @@ from cifar.objective import ACCURACY, OBJECTIVES, values
 from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
-from cifar.options.former import former_overrides, upgrade_settings, without_neutral
+from cifar.options.former import RENAMED_KEYS, former_overrides, upgrade_settings, without_neutral
 from cifar.options.option import groups
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp
@@ -115,6 +115,7 @@ APP = SearchedApp(
     resume=resume,
     history=history,
     upgrade_settings=compared_settings,
+    renamed_keys=RENAMED_KEYS,
     former_overrides=former_overrides,
     at_end=answer,
 )

@@ -34,12 +34,12 @@ NEUTRAL = {
     "early_stopping.patience": None,
     "optimizer.clip_norm": None,
     "scheduler.warmup_epochs": 0.0,
+    **{"augment.policy": "crop_flip", "augment.crop": None, "augment.flip": None},
+    **{"augment.erase": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0},
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
 """Former key -> today's. conf/config.yaml has the former ones too, as null, so that Hydra composes old commands."""
-FORMER_AUGMENT = {"policy": "crop_flip", "crop": None, "flip": None, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
-"""What the group `augment` says of a run that was made before there was one."""
 
 
 def upgrade_target(target: str) -> str:
@@ -55,7 +55,9 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     A former key stays where it has another value than today's.
     """
-    return _renamed(_with_augment({key: _completed(key, _upgrade(key, value)) for key, value in settings.items()}))
+    upgraded = {key: _completed(key, _upgrade(key, value)) for key, value in settings.items()}
+    is_whole = "loss" in settings  # all settings of a run, and not a part of them
+    return _renamed(with_later_settings(upgraded) if is_whole else upgraded)
 
 
 def _completed(key: str, value: Any) -> Any:
@@ -65,13 +67,6 @@ def _completed(key: str, value: Any) -> Any:
     if key == "model" and isinstance(value, Mapping) and value.get("_target_") == RESNET and "depths" in value:
         return FORMER_STEM | dict(value)
     return value
-
-
-def _with_augment(settings: dict[str, Any]) -> dict[str, Any]:
-    """All settings of a run (they have `loss`), with those of augmentation."""
-    if "loss" not in settings or "augment" in settings:
-        return settings
-    return {**settings, "augment": dict(FORMER_AUGMENT)}
 
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:

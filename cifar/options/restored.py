@@ -13,7 +13,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from cifar.options.former import upgrade_settings
+from cifar.options.augment import with_suited
+from cifar.options.former import RENAMED_KEYS, upgrade_settings
 from cifar.options.hydra_private import Composition
 from cifar.options.option import groups
 from cifar.options.shared import is_training_setting, parse, read_yaml
@@ -31,16 +32,20 @@ def of_run(directory: str) -> dict[str, Any]:
 
 
 def of_trial(file: Path) -> dict[str, Any]:
-    """The settings of the trial in best.yaml or confirmed.yaml; those of its run where an earlier version wrote it."""
+    """The settings of the trial in best.yaml or confirmed.yaml beside its parameters.
+
+    Those of its run where an earlier version wrote the file.
+    """
     best = read_yaml(file)
     best = best if isinstance(best, dict) else {}
     if "settings" in best:
-        return _settings(best["settings"])
+        drawn = {RENAMED_KEYS.get(key, key) for key in best.get("params") or {}}
+        return {key: value for key, value in _settings(best["settings"]).items() if key not in drawn}
     return of_run(str(file.parent / Path(str(best.get("folder"))).name))
 
 
 def _settings(record: Any) -> dict[str, Any]:
-    return dict(flatten(upgrade_settings(record))) if isinstance(record, Mapping) else {}
+    return dict(flatten(with_suited(upgrade_settings(record)))) if isinstance(record, Mapping) else {}
 
 
 def restored(start: Composition, place: str, record: Mapping[str, Any], decided: Collection[str]) -> list[Override]:
@@ -66,8 +71,10 @@ def restored(start: Composition, place: str, record: Mapping[str, Any], decided:
 
 
 def _value(start: Composition, key: str) -> Any:
-    """The value at a key, unresolved; MISSING where there is none."""
+    """The value at a key, unresolved, for null what suits the data; MISSING where there is none."""
     node: Any = OmegaConf.to_container(start.config, resolve=False)
+    assert isinstance(node, dict)
+    node = with_suited(node)
     for name in key.split("."):
         node = node.get(name, MISSING) if isinstance(node, Mapping) else MISSING
     return node

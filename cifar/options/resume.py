@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar.options.check import typed
 from cifar.options.config import Config
-from cifar.options.former import upgrade_settings, with_later_settings
+from cifar.options.former import upgrade_settings
 from cifar.options.option import ConfigError, groups
 from cifar.options.shared import read_yaml
 from cifar.results import flatten, read_metrics
@@ -85,7 +85,7 @@ def recorded_settings(config: Config) -> dict[str, Any]:
     if not isinstance(recorded, dict):
         return settings_of(config)
     try:
-        return settings_of(typed(_completed(with_later_settings(upgrade_settings(recorded)), config)))
+        return settings_of(typed(_completed(upgrade_settings(recorded), config)))
     except (ConfigError, OmegaConfBaseException):
         return settings_of(config)
 

@@ -133,6 +133,9 @@ class SearchedApp:
     """Gives the settings of a study their present names, and leaves out what means nothing new; called before they are
     stored or compared."""
 
+    renamed_keys: Mapping[str, str] = field(default_factory=dict)
+    """Former key -> today's, where a study may search one by its former name: neither is fixed then."""
+
     former_overrides: Callable[[Mapping[str, Any]], list[str]] = nothing_changed
     """Overrides for what the fixed settings of a stored study lack because an earlier version of the app wrote them,
     and for which the app's default is another today."""

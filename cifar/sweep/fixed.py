@@ -56,7 +56,8 @@ def _settings(call: Invocation, cfg: DictConfig, searched: list[str]) -> dict[st
     plain = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(plain, dict)
     settings = call.app.upgrade_settings({str(key): value for key, value in plain.items()})
-    return without(settings, [*searched, *call.app.execution_keys, "hydra"])
+    renamed = [call.app.renamed_keys[key] for key in searched if key in call.app.renamed_keys]
+    return without(settings, [*searched, *renamed, *call.app.execution_keys, "hydra"])
 
 
 def added(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

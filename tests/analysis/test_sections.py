@@ -64,13 +64,13 @@ KINDS = {
     "search": [
         *("Learning and generalization", "One hyperparameter at a time", "Importance"),
         *("Pairs of hyperparameters", "All hyperparameters", "How many trials are enough"),
-        *("Score and cost", "Confusion matrix", "Timeline of the workers", "The best trials"),
+        *("Score and cost", "Confusion matrix", "Class by class", "Timeline of the workers", "The best trials"),
     ],
-    "run": ["Learning and generalization", "Confusion matrix", "Epoch by epoch"],
-    "grid": ["Learning and generalization", "Confusion matrix", "All runs"],
+    "run": ["Learning and generalization", "Confusion matrix", "Class by class", "Epoch by epoch"],
+    "grid": ["Learning and generalization", "Confusion matrix", "Class by class", "All runs"],
     "search adam": [
         *("Recipes compared", "Score and cost of the recipes"),
-        *("Learning and generalization of the best runs", "Confusion matrix"),
+        *("Learning and generalization of the best runs", "Confusion matrix", "Class by class"),
     ],
 }
 

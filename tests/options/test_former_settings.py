@@ -52,13 +52,14 @@ def test_every_moved_target_is_where_it_is_said_to_be(former: str) -> None:
     assert hasattr(import_module(module), name)
 
 
+INPUT = {"image_size": 32, "fit": "crop"}
 OFF = {"erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
 
 def test_crop_and_flip_are_settings_of_augmentation_now() -> None:
     run = {"loss": {"l2": 0.0}, "data": {"source": "digits", "crop": 2, "flip": False}}
     new = upgrade_settings(run)
-    assert new["data"] == {"source": "digits"}
+    assert new["data"] == {"source": "digits", **INPUT}
     assert new["augment"] == {"policy": "crop_flip", "crop": 2, "flip": False, **OFF}
     assert upgrade_settings(new) == new
     searched = upgrade_settings({"loss": {"l2": 0.0}, "data": {"source": "digits"}})
@@ -66,7 +67,7 @@ def test_crop_and_flip_are_settings_of_augmentation_now() -> None:
     assert with_suited(searched)["augment"] == {"policy": "crop_flip", "crop": 0, "flip": False, **OFF}
     part = {"data=digits": {"data": {"source": "digits", "crop": 0, "flip": False}}}
     expected = {"crop": 0, "flip": False}
-    assert upgrade_settings(part) == {"data=digits": {"data": {"source": "digits"}, "augment": expected}}
+    assert upgrade_settings(part) == {"data=digits": {"data": {"source": "digits", **INPUT}, "augment": expected}}
     both = {"data": {"crop": None, "flip": None}, "augment": expected}
     assert upgrade_settings(both) == {"data": {}, "augment": expected}
 
@@ -120,11 +121,12 @@ def test_a_run_of_an_earlier_version_has_the_settings_that_mean_what_it_did() ->
 
 def test_a_study_of_an_earlier_version_has_the_settings_of_one_that_uses_none_of_the_later_ones() -> None:
     """Also below the options that its trials draw, and where a later study searches one of them."""
-    assert compared_settings(with_later_settings(OLD)) == compared_settings(OLD) == {**OLD, "objective": "accuracy"}
+    expected = {**OLD, "objective": "accuracy", "augment": {"crop": 4, "flip": True}}
+    assert compared_settings(with_later_settings(OLD)) == compared_settings(OLD) == expected
     option = {"optimizer=adam": {"optimizer": {"lr": 0.1, "clip_norm": None}}}
     assert compared_settings(option) == {"optimizer=adam": {"optimizer": {"lr": 0.1}}}
     changed = {"loss": {"l2": 0.0, "label_smoothing": 0.1}, "objective": "loss"}
-    assert compared_settings(changed) == changed
+    assert compared_settings(changed) == {**changed, "augment": {"crop": 4, "flip": True}}
 
 
 def test_every_neutral_value_is_todays_default(compose: Callable[..., DictConfig]) -> None:

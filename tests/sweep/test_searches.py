@@ -146,6 +146,7 @@ def test_a_search_file_with_nested_keys_is_refused_with_what_it_may_hold(tmp_pat
         ("~optimizer.lr", "optimizer.lr"),
         (f"{LR} +optimizer.lr=0.3", "optimizer.lr"),
         ("hydra.sweeper.direction=[maximize,minimize]", "allowed: maximize, minimize"),
+        ("hydra.sweeper.direction=minimize", "objective=accuracy is to maximize; allowed: leave the direction out"),
         ("hydra.sweeper.direction=up", "hydra.sweeper.direction=up: not supported"),
     ],
 )
@@ -157,8 +158,7 @@ def test_what_cannot_work_is_refused_before_a_study_is_made(
 
 @pytest.mark.parametrize("direction", ["[minimize]", "MINIMIZE", "Minimize", "[MINIMIZE]"])
 def test_a_direction_is_taken_as_the_stock_plugin_writes_it(tmp_path: Path, search: Toy, direction: str) -> None:
-    """The default is to maximize."""
-    search(*NAMED, "hydra.sweeper.n_trials=1", f"hydra.sweeper.direction={direction}")
+    search(*NAMED, "objective=loss", "hydra.sweeper.n_trials=1", f"hydra.sweeper.direction={direction}")
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/study/study.db")
     assert study.direction == StudyDirection.MINIMIZE
 
@@ -381,7 +381,7 @@ def test_a_study_with_other_kinds_of_keys_or_directions_is_refused_and_not_chang
     with pytest.raises(StudyError, match=r"study s: its trial 0 has optimizer\.lr from .* one kind"):
         search(*NAMED)
     with pytest.raises(StudyError, match="direction: now minimize"):
-        search(*NAMED, LR, "hydra.sweeper.direction=minimize")
+        search(*NAMED, LR, "objective=loss")
     assert study.user_attrs == {}
     search(*NAMED, LR)
     assert len(trials(tmp_path)) == 3
