@@ -20,6 +20,8 @@ Content = dict[str, dict[str, Any]]
 IMAGES = ("source", "image_size", "fit", "classes", "images", "fingerprint", "files")
 FORMER = {"image_size": 32, "fit": "crop"}
 """What results that do not say it were."""
+FORMER_SPLIT = {"val_from": "training_part"}
+"""What the split of results that do not say it was."""
 DATA = (*IMAGES, "split", "train", "val")
 DECODED_DIFFERENTLY = (
     "the image files are the same, but decoded to other pixels, by another version of this program or of Pillow"
@@ -130,7 +132,9 @@ def _fingerprint(data: Mapping[str, Any], part: str) -> Any:
 
 
 def _split_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    settings_before, settings = before.get("split") or {}, now.get("split") or {}
+    settings_before, settings = FORMER_SPLIT | (before.get("split") or {}), FORMER_SPLIT | (now.get("split") or {})
+    if settings_before == settings and settings["val_from"] != FORMER_SPLIT["val_from"]:
+        return f"data.val_from={settings['val_from']}: {_part_difference('val', before, now)}"
     changes = [
         f"data.{name} was {settings_before.get(name)}, now {value}"
         for name, value in settings.items()

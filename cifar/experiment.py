@@ -24,6 +24,7 @@ from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
+from cifar.data.val_part import log_val_from
 from cifar.inputs import configured_backbone, input_format, log_input, request
 from cifar.objective import OBJECTIVES, balanced_accuracy, macro_f1, values
 from cifar.options.config import Config
@@ -180,6 +181,7 @@ class Experiment:
         self.resources = resources
         log_input(config, resources)
         self.splits = load_splits(config, resources)
+        log_val_from(config.data, self.splits.val, config.test)
         self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         self._check_content()
         self.test_images = load_test_images(config, self.splits, resources) if config.test else None

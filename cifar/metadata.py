@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cifar.data import val_part
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
@@ -67,14 +68,19 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
     """What result.json says of a run's images; `images` are those that were split."""
     settings = config.data
     return {
-        "source": settings.source,
+        "source": settings.title,
         "image_size": images.images.shape[-1],
         "fit": settings.fit,
         "classes": len(images.classes),
         "images": len(images),
         "fingerprint": images.fingerprint,
         "files": images.files,
-        "split": {"limit": settings.limit, "val_size": settings.val_size, "val_seed": settings.val_seed},
+        "split": {
+            "limit": settings.limit,
+            "val_size": settings.val_size,
+            "val_seed": settings.val_seed,
+            "val_from": val_part.resolved(settings),
+        },
         "train": {"images": len(splits.train), "fingerprint": splits.train.fingerprint},
         "val": {"images": len(splits.val), "fingerprint": splits.val.fingerprint},
         "mean": splits.mean,

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from cifar.data import sources
+from cifar.data import sources, val_part
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
@@ -23,7 +23,7 @@ from cifar.data.split import Splits, prepare
 from cifar.models import feature_cache
 from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.pretrained import Backbone, build_backbone
-from cifar.options.data import Data
+from cifar.options.data import VAL_PARTS, Data
 from cifar.training.step import autocast
 
 T = TypeVar("T")
@@ -81,11 +81,16 @@ class Resources:
     def splits(self, option: Data, request: Request) -> Splits:
         """The images that are asked for, limited and split into those to train on and to validate on."""
         settings = (option.limit, option.val_size, option.val_seed)
+        val_from = val_part.resolved(option)
 
         def make() -> Splits:
-            return prepare(self.images(option, request), *settings)
+            images = self.images(option, request)
+            if val_from in VAL_PARTS:
+                val = self.images(option, replace(request, part=VAL_PARTS[val_from]))
+                return val_part.splits_of(option, val_from, images, val)
+            return prepare(images, *settings)
 
-        return self._splits.get((option.source_key(), request, settings), make)
+        return self._splits.get((option.source_key(), request, settings, val_from), make)
 
     def padded(self, images: Tensor, crop: int, device: torch.device) -> Tensor:
         """Images on the device, as cifar.data.resident.padded returns them."""

@@ -62,16 +62,18 @@ def execution(run: Path) -> dict[str, int]:
 
 
 def content_name(config: DictConfig) -> str:
-    """The name of the folder of a user's own images; empty for other data."""
+    """The name of the folder or file of a user's own images, or of the data set; empty for other data."""
     option = groups()["data"].options.get(str(OmegaConf.select(config, "data.source")))
-    root = OmegaConf.select(config, "data.root", throw_on_missing=False)
-    if not (option and issubclass(option, Data) and option.train_images is None and root):
+    if not (option and issubclass(option, Data) and option.train_images is None):
         return ""
-    return Path(root).expanduser().resolve().name
+    value = OmegaConf.select(config, f"data.{option.name_key}", throw_on_missing=False)
+    if not value:
+        return ""
+    return Path(value).expanduser().resolve().name if option.name_key == "root" else str(value)
 
 
 IMAGE_KEYS = (
-    *("data", "data.root", "data.source", "data.image_size", "data.fit", "experiment"),
+    *("data", "data.root", "data.source", "data.dataset", "data.kwargs*", "data.image_size", "data.fit", "experiment"),
     *("transfer", "transfer.image_size", "transfer.weights", "transfer.backbone*"),
 )
 """What chooses the images. Those of transfer do where data.image_size=auto: the size that the backbone takes."""

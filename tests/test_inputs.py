@@ -218,8 +218,9 @@ def test_features_of_many_images_need_little_memory(make_folder: MakeFolder, roo
 
 def test_what_earlier_versions_wrote_means_32_pixels() -> None:
     former = {"data": {"source": "image_folder", "root": "x"}, "model": {"_target_": "a.B"}}
-    assert upgrade_settings(former)["data"] == {"source": "image_folder", "root": "x", "image_size": 32, "fit": "crop"}
-    assert former_overrides(former) == ["data.image_size=32"]
+    added = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
+    assert upgrade_settings(former)["data"] == {"source": "image_folder", "root": "x", **added}
+    assert former_overrides(former) == ["data.image_size=32", "data.val_from=training_part"]
     assert former_overrides({"data": {"source": "digits"}}) == []
     assert former_overrides(upgrade_settings(former)) == former_overrides({}) == []
 

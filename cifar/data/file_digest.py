@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cifar.cores import available_cores
 
 
-def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 of the names, relative to `folder`, and the contents of files, in their order."""
+def digest_of_files(name: Callable[[Path], str], files: Iterable[Path]) -> str:
+    """SHA-256 of the names that `name` gives, and the contents of files, in their order."""
 
     def line(path: Path) -> bytes:
         content = hashlib.sha256(path.read_bytes()).digest()
-        return os.fsencode(path.relative_to(folder)) + b"\0" + content
+        return os.fsencode(name(path)) + b"\0" + content
 
     with ThreadPoolExecutor(available_cores()) as pool:
         return hashlib.sha256(b"\n".join(pool.map(line, files))).hexdigest()

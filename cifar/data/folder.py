@@ -1,148 +1,42 @@
-"""Images in folders: <data.root>/<part>/<class>/*, decoded once and cached."""
+"""Images in folders: <data.root>/<part>/<class>/*."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from tqdm import tqdm
-
-from cifar.cores import available_cores
-from cifar.data import checked_file, image_cache
-from cifar.data.decode import DECODING, common_side, decode, decoded_as_before
-from cifar.data.file_digest import digest_of_files
+from cifar.data import decoded
+from cifar.data.decoded import Listing
 from cifar.data.images import Images
-from cifar.data.listing import LabelledFile, list_images
-from cifar.data.pixels import blocks, rows_of
-from cifar.data.request import InputFormat, Request
-from cifar.files import FileError, write_atomically
+from cifar.data.listing import list_images
+from cifar.data.request import Request
 from cifar.options.data import Data
-
-log = logging.getLogger(__name__)
 
 
 def image_folder(option: Data, request: Request) -> Images:
-    """The images in root/part/<class>/*, from the cache, which is keyed by the files' names, sizes and times.
+    """The images in root/part/<class>/*.
 
     Raises DataError as list_images does, and for images that cannot be decoded.
     """
-    directory = Path(option.root or "").expanduser()
-    files, classes = list_images(directory / request.part, request.part)
-    key = _key(_format_key(request.format), directory, files)
-    entry = request.cache_dir / "images" / f"{key}.safetensors"
-
-    def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
-        if tuple(json.loads(metadata["classes"])) != classes or metadata.get("decoding", DECODING) != DECODING:
-            raise checked_file.Outdated
-        images = image_cache.parse(entry, request.in_memory, tensors, metadata)
-        if "decoding" not in metadata:
-            _check_former(files)
-            images = replace(images, files=digest())
-            with suppress(FileError):  # saves the next run this check
-                _write(entry, files, classes, images.images.shape, blocks(images.images), images.files or "")
-        return images
-
-    def make() -> None:
-        shape = (len(files), 3, request.format.size, request.format.size)
-        _write(entry, files, classes, shape, _decoded(files, request.format), digest())
-
-    def digest() -> str:
-        return digest_of_files(directory, (path for path, _ in files))
-
-    return checked_file.read_or_make(entry, parse, make, "decoding the images again")
+    return decoded.load(_listing(option, request.part), request)
 
 
 def common_size(option: Data, request: Request) -> int | None:
     """The height and width of all images of the training part, None where they are not all square and equal.
 
-    Kept in the cache by the files' names, sizes and times. Raises DataError as list_images does.
+    Raises DataError as list_images does.
     """
-    directory = Path(option.root or "").expanduser()
-    files, _ = list_images(directory / "train", "train", quiet=True)
-    file = request.cache_dir / "sizes" / f"{_key('sizes', directory, files)}.json"
-    with suppress(OSError, ValueError):
-        recorded = json.loads(file.read_bytes())
-        return recorded if isinstance(recorded, int) else None
-    size = common_side(path for path, _ in files)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileError):  # it only saves reading the headers again
-        write_atomically(file, json.dumps(size).encode())
-    return size
+    return decoded.common_size(_listing(option, "train", quiet=True), request.cache_dir)
 
 
-def _format_key(format: InputFormat) -> object:
-    """What of an input format is part of a key; that of former versions is as they wrote it."""
-    return format.size if format == InputFormat() else asdict(format)
+def has_val(option: Data) -> bool:
+    """Whether there is a folder root/val."""
+    return (_directory(option) / "val").is_dir()
 
 
-def _key(kind: object, directory: Path, files: list[LabelledFile]) -> str:
-    state = []
-    for path, _ in files:
-        status = path.stat()
-        state.append((str(path.relative_to(directory)), status.st_size, status.st_mtime_ns))
-    content = json.dumps([kind, str(directory.resolve()), state])
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
+def _listing(option: Data, part: str, quiet: bool = False) -> Listing:
+    directory = _directory(option)
+    return Listing(directory, *list_images(directory / part, part, quiet))
 
 
-def _write(
-    entry: Path,
-    files: list[LabelledFile],
-    classes: tuple[str, ...],
-    shape: tuple[int, ...],
-    pixels: Iterable[Tensor],
-    digest: str,
-) -> None:
-    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-    image_cache.write(entry, tuple(shape), labels, classes, pixels, digest)
-
-
-def _check_former(files: list[LabelledFile]) -> None:
-    """Raises Outdated where earlier versions decoded one of the files differently."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        unchanged = all(pool.map(decoded_as_before, [path for path, _ in files]))
-        pool.shutdown(cancel_futures=True)
-    if not unchanged:
-        raise checked_file.Outdated
-
-
-def _decoded(files: list[LabelledFile], format: InputFormat) -> Iterator[Tensor]:
-    """Blocks uint8 (K, 3, H, W), decoded in threads, with a progress bar; logs once how many images were changed."""
-    counts: Counter[str] = Counter()
-    shape = (len(files), 3, format.size, format.size)
-    with (
-        ThreadPoolExecutor(available_cores()) as pool,
-        tqdm(total=len(files), desc="decoding images", unit="image", disable=None) as bar,
-    ):
-        for start in range(0, len(files), rows_of(shape)):
-            paths = [path for path, _ in files[start : start + rows_of(shape)]]
-            pixels = np.empty((len(paths), *shape[1:]), np.uint8)
-            for index, (image, changes) in enumerate(_in_order(pool, paths, format)):
-                pixels[index] = image.transpose(2, 0, 1)
-                counts.update(changes)
-                bar.update()
-            yield torch.from_numpy(pixels)
-    for change, count in counts.items():
-        log.info("%d of %d images %s", count, len(files), change)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, paths: list[Path], format: InputFormat
-) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
-    """Each image and what was changed in it. An error ends what is still to be decoded."""
-    try:
-        yield from pool.map(partial(decode, format=format), paths)
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise
+def _directory(option: Data) -> Path:
+    return Path(option.root or "").expanduser()

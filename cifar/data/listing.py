@@ -23,6 +23,12 @@ SYSTEM_NAMES = {
 """What systems and programs leave in folders, in lower case, besides names that begin with a dot."""
 NO_IMAGES = ("BUFR", "GRIB", "HDF5", "MPEG")
 """Formats of which Pillow reads the header alone: data and videos."""
+REMEDIES = {
+    "train": "data.root must be a directory that holds train/<class>/*",
+    "val": "data.val_from=val_folder needs val/<class>/* in data.root; add it, or set data.val_from=training_part",
+    "test": "test=true needs test/<class>/* in data.root, as does data.val_from=test_part; add it, or set test=false",
+}
+"""What to do about a part that is missing."""
 NAMES_SHOWN = 5
 """File names in one message."""
 REASONS_SHOWN = 8
@@ -58,9 +64,7 @@ def list_images(directory: Path, part: str, quiet: bool = False) -> tuple[list[L
 def _class_folders(directory: Path, part: str, walk: _Walk) -> list[Path]:
     """The class folders of a part, sorted; images beside these are named in a warning."""
     if not directory.is_dir():
-        remedy = "data.root must be a directory that holds train/<class>/*"
-        if part != "train":
-            remedy = f"test=true needs {part}/<class>/* in data.root; add it, or set test=false"
+        remedy = REMEDIES[part]
         raise DataError(f"{printable(directory)}: no such directory; {remedy}")
     entries = sorted(walk.visible(directory))
     folders = [path for path in entries if path.is_dir() and walk.goes_down(path, (os.path.realpath(directory),))]

@@ -73,7 +73,7 @@ def _pad(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling
 
 @dataclass(frozen=True)
 class Request:
-    """`part`: "train" or "test"; the other one is not read.
+    """`part`: "train", "val" or "test"; the others are not read.
 
     `in_memory`: bytes of images at most that are kept in memory; where there are more, they stay in `cache_dir`. 0: all
     do, as they are needed once.

@@ -36,7 +36,7 @@ class Augment(Option):
 
     def suited(self, data: Data) -> Augment:
         """With what suits the data in place of null."""
-        values = {key: getattr(type(data), key) for key in BY_DATA if getattr(self, key) is None}
+        values = {key: value for key, value in data.suits(vars(data)).items() if getattr(self, key) is None}
         return dataclasses.replace(self, **values)
 
     @property
@@ -82,7 +82,8 @@ def with_suited(settings: Mapping[str, Any]) -> dict[str, Any]:
     augment, data = settings.get(Augment.group), settings.get(Data.group)
     if not isinstance(augment, Mapping):
         return dict(settings)
-    source = data.get(Data.key) if isinstance(data, Mapping) else None
-    option = groups()[Data.group].options.get(str(source), Data)
-    values = {key: getattr(option, key) for key in BY_DATA if key in augment and augment[key] is None}
+    data = data if isinstance(data, Mapping) else {}
+    option = groups()[Data.group].options.get(str(data.get(Data.key)), Data)
+    assert issubclass(option, Data)
+    values = {key: value for key, value in option.suits(data).items() if augment.get(key, "") is None}
     return {**settings, Augment.group: {**augment, **values}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SIZES = (8, 512)
 """The smallest and the largest size of images, in pixels."""
+TRAINING_PART, VAL_FOLDER, TEST_PART = "training_part", "val_folder", "test_part"
+VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
+"""The part of the source that is validated on as it is, by the value of val_from."""
 
 
 def is_size(value: Any) -> bool:
@@ -30,6 +34,8 @@ class Data(Option):
     """A source of images; `root` is a directory.
 
     `image_size`: height and width in pixels that images are brought to; auto: what cifar.inputs makes of their sizes.
+    `val_from`: what the validation images are taken from: val_size of the training part, the part for validation that
+    came with the data, or the test part; auto: that for validation where there is one, else the training part.
     """
 
     group: ClassVar[str] = "data"
@@ -46,14 +52,19 @@ class Data(Option):
     differ or are not square; "" where own_size says it."""
     train_images: ClassVar[int | None] = None
     """Images in the training part; None where that depends on the user."""
+    has_val: ClassVar[str] = ""
+    """The import path of a function (this option) -> whether the data came with a part for validation, "val"; "" where
+    they never do."""
+    name_key: ClassVar[str] = "root"
+    """The key that tells the data sets of the source apart in names of studies, where train_images is None."""
     later: ClassVar[tuple[str, ...]] = (
-        *("limit", "val_size", "val_seed", "normalize", "mean", "std", "image_size", "fit"),
+        *("limit", "val_size", "val_seed", "val_from", "normalize", "mean", "std", "image_size", "fit"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
-    """Pixels of padding that augment.crop is where it is null."""
+    """Pixels of padding for random crops that suit the images."""
     flip: ClassVar[bool] = True
-    """What augment.flip is where it is null: whether a mirrored image is one of the same class."""
+    """Whether a mirrored image is one of the same class."""
 
     source: str = MISSING
     root: str | None = MISSING
@@ -62,9 +73,15 @@ class Data(Option):
     limit: int | None = within("[1, inf)")
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
+    val_from: str = one_of(AUTO, TRAINING_PART, VAL_FOLDER, TEST_PART)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
+
+    @classmethod
+    def suits(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What augment.crop and augment.flip are where they are null and the source has these settings."""
+        return {"crop": cls.crop, "flip": cls.flip}
 
     def source_key(self) -> tuple[tuple[str, str], ...]:
         """What decides the images that the loader reads, by key."""
@@ -76,7 +93,18 @@ class Data(Option):
         """Whether loading from the directory `root` writes nothing there."""
         return not cls.downloads or (Path(root).expanduser() / cls.downloads).is_dir()
 
+    @property
+    def title(self) -> str:
+        """What results and logs call the source."""
+        return self.source
+
+    @property
+    def splits_training_part(self) -> bool:
+        """Whether it is sure, before the data are read, that the validation images are of the training part."""
+        return self.val_from == TRAINING_PART or (self.val_from == AUTO and not self.has_val)
+
     def check(self, config: Config) -> None:
+        self._check_val_from()
         if not is_size(self.image_size):
             raise ConfigError(
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
@@ -86,12 +114,13 @@ class Data(Option):
             raise ConfigError(
                 f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
             )
-        if self.train_images is not None and self.val_size >= self.train_images:
+        splits = self.splits_training_part
+        if splits and self.train_images is not None and self.val_size >= self.train_images:
             raise ConfigError(
                 f"data.val_size={self.val_size:g}: not below the {self.train_images} images that there are"
                 " (data.source); allowed: fewer, or a fraction"
             )
-        if self.limit is not None and self.val_size >= self.limit:
+        if splits and self.limit is not None and self.val_size >= self.limit:
             raise ConfigError(
                 f"data.limit={self.limit}: not above data.val_size={self.val_size:g}, the images to validate on;"
                 " allowed: a larger limit or null, fewer images to validate on, or a fraction"
@@ -101,6 +130,13 @@ class Data(Option):
                 raise ConfigError(
                     f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
                 )
+
+    def _check_val_from(self) -> None:
+        if self.val_from == VAL_FOLDER and not self.has_val:
+            raise ConfigError(
+                f"data.val_from={VAL_FOLDER}: {self.source} has no part for validation; allowed: {TRAINING_PART},"
+                f" {TEST_PART}"
+            )
 
 
 @dataclass
@@ -139,10 +175,11 @@ class Digits(Data):
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/train/<class>/* and, for test=true, DIR/test/<class>/*; RGB, square."""
+    """Your own images: DIR/train/<class>/*, optional DIR/val and, for test=true, DIR/test; RGB, square."""
 
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
+    has_val = "cifar.data.folder.has_val"
     source: str = "image_folder"
 
     def check(self, config: Config) -> None:

@@ -21,7 +21,7 @@ MOVED_TARGETS = {
     "cifar.tracker.WandB": "cifar.trackers.wandb.WandB",
 }
 """Former import path of a `_target_` -> today's."""
-FORMER_INPUT = {"image_size": 32, "fit": "crop"}
+FORMER_INPUT = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
 """What the settings `data` were before there were these keys."""
 FORMER_STEM = {"stem": "auto"}
 """What the settings `model` of a bottleneck ResNet were: of 32 pixels, so it is the CIFAR stem."""
@@ -89,9 +89,9 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
     data = settings.get("data")
-    if not isinstance(data, Mapping) or data.get("source") != "image_folder" or "image_size" in data:
+    if not isinstance(data, Mapping) or data.get("source") != "image_folder":
         return []
-    return [f"data.image_size={FORMER_INPUT['image_size']}"]
+    return [f"data.{key}={FORMER_INPUT[key]}" for key in ("image_size", "val_from") if key not in data]
 
 
 def _upgrade(key: str, value: Any) -> Any:

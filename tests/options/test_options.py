@@ -25,11 +25,13 @@ from cifar.options.option import ConfigError, groups, whitelist
 Compose = Callable[..., DictConfig]
 YAMLS = sorted(CONF.rglob("*.yaml"))
 NEEDS = {
+    "arrays": ["data.root=FILE"],
+    "csv": ["data.root=FILE"],
     "image_folder": ["data.root=DIR"],
     "pretrained": ["transfer=frozen"],
     "timm": ["model.model_name=resnet10t"],
-    "torchvision": ["model.name=resnet18"],
 }
+TORCHVISION = {"model": ["model.name=resnet18"], "data": ["data.dataset=SVHN"]}
 """What an option cannot do without."""
 OPTIONS = [path for path in YAMLS if path.parent != CONF and "hydra" not in path.parts]
 
@@ -77,6 +79,8 @@ def test_the_recipes_are_those_of_the_issue(compose: Compose) -> None:
 @pytest.mark.parametrize("group, option", [(p.parent.name, p.stem) for p in OPTIONS])
 def test_every_option_composes_and_passes_the_check(group: str, option: str, compose: Compose) -> None:
     needs = [f"{group}.factory=my_net:Net"] if option == "own" else NEEDS.get(option, [])
+    if option == "torchvision":
+        needs = TORCHVISION[group]
     config = check(compose(f"{group}={option}", *needs))
     target = (yaml.safe_load((CONF / group / f"{option}.yaml").read_text("utf-8")) or {}).get("_target_")
     assert target is None or getattr(config, group)._target_ == target

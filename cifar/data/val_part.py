@@ -1,0 +1,65 @@
+"""Validation images that are not split off the training part: a part of the source, as it is."""
+
+from __future__ import annotations
+
+import logging
+import pkgutil
+from collections.abc import Callable
+
+from cifar.data.images import DataError, Images, channel_statistics
+from cifar.data.split import Splits, stratified_subset
+from cifar.options.data import AUTO, TRAINING_PART, VAL_FOLDER, VAL_PARTS, Data
+
+log = logging.getLogger(__name__)
+
+
+def resolved(option: Data) -> str:
+    """data.val_from, with auto resolved: the part for validation where the data came with one."""
+    if option.val_from != AUTO:
+        return option.val_from
+    if not option.has_val:
+        return TRAINING_PART
+    has_val: Callable[[Data], bool] = pkgutil.resolve_name(option.has_val)
+    return VAL_FOLDER if has_val(option) else TRAINING_PART
+
+
+def splits_of(option: Data, val_from: str, train: Images, val: Images) -> Splits:
+    """All of `val` to validate on, and data.limit images of `train`, whose classes it has, or some of them.
+
+    Raises DataError where `val` has other classes, or where the limit leaves too few images.
+    """
+    try:
+        labelled = val.with_classes(train.classes)
+    except DataError as error:
+        raise DataError(
+            f"data.val_from={val_from}: part {VAL_PARTS[val_from]} of {option.root or option.source}: {error}; or set"
+            f" data.val_from={TRAINING_PART}"
+        ) from None
+    kept = stratified_subset(train, option.limit, option.val_seed)
+    mean, std = channel_statistics(kept.images)
+    return Splits(kept, labelled, mean, std)
+
+
+def log_val_from(option: Data, val: Images, tests: bool) -> None:
+    """Log what is validated on where it is not of the training part, and which of its classes have no image.
+
+    `tests`: whether the run evaluates the test part.
+    """
+    val_from = resolved(option)
+    if val_from == TRAINING_PART:
+        return
+    auto = "auto: " if option.val_from == AUTO else ""
+    log.info(
+        "data.val_from=%s%s: validation on all %d images of part %s; data.val_size has no effect",
+        *(auto, val_from, len(val), VAL_PARTS[val_from]),
+    )
+    present = val.present_classes()
+    missing = [name for name in val.classes if name not in present]
+    if missing:
+        log.warning("part %s has no images of %s", VAL_PARTS[val_from], ", ".join(missing))
+    if tests and VAL_PARTS[val_from] == "test":
+        log.warning(
+            "data.val_from=%s: test=true evaluates the images by which the best epoch was chosen, so its accuracy is"
+            " not one of unseen images; choose another data.val_from for that",
+            val_from,
+        )

@@ -1,0 +1,81 @@
+"""config group data, continued: images in arrays, in a table, and the data sets of torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING
+
+from cifar.options.data import Data
+from cifar.options.fields import matching
+from cifar.options.option import ConfigError
+
+if TYPE_CHECKING:
+    from cifar.options.config import Config
+
+UNMIRRORED = {
+    *("MNIST", "QMNIST", "EMNIST", "KMNIST", "USPS", "SEMEION", "SVHN"),
+    *("GTSRB", "RenderedSST2"),
+}
+"""Data sets of torchvision in which a mirrored image is another one: digits, letters, texts, traffic signs."""
+
+
+@dataclass
+class Arrays(Data):
+    """Images in a NumPy file: data.root=FILE.npz with train_images, train_labels, optional val_, test_ (MedMNIST)."""
+
+    loader = "cifar.data.arrays.arrays"
+    measure = "cifar.data.arrays.common_size"
+    has_val = "cifar.data.arrays.has_val"
+    source: str = "arrays"
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        if self.root is None:
+            raise ConfigError("data.root=null: allowed: a file .npz that holds train_images and train_labels")
+
+
+@dataclass
+class Table(Data):
+    """Images that a CSV file lists: data.root=FILE, columns path,label and, optionally, split (train, val, test)."""
+
+    loader = "cifar.data.table.table"
+    measure = "cifar.data.table.common_size"
+    has_val = "cifar.data.table.has_val"
+    source: str = "csv"
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        if self.root is None:
+            raise ConfigError("data.root=null: allowed: a CSV file with the columns path,label and, optionally, split")
+
+
+@dataclass
+class Torchvision(Data):
+    """A data set of torchvision with labels and parts: data.dataset=FashionMNIST, SVHN, STL10, Flowers102, ...
+
+    `kwargs`: further arguments of its class, as split of EMNIST.
+    """
+
+    loader = "cifar.data.torchvision_sets.torchvision"
+    measure = "cifar.data.torchvision_sets.common_size"
+    has_val = "cifar.data.torchvision_sets.has_val"
+    name_key = "dataset"
+    source: str = "torchvision"
+    dataset: str = matching(r"[A-Za-z]\w*", "a name of torchvision.datasets, as FashionMNIST")
+    kwargs: dict[str, Any] = MISSING
+
+    @classmethod
+    def suits(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return super().suits(settings) | {"flip": settings.get("dataset") not in UNMIRRORED}
+
+    @property
+    def title(self) -> str:
+        return f"{self.source} {self.dataset}"
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        if self.root is None:
+            raise ConfigError("data.root=null: allowed: the directory that holds the files of the data set")
