@@ -72,14 +72,23 @@ def why_no_search(frames: Frames) -> str:
 
 
 def _best(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
+    runs = frames.runs[frames.runs.run == winner.run]
     return {
         "trial": int(winner.number),
         "value": float(winner.value),
         "run": winner.run,
         "branch": winner.branch,
         "hyperparameters": settings_of(winner),
-        "architecture": architecture(frames.runs[frames.runs.run == winner.run]),
+        "architecture": architecture(runs),
+        **(copies_of(runs.iloc[0]) if len(runs) else {}),
     }
+
+
+def copies_of(run: pd.Series[Any]) -> dict[str, int]:
+    """How many of a run's validation images are also training images, and how many there are; empty without any."""
+    if pd.isna(run.also_in_train) or pd.isna(run.val_images) or not run.also_in_train:
+        return {}
+    return {"also_in_train": int(run.also_in_train), "val_images": int(run.val_images)}
 
 
 def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ RUNS: Columns = {
     "train_images": (WHOLE, "images"),
     "val_images": (WHOLE, "images"),
     "val_fingerprint": (TEXT, "of the validation images: equal for equal splits"),
+    "also_in_train": (WHOLE, "validation images that the run trained on too, pixel by pixel; NA in earlier versions"),
     "device": (TEXT, "cpu or cuda"),
 }
 """And a column config.KEY for each setting of the run."""

@@ -19,6 +19,7 @@ def text(answer: dict[str, Any]) -> str:
         reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
         return "\n".join([*lines, f"{answer['problem']}{reason}"])
     lines += [*_winner(answer), "how sure:"]
+    lines += [f"  {line}" for line in on_copies(answer["best"])]
     if "confirmed" in answer:
         lines += _confirmation(answer["confirmed"], _name(answer), answer["direction"])
     if "confirming" in answer:
@@ -130,6 +131,16 @@ def _test_accuracy(test: dict[str, Any], chosen: int) -> str:
 
 def _between(row: dict[str, Any]) -> str:
     return format_interval(row["low"], row["high"], missing="no interval")
+
+
+def on_copies(best: dict[str, Any]) -> list[str]:
+    """That some of the validation images were trained on; nothing where none were."""
+    if "also_in_train" not in best:
+        return []
+    return [
+        f"{best['also_in_train']:,} of {best['val_images']:,} validation images are also training images (identical"
+        " pixels), so validation values are too good: remove the copies, or keep them together with data.groups"
+    ]
 
 
 def _estimates(answer: dict[str, Any]) -> list[str]:

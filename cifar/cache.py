@@ -69,7 +69,8 @@ class Entry:
         lock = Path(f"{self.path}.lock")
         with FileLock(lock):
             self.path.unlink(missing_ok=True)
-            self.path.with_suffix(".checked").unlink(missing_ok=True)
+            for suffix in (".checked", ".sums"):
+                self.path.with_suffix(suffix).unlink(missing_ok=True)
             shutil.rmtree(self.blocks, ignore_errors=True)
         lock.unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ from torch import nn
 from cifar import metadata, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
+from cifar.data.copies import warn_of_copies
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
@@ -185,6 +186,7 @@ class Experiment:
         self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         self._check_content()
         self.test_images = load_test_images(config, self.splits, resources) if config.test else None
+        self.test_copies = warn_of_copies(self.test_images, self.splits.train, "test") if self.test_images else 0
         self.task = build_task(config, self.splits, isolation.device, resources)
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
@@ -295,6 +297,7 @@ class Experiment:
         scores = evaluation.class_scores
         result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
         result |= {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
+        result |= {"also_in_train": self.test_copies}
         return result | ({"missing_classes": missing} if missing else {})
 
     def _description(self) -> dict[str, Any]:

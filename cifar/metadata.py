@@ -26,6 +26,7 @@ from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.options.augment import BY_DATA, Augment
 from cifar.options.config import Config
+from cifar.options.data import Data
 from cifar.options.own import code_digests
 from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
@@ -39,6 +40,8 @@ FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", *(objective.column for
 """What a tracker receives of a run's best epoch at its end."""
 NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
 """Settings that a tracker does not receive: they say where something is, not what was trained."""
+SPLIT = ("limit", "val_size", "val_seed", "folds", "fold", "groups")
+"""The settings of `data` that say how its images are split."""
 
 
 def run_facts(config: Config, data: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
@@ -75,17 +78,23 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
         "images": len(images),
         "fingerprint": images.fingerprint,
         "files": images.files,
-        "split": {
-            "limit": settings.limit,
-            "val_size": settings.val_size,
-            "val_seed": settings.val_seed,
-            "val_from": val_part.resolved(settings),
-        },
-        "train": {"images": len(splits.train), "fingerprint": splits.train.fingerprint},
-        "val": {"images": len(splits.val), "fingerprint": splits.val.fingerprint},
+        "split": _split_facts(settings),
+        "train": _part_facts(splits.train),
+        "val": _part_facts(splits.val) | {"also_in_train": splits.also_in_train},
         "mean": splits.mean,
         "std": splits.std,
     }
+
+
+def _split_facts(settings: Data) -> dict[str, Any]:
+    """The settings that say how images are split; val_size only where it is used."""
+    facts = {name: getattr(settings, name) for name in SPLIT} | {"val_from": val_part.resolved(settings)}
+    return facts if settings.folds is None else facts | {"val_size": None}
+
+
+def _part_facts(images: Images) -> dict[str, Any]:
+    groups = {} if images.groups is None else {"groups": len(images.groups.unique())}
+    return {"images": len(images), "fingerprint": images.fingerprint, **groups}
 
 
 def _device_facts(config: Config, device: torch.device) -> dict[str, Any]:
@@ -135,10 +144,20 @@ def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
     model, data, device = facts["model"], facts["data"], facts["device"]
     millions = model["parameters"] / 1e6
     gflops = model["flops"] / 1e9
-    images = f"{data['train']['images']} training and {data['val']['images']} validation images"
+    images = f"{data['train']['images']} training and {data['val']['images']} validation images{_of_split(data)}"
     log.info("%s · %.2f M parameters · %.3f GFLOPs an image", model_name(config), millions, gflops)
     log.info("%s · %s in %d classes · %s", data["source"], images, data["classes"], augmentation_text(config.augment))
     log.info("%s, %s, threads=%d · results in %s", device["type"], device["precision"], device["threads"], directory)
+
+
+def _of_split(data: dict[str, Any]) -> str:
+    """Folds and groups, in words; empty where there are none."""
+    split, words = data["split"], []
+    if split["folds"] is not None:
+        words.append(f"data.fold={split['fold']} of data.folds={split['folds']}")
+    if split["groups"] is not None:
+        words.append(f"{data['train']['groups']} and {data['val']['groups']} groups by data.groups={split['groups']}")
+    return f" ({', '.join(words)})" if words else ""
 
 
 def model_name(config: Config) -> str:

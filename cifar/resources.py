@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cifar.data import sources, val_part
+from cifar.data.copies import warn_of_copies
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
@@ -80,15 +81,17 @@ class Resources:
 
     def splits(self, option: Data, request: Request) -> Splits:
         """The images that are asked for, limited and split into those to train on and to validate on."""
-        settings = (option.limit, option.val_size, option.val_seed)
+        settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold)
         val_from = val_part.resolved(option)
 
         def make() -> Splits:
             images = self.images(option, request)
             if val_from in VAL_PARTS:
                 val = self.images(option, replace(request, part=VAL_PARTS[val_from]))
-                return val_part.splits_of(option, val_from, images, val)
-            return prepare(images, *settings)
+                splits = val_part.splits_of(option, val_from, images, val)
+            else:
+                splits = prepare(images, *settings)
+            return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
         return self._splits.get((option.source_key(), request, settings, val_from), make)
 

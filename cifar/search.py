@@ -93,14 +93,14 @@ APP = SearchedApp(
     device_key="device",
     start_keys=("from_study",),
     seed_key="seed",
-    chance_keys=("data.val_seed",),
+    chance_keys=("data.val_seed", "data.fold"),
     test_key="test",
     epochs_key="epochs",
     name_groups=("data", "model", "optimizer", "scheduler", "transfer", "search"),
     content_name=content_name,
     content_keys={
         "images": IMAGE_KEYS,
-        "data": (*IMAGE_KEYS, "data.limit", "data.val_*"),
+        "data": (*IMAGE_KEYS, "data.limit", "data.val_*", "data.fold*", "data.groups"),
         "weights": (
             "transfer",
             "transfer.weights",

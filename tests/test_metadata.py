@@ -41,7 +41,7 @@ def test_the_facts_are_those_of_the_run(settings: Settings) -> None:
     assert facts["model"]["parameters"] == sum(p.numel() for p in trainer.model.parameters())
     assert facts["model"]["flops"] == count_flops(trainer.model, (3, 32, 32))
     assert (facts["seed"], facts["epochs"], facts["resumed_from"]) == (3, 2, None)
-    assert facts["data"]["val"] == {"images": 24, "fingerprint": splits.val.fingerprint}
+    assert facts["data"]["val"] == {"images": 24, "fingerprint": splits.val.fingerprint, "also_in_train": 0}
     assert (facts["device"]["type"], facts["device"]["precision"]) == ("cpu", "bfloat16")
 
 

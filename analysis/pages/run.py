@@ -9,16 +9,18 @@ from typing import Any
 import pandas as pd
 
 from .. import figures
+from ..answer import copies_of
 from ..formatting import format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..statistics.intervals import wilson
 from ..statistics.learning import diagnosis
+from ..wording import on_copies
 from .advice import after_training, on_generalization
 from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, sentence, time_fact
 
 SHOWN_SETTINGS = re.compile(
-    r"config\.(optimizer|scheduler|loss|ema|early_stopping|objective|transfer|data\.(source|limit|val_size)|epochs|batch_size)"
+    r"config\.(optimizer|scheduler|loss|ema|early_stopping|objective|transfer|data\.(source|limit|val_size|folds?|groups)|epochs|batch_size)"
 )
 """The settings that a reader looks for first."""
 
@@ -64,13 +66,15 @@ def _facts(frames: Frames, run: pd.Series[Any], epochs: pd.DataFrame) -> list[Fa
 def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
     message = [sentence(f"{run.status}: {run.message}")] if run.message else []
     learned = diagnosis(epochs).iloc[0]
-    return [*message, after_training(learned), *on_generalization(epochs, run.val_images)]
+    copies = [sentence(line) for line in on_copies(copies_of(run))]
+    return [*message, *copies, after_training(learned), *on_generalization(epochs, run.val_images)]
 
 
 def _settings_table(run: pd.Series[Any]) -> pd.DataFrame:
+    unused = "config.data.val_size" if pd.notna(run.get("config.data.folds")) else ""
     rows = [
         {"setting": str(key).removeprefix("config."), "value": format_value(run[key])}
         for key in run.index
-        if SHOWN_SETTINGS.match(str(key)) and not pd.isna(run[key])
+        if SHOWN_SETTINGS.match(str(key)) and not pd.isna(run[key]) and key != unused
     ]
     return pd.DataFrame(rows)

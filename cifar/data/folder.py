@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cifar.data import decoded
 from cifar.data.decoded import Listing
-from cifar.data.images import Images
+from cifar.data.groups import groups_by_pattern
+from cifar.data.images import Images, printable
 from cifar.data.listing import list_images
 from cifar.data.request import Request
 from cifar.options.data import Data
+from cifar.options.groups import REGEX
 
 
 def image_folder(option: Data, request: Request) -> Images:
@@ -17,7 +20,13 @@ def image_folder(option: Data, request: Request) -> Images:
 
     Raises DataError as list_images does, and for images that cannot be decoded.
     """
-    return decoded.load(_listing(option, request.part), request)
+    listing = _listing(option, request.part)
+    images = decoded.load(listing, request)
+    if option.groups is None or request.part != "train":
+        return images
+    directory = listing.directory / request.part
+    names = [printable(Path(*path.relative_to(directory).parts[1:]).as_posix()) for path in listing.paths]
+    return replace(images, groups=groups_by_pattern(option.groups.removeprefix(REGEX), names))
 
 
 def common_size(option: Data, request: Request) -> int | None:

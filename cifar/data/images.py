@@ -27,6 +27,8 @@ class Images:
     """images: uint8 (N, 3, H, W) RGB; labels: int64 (N,), indices into classes; fingerprint: SHA-256 of all three.
 
     `files`: a digest of the files that they were decoded from, None where it is not known.
+    `groups`: int64 (N,), equal for images that a split keeps on one side, as cifar.data.groups numbers them; None: each
+    image is a group by itself.
     """
 
     images: Pixels
@@ -34,6 +36,7 @@ class Images:
     classes: tuple[str, ...]
     fingerprint: str
     files: str | None = None
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +45,9 @@ class Images:
         """The images at `indices` (K,), in that order."""
         chosen = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
         fingerprint = hashlib.sha256(self.fingerprint.encode() + chosen.numpy().tobytes()).hexdigest()
-        return replace(self, images=taken(self.images, chosen), labels=self.labels[chosen], fingerprint=fingerprint)
+        groups = None if self.groups is None else self.groups[chosen]
+        pixels, labels = taken(self.images, chosen), self.labels[chosen]
+        return replace(self, images=pixels, labels=labels, fingerprint=fingerprint, groups=groups)
 
     def with_classes(self, classes: tuple[str, ...]) -> Images:
         """The same images, their labels indices into `classes`, by name. Raises DataError for other classes."""

@@ -17,35 +17,48 @@ BLOCK_BYTES = 2**24
 class OnDisk:
     """Images uint8 (N, 3, H, W) in a file: `pixels[index]` reads those at a slice or at indices (K,) into a tensor.
 
-    The file stays open, so that its entry may be removed meanwhile. Several processes and threads may read it.
+    `rows`: their positions (K,) in the file. It stays open, so that its entry may be removed meanwhile.
+    Several processes and threads may read it.
     """
 
     dtype = torch.uint8
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], rows: Tensor | None = None) -> None:
         self._file = path.open("rb", buffering=0)
-        self._path = path
+        self.path = path
         self._offset = offset
         self._stored = shape
-        self._rows = torch.arange(shape[0]) if rows is None else rows
+        self.rows = torch.arange(shape[0]) if rows is None else rows
         self._row_shape = shape[1:]
         self._row_bytes = int(np.prod(shape[1:]))
 
     @property
     def shape(self) -> torch.Size:
-        return torch.Size((len(self._rows), *self._row_shape))
+        return torch.Size((len(self.rows), *self._row_shape))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
+
+    def all(self) -> OnDisk:
+        """All images in the file, of which these are some."""
+        return self._with_rows(torch.arange(self._stored[0]))
+
+    def version(self) -> list[int]:
+        """Size, time (ns), inode and place in the file: other ones where the images in it may be others."""
+        status = os.fstat(self._file.fileno())
+        return [status.st_size, status.st_mtime_ns, status.st_ino, self._offset, *self._stored]
 
     def take(self, indices: Tensor) -> OnDisk:
         """The images at `indices` (K,), which stay in the file."""
+        return self._with_rows(self.rows[indices])
+
+    def _with_rows(self, rows: Tensor) -> OnDisk:
         taken = object.__new__(OnDisk)
-        taken.__dict__.update(vars(self) | {"_rows": self._rows[indices]})
+        taken.__dict__.update(vars(self) | {"rows": rows})
         return taken
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        rows = self._rows[index].tolist()
+        rows = self.rows[index].tolist()
         pixels = torch.empty((len(rows), *self._row_shape), dtype=torch.uint8)
         buffer = pixels.numpy().data.cast("B") if rows else memoryview(b"")
         done = 0
@@ -60,7 +73,7 @@ class OnDisk:
         while buffer:
             count = os.preadv(self._file.fileno(), [buffer], offset)
             if not count:
-                raise OSError(f"{self._path}: ended before byte {offset + len(buffer)}; start the run again")
+                raise OSError(f"{self.path}: ended before byte {offset + len(buffer)}; start the run again")
             buffer, offset = buffer[count:], offset + count
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import Tensor
 
 from cifar.data import decoded
 from cifar.data.decoded import Listing
+from cifar.data.groups import group_numbers, groups_by_pattern
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import sorted_names
 from cifar.data.request import Request
 from cifar.options.data import Data
+from cifar.options.groups import REGEX
 
 PATH, LABEL, SPLIT = "path", "label", "split"
 PARTS = ("train", "val", "test")
@@ -34,12 +38,37 @@ class Row:
 
 def table(option: Data, request: Request) -> Images:
     """The images of the rows of one part, in the order of the file. Raises DataError as `rows_of_part` does."""
-    return decoded.load(_listing(option, request.part), request)
+    file = _file(option)
+    rows = rows_of_part(file, request.part)
+    images = decoded.load(_listing(file, rows, request.part), request)
+    if option.groups is None or request.part != "train":
+        return images
+    return replace(images, groups=_groups(option.groups, file, rows))
+
+
+def _groups(groups: str, file: Path, rows: list[Row]) -> Tensor:
+    """int64 (N,): the groups of rows by data.groups. Raises DataError for no column, and where a row has no value."""
+    if groups.startswith(REGEX):
+        names = [printable(os.path.relpath(row.path, file.parent)) for row in rows]
+        return groups_by_pattern(groups.removeprefix(REGEX), names)
+    columns = ", ".join(rows[0].others)
+    if groups not in rows[0].others:
+        problem = f"no such column in {printable(file)}"
+        raise DataError(f"data.groups={groups}: {problem}; allowed: {columns or 'null, as it has no others'}")
+    empty = [str(row.line) for row in rows if not row.others[groups]]
+    if empty:
+        more = f" and {len(empty) - MISSING_SHOWN} more" if len(empty) > MISSING_SHOWN else ""
+        raise DataError(
+            f"data.groups={groups}: {printable(file)} has {len(empty)} training rows without a value there (line"
+            f" {', '.join(empty[:MISSING_SHOWN])}{more}); give each one, such as its path where it is a group by itself"
+        )
+    return group_numbers(row.others[groups] for row in rows)
 
 
 def common_size(option: Data, request: Request) -> int | None:
     """The height and width of all training images, None where they are not all square and equal."""
-    return decoded.common_size(_listing(option, "train"), request.cache_dir)
+    file = _file(option)
+    return decoded.common_size(_listing(file, rows_of_part(file, "train"), "train"), request.cache_dir)
 
 
 def has_val(option: Data) -> bool:
@@ -132,9 +161,7 @@ def _checked(file: Path, rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def _listing(option: Data, part: str) -> Listing:
-    file = _file(option)
-    rows = rows_of_part(file, part)
+def _listing(file: Path, rows: list[Row], part: str) -> Listing:
     classes = sorted_names({row.label for row in rows})
     if part == "train" and len(classes) < 2:
         raise DataError(f"{printable(file)}: one class ({classes[0]}); allowed: two or more in the training part")

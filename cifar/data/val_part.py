@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def resolved(option: Data) -> str:
-    """data.val_from, with auto resolved: the part for validation where the data came with one."""
+    """data.val_from, with auto resolved: the part for validation where the data came with one, and without folds."""
     if option.val_from != AUTO:
         return option.val_from
-    if not option.has_val:
+    if not option.has_val or option.folds is not None:
         return TRAINING_PART
     has_val: Callable[[Data], bool] = pkgutil.resolve_name(option.has_val)
     return VAL_FOLDER if has_val(option) else TRAINING_PART

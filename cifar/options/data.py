@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from omegaconf import MISSING
 
 from cifar.options.fields import one_of, restricted, within
+from cifar.options.groups import REGEX, check_folds, check_groups
 from cifar.options.option import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ class Data(Option):
     they never do."""
     name_key: ClassVar[str] = "root"
     """The key that tells the data sets of the source apart in names of studies, where train_images is None."""
+    groups_by: ClassVar[tuple[str, ...]] = ()
+    """By what data.groups may group the images: those of cifar.options.groups.WAYS for which the loader sets
+    Images.groups of the training part."""
     later: ClassVar[tuple[str, ...]] = (
         *("limit", "val_size", "val_seed", "val_from", "normalize", "mean", "std", "image_size", "fit"),
+        *("folds", "fold"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
@@ -74,6 +79,9 @@ class Data(Option):
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
     val_from: str = one_of(AUTO, TRAINING_PART, VAL_FOLDER, TEST_PART)
+    folds: int | None = within("[2, inf)", None)
+    fold: int | None = within("[0, inf)", None)
+    groups: str | None = None
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -110,6 +118,17 @@ class Data(Option):
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
                 " or auto"
             )
+        check_folds(self)
+        check_groups(self)
+        if self.folds is None:
+            self._check_val_size()
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if value is not None and len(value) != 3:
+                raise ConfigError(
+                    f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
+                )
+
+    def _check_val_size(self) -> None:
         if self.val_size >= 1 and self.val_size % 1:
             raise ConfigError(
                 f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
@@ -125,11 +144,6 @@ class Data(Option):
                 f"data.limit={self.limit}: not above data.val_size={self.val_size:g}, the images to validate on;"
                 " allowed: a larger limit or null, fewer images to validate on, or a fraction"
             )
-        for name, value in (("mean", self.mean), ("std", self.std)):
-            if value is not None and len(value) != 3:
-                raise ConfigError(
-                    f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
-                )
 
     def _check_val_from(self) -> None:
         if self.val_from == VAL_FOLDER and not self.has_val:
@@ -180,6 +194,7 @@ class ImageFolder(Data):
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
+    groups_by = (REGEX,)
     source: str = "image_folder"
 
     def check(self, config: Config) -> None:

@@ -36,6 +36,9 @@ NEUTRAL = {
     "scheduler.warmup_epochs": 0.0,
     **{"augment.policy": "crop_flip", "augment.crop": None, "augment.flip": None},
     **{"augment.erase": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0},
+    "data.folds": None,
+    "data.fold": None,
+    "data.groups": None,
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
@@ -109,7 +112,7 @@ def with_later_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     completed = dict(settings)
     for key, value in NEUTRAL.items():
         group, _, name = key.rpartition(".")
-        if group in ("optimizer", "scheduler") and group not in completed:
+        if group in ("data", "optimizer", "scheduler") and group not in completed:
             continue
         if group:
             completed[group] = {name: value} | dict(completed.get(group, {}))

@@ -35,6 +35,8 @@ DEVICE = {"device"}
 """Taken of a run that is resumed, as its results depend on it; not of a study, which may be another machine's."""
 READ = {"data.root", "transfer.weights"}
 """Places that are only read."""
+PATTERNS = {"data.groups"}
+"""Texts that name a column or are a regular expression: nothing is opened by them."""
 STUDY = "from_study"
 """Kept of a run, for the record; not of a study. Its settings are among the overrides already."""
 OPTION = r"\w[\w.+-]*(/\w[\w.+-]*)*"
@@ -130,6 +132,8 @@ def _is_allowed(key: str, value: Any, of_run: bool, source: type[Data]) -> bool:
         return len(texts) == len(values) and all(re.fullmatch(OPTION, text) for text in texts)
     if key == STUDY and of_run:
         return True
+    if key in PATTERNS:
+        return not any("${" in text for text in texts)
     if key in READ:
         return not any("${" in text for text in texts) and (key != "data.root" or all(map(source.only_reads, texts)))
     if not (key in KEYS or (of_run and key in DEVICE) or (group in GROUPS and name)):

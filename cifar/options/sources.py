@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from cifar.options.data import Data
 from cifar.options.fields import matching
+from cifar.options.groups import COLUMN, REGEX
 from cifar.options.option import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Table(Data):
     loader = "cifar.data.table.table"
     measure = "cifar.data.table.common_size"
     has_val = "cifar.data.table.has_val"
+    groups_by = (COLUMN, REGEX)
     source: str = "csv"
 
     def check(self, config: Config) -> None:

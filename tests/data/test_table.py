@@ -72,6 +72,27 @@ def test_other_columns_are_kept(pictures: Path) -> None:
     assert [row.others["patient"] for row in rows] == ["p7", "p8"]
 
 
+@pytest.mark.parametrize("groups, expected", [("patient", [0, 1, 0, 1, 2]), (r"regex:\d", [0, 1, 2, 3, 4])])
+def test_groups_are_those_of_a_column_or_of_names(groups: str, expected: list[int], pictures: Path) -> None:
+    patients = zip(range(6), ("p", "q", "p", "q", "r", "r"), strict=True)
+    lines = [f"{n}.png,{n % 2},{patient},{'val' if n == 5 else 'train'}\n" for n, patient in patients]
+    file = written(pictures, "path,label,patient,split\n" + "".join(lines))
+    option = Table(root=str(file), groups=groups)
+    images = table.table(option, Request("train", file.parent / "cache"))
+    assert images.groups is not None and images.groups.tolist() == expected
+    assert table.table(option, Request("val", file.parent / "cache")).groups is None
+
+
+def test_a_column_that_is_no_group_is_named(pictures: Path) -> None:
+    file = written(pictures, "path,label,patient\n0.png,cat,p\n1.png,dog,\n2.png,cat,q\n3.png,dog,\n")
+    for groups, message in (
+        ("person", r"data\.groups=person: no such column in .*labels\.csv; allowed: patient"),
+        ("patient", r"has 2 training rows without a value there \(line 3, 5\); give each one"),
+    ):
+        with pytest.raises(DataError, match=message):
+            table.table(Table(root=str(file), groups=groups), Request("train", file.parent / "cache"))
+
+
 def test_numbers_are_sorted_as_numbers(pictures: Path) -> None:
     numbers = LINES.replace("dog", "10").replace("cat", "9")
     assert read(written(pictures, "path,label\n" + numbers)).classes == ("9", "10")

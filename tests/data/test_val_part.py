@@ -49,6 +49,11 @@ def test_validation_images_are_those_of_the_part(val_from: str, counts: tuple[in
         assert splits.val.labels.tolist() == [1] * 4
 
 
+def test_folds_are_of_the_training_part(of: Settings) -> None:
+    splits = load_splits(of("data.folds=2", "data.fold=0"), Resources())
+    assert (len(splits.train), len(splits.val)) == (4, 4)
+
+
 def test_a_limit_is_one_of_the_training_images(of: Settings) -> None:
     splits = load_splits(of("data.limit=4"), Resources())
     assert (len(splits.train), len(splits.val)) == (4, 8)

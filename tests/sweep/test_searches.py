@@ -163,9 +163,10 @@ def test_a_direction_is_taken_as_the_stock_plugin_writes_it(tmp_path: Path, sear
     assert study.direction == StudyDirection.MINIMIZE
 
 
-@pytest.mark.parametrize("key", ["seed", "++seed", "data.val_seed"])
+@pytest.mark.parametrize("key", ["seed", "++seed", "data.val_seed", "data.fold"])
 def test_a_search_over_chance_is_warned_of(tmp_path: Path, search: Toy, key: str) -> None:
-    output = search("hydra.sweeper.n_trials=1", f"{key}=range(0,5)")
+    folds = ("data.folds=5",) if key == "data.fold" else ()
+    output = search("hydra.sweeper.n_trials=1", f"{key}=range(0,5)", *folds)
     assert f"warning: {key.lstrip('+')} is searched, so chance is optimised" in output
     assert "warning" not in search("hydra.sweeper.n_trials=1", "hydra.sweep.dir=other")
 

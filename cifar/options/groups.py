@@ -1,0 +1,64 @@
+"""Checks of data.folds, data.fold and data.groups."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cifar.options.option import ConfigError
+
+if TYPE_CHECKING:
+    from cifar.options.data import Data
+
+FOLDED = ("training_part", "auto")
+"""The values of data.val_from that go with folds."""
+REGEX = "regex:"
+"""data.groups=regex:PATTERN: the files in whose names, below their class folder, the pattern finds the same are a
+group. What it finds is its first capture group that took part, or else the whole match."""
+COLUMN = "COLUMN"
+"""data.groups=COLUMN: the rows of a table that have the same value in this column are a group."""
+WAYS = {COLUMN: "the name of a column", REGEX: "regex:PATTERN, for the names of the files"}
+"""By what data.groups may tell groups apart, in words; a source lists its ways in Data.groups_by."""
+
+
+def check_folds(data: Data) -> None:
+    """Raises ConfigError where data.fold is not one of the folds of data.folds, or the validation images are others."""
+    folds, fold = data.folds, data.fold
+    if folds is not None and data.val_from not in FOLDED:
+        raise ConfigError(
+            f"data.folds={folds}: folds are of the training part, but data.val_from={data.val_from}; allowed:"
+            f" {' or '.join(FOLDED)}, or data.folds=null"
+        )
+    if folds is None and fold is not None:
+        raise ConfigError(
+            f"data.fold={fold}: there are no folds, as data.folds is null; allowed: data.folds=K with data.fold from 0"
+            " to K-1, or data.fold=null"
+        )
+    if folds is not None and (fold is None or fold >= folds):
+        shown = "null" if fold is None else fold
+        raise ConfigError(
+            f"data.fold={shown}: not one of data.folds={folds}; allowed: 0 to {folds - 1}, the fold to validate on, or"
+            " data.folds=null"
+        )
+
+
+def check_groups(data: Data) -> None:
+    """Raises ConfigError where data.groups says nothing that the source knows."""
+    if data.groups is None:
+        return
+    way = REGEX if data.groups.startswith(REGEX) else COLUMN
+    if way not in data.groups_by:
+        ways = [words for name, words in WAYS.items() if name in data.groups_by]
+        allowed = f"{', '.join(ways)}, or null" if ways else "null: its images are not grouped"
+        raise ConfigError(f"data.groups={data.groups}: not with data.source={data.source}; allowed: {allowed}")
+    if way == REGEX:
+        _check_pattern(data.groups)
+
+
+def _check_pattern(groups: str) -> None:
+    try:
+        re.compile(groups.removeprefix(REGEX))
+    except re.error as error:
+        raise ConfigError(
+            f"data.groups={groups}: no regular expression ({error}); allowed: one as Python's module re reads it"
+        ) from None
