@@ -103,6 +103,8 @@ def main(argv: list[str]) -> None:
         print(entry.line())
         if options.action == "clear":
             entry.remove()
+    if options.action == "clear" and not options.keys:
+        shutil.rmtree(folder / "sizes", ignore_errors=True)  # a number for each folder or table
     change = "removed from" if options.action == "clear" else "in"
     print(f"{len(chosen)} entries {change} {folder}")
 

@@ -182,7 +182,7 @@ class Experiment:
         self.resources = resources
         log_input(config, resources)
         self.splits = load_splits(config, resources)
-        log_val_from(config.data, self.splits.val, config.test)
+        log_val_from(config.data, self.splits, config.test)
         self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         self._check_content()
         self.test_images = load_test_images(config, self.splits, resources) if config.test else None

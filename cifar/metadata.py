@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cifar.data import val_part
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
@@ -78,7 +77,7 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
         "images": len(images),
         "fingerprint": images.fingerprint,
         "files": images.files,
-        "split": _split_facts(settings),
+        "split": _split_facts(settings, splits.val_from),
         "train": _part_facts(splits.train),
         "val": _part_facts(splits.val) | {"also_in_train": splits.also_in_train},
         "mean": splits.mean,
@@ -86,9 +85,9 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
     }
 
 
-def _split_facts(settings: Data) -> dict[str, Any]:
+def _split_facts(settings: Data, val_from: str) -> dict[str, Any]:
     """The settings that say how images are split; val_size only where it is used."""
-    facts = {name: getattr(settings, name) for name in SPLIT} | {"val_from": val_part.resolved(settings)}
+    facts = {name: getattr(settings, name) for name in SPLIT} | {"val_from": val_from}
     return facts if settings.folds is None else facts | {"val_size": None}
 
 

@@ -24,7 +24,8 @@ from cifar.data.split import Splits, prepare
 from cifar.models import feature_cache
 from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.pretrained import Backbone, build_backbone
-from cifar.options.data import VAL_PARTS, Data
+from cifar.options.data import Data
+from cifar.options.splits import VAL_PARTS
 from cifar.training.step import autocast
 
 T = TypeVar("T")

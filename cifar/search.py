@@ -15,7 +15,7 @@ from cifar.objective import ACCURACY, OBJECTIVES, values
 from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
-from cifar.options.former import RENAMED_KEYS, former_overrides, upgrade_settings, without_neutral
+from cifar.options.former import RENAMED_KEYS, former_overrides, is_whole, upgrade_settings, without_neutral
 from cifar.options.option import groups
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp
@@ -42,7 +42,7 @@ def compared_settings(settings: dict[str, Any]) -> dict[str, Any]:
     Where augmentation is null, what suits the data stands in its place.
     """
     compared = without_neutral(with_suited(upgrade_settings(settings)))
-    return {"objective": ACCURACY.name, **compared} if "loss" in compared else compared  # no part, but all settings
+    return {"objective": ACCURACY.name, **compared} if is_whole(settings) else compared
 
 
 def answer(study: Study, folder: Path) -> str:

@@ -29,7 +29,7 @@ from cifar.data import checked_file, image_cache
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import named, sorted_names
 from cifar.data.pixels import rows_of
-from cifar.data.request import InputFormat, Request
+from cifar.data.request import OR_WITHOUT, InputFormat, Request
 from cifar.options.data import Data
 
 NAMES = ("classes", "label_names")
@@ -169,7 +169,7 @@ def _header(file: Path, name: str, part: str) -> Header:
     """Raises DataError where there is no array of this name."""
     names = _names(file)
     if name not in names:
-        remedy = {"train": "", "val": "; or set data.val_from=training_part", "test": "; or set test=false"}[part]
+        remedy = OR_WITHOUT[part]
         raise DataError(
             f"{printable(file)}: no array {name} (it has {', '.join(names) or 'none'}); allowed: {LAYOUT}{remedy}"
         )

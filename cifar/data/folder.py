@@ -12,7 +12,7 @@ from cifar.data.images import Images, printable
 from cifar.data.listing import list_images
 from cifar.data.request import Request
 from cifar.options.data import Data
-from cifar.options.groups import REGEX
+from cifar.options.splits import REGEX
 
 
 def image_folder(option: Data, request: Request) -> Images:

@@ -21,7 +21,7 @@ def group_numbers(values: Iterable[object]) -> Tensor:
 
 
 def groups_by_pattern(pattern: str, names: Sequence[str]) -> Tensor:
-    """int64 (N,): the groups of files by what a regular expression finds in their names, as cifar.options.groups says.
+    """int64 (N,): the groups of files by what a regular expression finds in their names, as cifar.options.splits says.
 
     Where it finds the empty text, as PATTERN|$ does in other names, the file is a group by itself. Raises DataError
     where it is not in each name.

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from cifar.data.images import DataError, printable
+from cifar.data.request import OR_WITHOUT
 
 log = logging.getLogger(__name__)
 LabelledFile = tuple[Path, int]
@@ -25,8 +26,8 @@ NO_IMAGES = ("BUFR", "GRIB", "HDF5", "MPEG")
 """Formats of which Pillow reads the header alone: data and videos."""
 REMEDIES = {
     "train": "data.root must be a directory that holds train/<class>/*",
-    "val": "data.val_from=val_folder needs val/<class>/* in data.root; add it, or set data.val_from=training_part",
-    "test": "test=true needs test/<class>/* in data.root, as does data.val_from=test_part; add it, or set test=false",
+    "val": f"data.val_from=val_folder needs val/<class>/* in data.root; add it{OR_WITHOUT['val']}",
+    "test": f"test=true needs test/<class>/* in data.root, as data.val_from=test_part; add it{OR_WITHOUT['test']}",
 }
 """What to do about a part that is missing."""
 NAMES_SHOWN = 5

@@ -44,10 +44,13 @@ class InputFormat:
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The image in this format; `image` itself where it has it."""
-        if image.size == (self.size, self.size) and self.resize in (None, self.size):
+        if self._is_met(image.size):
             return image
         fits: dict[str, Fit] = {"crop": self._crop, "stretch": _stretch, "pad": _pad}
         return fits[self.fit](image, (self.size, self.size), Image.Resampling[self.interpolation.upper()])
+
+    def _is_met(self, size: tuple[int, ...]) -> bool:
+        return size == (self.size, self.size) and self.resize in (None, self.size)
 
     def _crop(self, image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
         if self.resize in (None, self.size):
@@ -58,7 +61,7 @@ class InputFormat:
 
     def apply_to_all(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB images (N, H, W, 3) in this format."""
-        if pixels.shape[1:3] == (self.size, self.size):
+        if self._is_met(pixels.shape[1:3]):
             return pixels
         return np.stack([np.asarray(self.apply(Image.fromarray(image))) for image in pixels])
 
@@ -69,6 +72,14 @@ def _stretch(image: Image.Image, size: tuple[int, int], resampling: Image.Resamp
 
 def _pad(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
     return ImageOps.pad(image, size, resampling, color=(0, 0, 0))
+
+
+OR_WITHOUT = {
+    "train": "",
+    "val": "; or set data.val_from=training_part",
+    "test": "; or set test=false, and another data.val_from than test_part",
+}
+"""By part: how to do without one that is missing; the end of an error."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cifar.data.images import DataError, Images, channel_statistics
 from cifar.data.partition import partition
+from cifar.options.splits import TRAINING_PART
 
 Indices = NDArray[np.int64]
 CLASSES_SHOWN = 20
@@ -24,13 +25,15 @@ CLASSES_SHOWN = 20
 class Splits:
     """The images to train on and to validate on; mean and std are of the channels of `train`, pixels in [0, 1].
 
-    `also_in_train`: images of `val` that are in `train` too, pixel by pixel; None where they were not counted.
+    `val_from`: what `val` was taken from, in the words of data.val_from. `also_in_train`: images of `val` that are in
+    `train` too, pixel by pixel; None where they were not counted.
     """
 
     train: Images
     val: Images
     mean: list[float]
     std: list[float]
+    val_from: str = TRAINING_PART
     also_in_train: int | None = None
 
 
@@ -115,7 +118,8 @@ def stratified_subset(images: Images, count: int | None, seed: int, parts: int =
     classes = len(images.classes)
     _check_classes(images, parts)
     if not parts * classes <= count <= len(images) - classes:
-        each = "two of each class, to train and to validate on" if parts == 2 else f"one of each class in {parts} folds"
+        reasons = {1: "one of each class", 2: "two of each class, to train and to validate on"}
+        each = reasons.get(parts, f"one of each class in {parts} folds")
         raise DataError(
             f"data.limit={count}: cannot take this number of {len(images)} images in {classes} classes; allowed:"
             f" {parts * classes} ({each}) to {len(images) - classes}, or null (all)"

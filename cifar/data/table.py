@@ -15,9 +15,9 @@ from cifar.data.decoded import Listing
 from cifar.data.groups import group_numbers, groups_by_pattern
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import sorted_names
-from cifar.data.request import Request
+from cifar.data.request import OR_WITHOUT, Request
 from cifar.options.data import Data
-from cifar.options.groups import REGEX
+from cifar.options.splits import REGEX
 
 PATH, LABEL, SPLIT = "path", "label", "split"
 PARTS = ("train", "val", "test")
@@ -80,10 +80,9 @@ def rows_of_part(file: Path, part: str) -> list[Row]:
     """The rows of one part. Raises DataError as `read_rows` does, for a part without rows, and for missing images."""
     rows = [row for row in read_rows(file) if row.part == part]
     if not rows:
-        remedy = f"; or set {'test=false' if part == 'test' else 'data.val_from=training_part'}"
         raise DataError(
             f"{printable(file)}: no rows with {SPLIT} {part}; allowed: a column {SPLIT} with {', '.join(PARTS)}"
-            f"{'' if part == 'train' else remedy}"
+            f"{OR_WITHOUT[part]}"
         )
     missing = [row for row in rows if not row.path.is_file()]
     if missing:

@@ -24,7 +24,7 @@ from cifar.data import decoded
 from cifar.data.decoded import Listing
 from cifar.data.images import DataError, Images, from_arrays, printable
 from cifar.data.names import named
-from cifar.data.request import Request
+from cifar.data.request import OR_WITHOUT, Request
 from cifar.options.sources import Torchvision
 
 PARAMETERS = ("train", "split", "image_set")
@@ -58,7 +58,7 @@ class Dataset:
     def arguments(self, part: str) -> dict[str, Any]:
         """The keywords of a part. Raises DataError where there is no such part."""
         if part not in self.values:
-            remedy = {"train": "", "val": "; or set data.val_from=training_part", "test": "; or set test=false"}[part]
+            remedy = OR_WITHOUT[part]
             raise DataError(
                 f"data.dataset={self.option.dataset}: it has no part {part}; it has {', '.join(self.values)}{remedy}"
             )

@@ -8,19 +8,32 @@ from collections.abc import Callable
 
 from cifar.data.images import DataError, Images, channel_statistics
 from cifar.data.split import Splits, stratified_subset
-from cifar.options.data import AUTO, TRAINING_PART, VAL_FOLDER, VAL_PARTS, Data
+from cifar.options.data import Data
+from cifar.options.splits import AUTO, TRAINING_PART, VAL_FOLDER, VAL_PARTS
 
 log = logging.getLogger(__name__)
 
 
 def resolved(option: Data) -> str:
-    """data.val_from, with auto resolved: the part for validation where the data came with one, and without folds."""
+    """data.val_from, with auto resolved: the part for validation where the data came with one.
+
+    Folds and groups say how the training part is split: a part for validation is then not used, and the log says so.
+    """
     if option.val_from != AUTO:
         return option.val_from
-    if not option.has_val or option.folds is not None:
+    if not _has_val(option):
         return TRAINING_PART
+    if option.folds is None and option.groups is None:
+        return VAL_FOLDER
+    log.info("data.val_from=auto: the training part is split, by data.folds or data.groups; the part val is not used")
+    return TRAINING_PART
+
+
+def _has_val(option: Data) -> bool:
+    if not option.has_val:
+        return False
     has_val: Callable[[Data], bool] = pkgutil.resolve_name(option.has_val)
-    return VAL_FOLDER if has_val(option) else TRAINING_PART
+    return has_val(option)
 
 
 def splits_of(option: Data, val_from: str, train: Images, val: Images) -> Splits:
@@ -35,17 +48,17 @@ def splits_of(option: Data, val_from: str, train: Images, val: Images) -> Splits
             f"data.val_from={val_from}: part {VAL_PARTS[val_from]} of {option.root or option.source}: {error}; or set"
             f" data.val_from={TRAINING_PART}"
         ) from None
-    kept = stratified_subset(train, option.limit, option.val_seed)
+    kept = stratified_subset(train, option.limit, option.val_seed, parts=1)
     mean, std = channel_statistics(kept.images)
-    return Splits(kept, labelled, mean, std)
+    return Splits(kept, labelled, mean, std, val_from)
 
 
-def log_val_from(option: Data, val: Images, tests: bool) -> None:
+def log_val_from(option: Data, splits: Splits, tests: bool) -> None:
     """Log what is validated on where it is not of the training part, and which of its classes have no image.
 
     `tests`: whether the run evaluates the test part.
     """
-    val_from = resolved(option)
+    val_from, val = splits.val_from, splits.val
     if val_from == TRAINING_PART:
         return
     auto = "auto: " if option.val_from == AUTO else ""

@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from omegaconf import MISSING
 
 from cifar.options.fields import one_of, restricted, within
-from cifar.options.groups import REGEX, check_folds, check_groups
 from cifar.options.option import ConfigError, Option
+from cifar.options.splits import (
+    AUTO,
+    REGEX,
+    TEST_PART,
+    TRAINING_PART,
+    VAL_FOLDER,
+    check_folds,
+    check_groups,
+    check_val_from,
+)
 
 if TYPE_CHECKING:
     from cifar.options.config import Config
 
-AUTO = "auto"
 SIZES = (8, 512)
 """The smallest and the largest size of images, in pixels."""
-TRAINING_PART, VAL_FOLDER, TEST_PART = "training_part", "val_folder", "test_part"
-VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
-"""The part of the source that is validated on as it is, by the value of val_from."""
 
 
 def is_size(value: Any) -> bool:
@@ -112,7 +117,7 @@ class Data(Option):
         return self.val_from == TRAINING_PART or (self.val_from == AUTO and not self.has_val)
 
     def check(self, config: Config) -> None:
-        self._check_val_from()
+        check_val_from(self)
         if not is_size(self.image_size):
             raise ConfigError(
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
@@ -143,13 +148,6 @@ class Data(Option):
             raise ConfigError(
                 f"data.limit={self.limit}: not above data.val_size={self.val_size:g}, the images to validate on;"
                 " allowed: a larger limit or null, fewer images to validate on, or a fraction"
-            )
-
-    def _check_val_from(self) -> None:
-        if self.val_from == VAL_FOLDER and not self.has_val:
-            raise ConfigError(
-                f"data.val_from={VAL_FOLDER}: {self.source} has no part for validation; allowed: {TRAINING_PART},"
-                f" {TEST_PART}"
             )
 
 

@@ -59,8 +59,12 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     A former key stays where it has another value than today's.
     """
     upgraded = {key: _completed(key, _upgrade(key, value)) for key, value in settings.items()}
-    is_whole = "loss" in settings  # all settings of a run, and not a part of them
-    return _renamed(with_later_settings(upgraded) if is_whole else upgraded)
+    return _renamed(with_later_settings(upgraded) if is_whole(settings) else upgraded)
+
+
+def is_whole(settings: Mapping[str, Any]) -> bool:
+    """Whether these are all settings of a run, perhaps without those that are searched, and not a part of them."""
+    return not settings.keys().isdisjoint(("loss", "precision"))
 
 
 def _completed(key: str, value: Any) -> Any:
@@ -92,9 +96,9 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
     data = settings.get("data")
-    if not isinstance(data, Mapping) or data.get("source") != "image_folder":
+    if not isinstance(data, Mapping) or data.get("source") != "image_folder" or FORMER_INPUT.keys() & data.keys():
         return []
-    return [f"data.{key}={FORMER_INPUT[key]}" for key in ("image_size", "val_from") if key not in data]
+    return [f"data.{key}={FORMER_INPUT[key]}" for key in ("image_size", "val_from")]
 
 
 def _upgrade(key: str, value: Any) -> Any:

@@ -10,8 +10,8 @@ from omegaconf import MISSING
 
 from cifar.options.data import Data
 from cifar.options.fields import matching
-from cifar.options.groups import COLUMN, REGEX
 from cifar.options.option import ConfigError
+from cifar.options.splits import COLUMN, REGEX
 
 if TYPE_CHECKING:
     from cifar.options.config import Config

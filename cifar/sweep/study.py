@@ -68,8 +68,7 @@ def create(
 
     Overrides are no settings: data may move. A study none of whose trials counts takes the settings of this start.
     `upgrade` gives the fixed settings of the stored study their present names, `metric` is the name of its value.
-    Raises StudyError where the settings or
-    the direction differ.
+    Raises StudyError where the settings or the direction differ.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
@@ -143,9 +142,9 @@ def enqueue(
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:
-    """What differs between two nested dicts, a line for each key."""
+    """What differs between two nested dicts, a line for each key; no dict is the same as an empty one."""
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
-        return [] if before == now else [f"{key}: was {before}, now {now}"]
+        return [] if before == now or (before or None) is (now or None) is None else [f"{key}: was {before}, now {now}"]
     lines = []
     for name in sorted({*before, *now}):
         lines += differences(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))

@@ -42,6 +42,13 @@ def test_a_crop_after_resizing_is_that_of_a_backbone() -> None:
     assert same(InputFormat(30, "crop", 40, "bicubic").apply(WIDE), expected)
 
 
+def test_arrays_are_brought_to_the_format_as_files_are() -> None:
+    pixels = np.stack([np.asarray(WIDE.crop((left, 0, left + 60, 60))) for left in (0, 60)])
+    for format in (InputFormat(60), InputFormat(60, "crop", 80), InputFormat(30)):
+        expected = [np.asarray(format.apply(Image.fromarray(image))) for image in pixels]
+        assert np.array_equal(format.apply_to_all(pixels), expected)
+
+
 @pytest.mark.parametrize(
     "format, scale",
     [

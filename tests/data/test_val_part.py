@@ -49,14 +49,26 @@ def test_validation_images_are_those_of_the_part(val_from: str, counts: tuple[in
         assert splits.val.labels.tolist() == [1] * 4
 
 
-def test_folds_are_of_the_training_part(of: Settings) -> None:
-    splits = load_splits(of("data.folds=2", "data.fold=0"), Resources())
-    assert (len(splits.train), len(splits.val)) == (4, 4)
+@pytest.mark.parametrize("overrides", [["data.folds=2", "data.fold=0"], [r"data.groups='regex:\d'"]])
+def test_folds_and_groups_are_of_the_training_part(
+    overrides: list[str], of: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run(of(*overrides), str(tmp_path), Reporter())
+    data = read_result(tmp_path)["data"]
+    assert (data["train"]["images"], data["val"]["images"], data["split"]["val_from"]) == (4, 4, "training_part")
+    assert "the part val is not used" in caplog.text
+    for val_from in ("val_folder", "test_part"):
+        with pytest.raises(ConfigError, match=rf"the training part is split, but data\.val_from={val_from}; allowed"):
+            of(*overrides, f"data.val_from={val_from}")
 
 
 def test_a_limit_is_one_of_the_training_images(of: Settings) -> None:
     splits = load_splits(of("data.limit=4"), Resources())
     assert (len(splits.train), len(splits.val)) == (4, 8)
+    assert len(load_splits(of("data.limit=2"), Resources()).train) == 2, "one of each class: nothing is split"
+    with pytest.raises(DataError, match=r"data\.limit=1: .* allowed: 2 \(one of each class\) to 6"):
+        load_splits(of("data.limit=1"), Resources())
 
 
 def test_without_a_part_auto_splits_the_training_part(images: Path, of: Settings) -> None:

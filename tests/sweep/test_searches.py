@@ -72,6 +72,18 @@ def test_a_key_that_must_be_given_can_be_searched(tmp_path: Path, search: Toy) -
         assert config_of(tmp_path, trial.number).model.name == trial.params["model.name"]
 
 
+@pytest.mark.parametrize(
+    "space",
+    [["loss.l2=interval(0,0.1)"], ["loss.label_smoothing=interval(0,0.1)"], ["ema.decay=choice(0.5,0.9)"]],
+    ids=lambda space: space[0].partition("=")[0],
+)
+def test_a_search_over_all_of_a_group_goes_on(tmp_path: Path, search: Toy, space: list[str]) -> None:
+    """What is left of the group is nothing, or what means nothing new."""
+    for total in (1, 2):
+        search(*NAMED, *space, f"hydra.sweeper.n_trials={total}")
+    assert len(trials(tmp_path)) == 2
+
+
 LR = "optimizer.lr=interval(0.01,0.1)"
 
 

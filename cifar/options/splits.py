@@ -1,4 +1,4 @@
-"""Checks of data.folds, data.fold and data.groups."""
+"""How images are split: data.val_from, data.folds, data.fold and data.groups, and their checks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from cifar.options.option import ConfigError
 if TYPE_CHECKING:
     from cifar.options.data import Data
 
-FOLDED = ("training_part", "auto")
-"""The values of data.val_from that go with folds."""
+AUTO = "auto"
+TRAINING_PART, VAL_FOLDER, TEST_PART = "training_part", "val_folder", "test_part"
+VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
+"""The part of the source that is validated on as it is, by the value of data.val_from."""
 REGEX = "regex:"
 """data.groups=regex:PATTERN: the files in whose names, below their class folder, the pattern finds the same are a
 group. What it finds is its first capture group that took part, or else the whole match."""
@@ -21,14 +23,19 @@ WAYS = {COLUMN: "the name of a column", REGEX: "regex:PATTERN, for the names of 
 """By what data.groups may tell groups apart, in words; a source lists its ways in Data.groups_by."""
 
 
-def check_folds(data: Data) -> None:
-    """Raises ConfigError where data.fold is not one of the folds of data.folds, or the validation images are others."""
-    folds, fold = data.folds, data.fold
-    if folds is not None and data.val_from not in FOLDED:
+def check_val_from(data: Data) -> None:
+    """Raises ConfigError where data.val_from names a part that the source never has."""
+    if data.val_from == VAL_FOLDER and not data.has_val:
         raise ConfigError(
-            f"data.folds={folds}: folds are of the training part, but data.val_from={data.val_from}; allowed:"
-            f" {' or '.join(FOLDED)}, or data.folds=null"
+            f"data.val_from={VAL_FOLDER}: {data.source} has no part for validation; allowed: {TRAINING_PART},"
+            f" {TEST_PART}"
         )
+
+
+def check_folds(data: Data) -> None:
+    """Raises ConfigError where data.fold is not one of the folds of data.folds."""
+    folds, fold = data.folds, data.fold
+    _check_is_split(data, "folds", folds)
     if folds is None and fold is not None:
         raise ConfigError(
             f"data.fold={fold}: there are no folds, as data.folds is null; allowed: data.folds=K with data.fold from 0"
@@ -46,6 +53,7 @@ def check_groups(data: Data) -> None:
     """Raises ConfigError where data.groups says nothing that the source knows."""
     if data.groups is None:
         return
+    _check_is_split(data, "groups", data.groups)
     way = REGEX if data.groups.startswith(REGEX) else COLUMN
     if way not in data.groups_by:
         ways = [words for name, words in WAYS.items() if name in data.groups_by]
@@ -53,6 +61,15 @@ def check_groups(data: Data) -> None:
         raise ConfigError(f"data.groups={data.groups}: not with data.source={data.source}; allowed: {allowed}")
     if way == REGEX:
         _check_pattern(data.groups)
+
+
+def _check_is_split(data: Data, key: str, value: object) -> None:
+    """Raises ConfigError where a value says how to split the training part, which is not split."""
+    if value is not None and data.val_from not in (TRAINING_PART, AUTO):
+        raise ConfigError(
+            f"data.{key}={value}: says how the training part is split, but data.val_from={data.val_from}; allowed:"
+            f" {TRAINING_PART} or {AUTO}, or data.{key}=null"
+        )
 
 
 def _check_pattern(groups: str) -> None:
