@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cifar.data import checked_file
+from cifar.data.augment.views import AugmentedPixels, Version
 from cifar.data.images import Images
 from cifar.data.pixels import Pixels
 from cifar.models.pretrained import Backbone
@@ -67,7 +68,7 @@ class FeatureCache:
     autocast: Callable[[], AbstractContextManager[object]]
     checked: dict[Path, Features] = field(default_factory=dict, repr=False)
 
-    def get(self, backbone: Backbone, images: Images) -> Features:
+    def get(self, backbone: Backbone, images: Images | Version) -> Features:
         """From the cache, or computed and cached; of several processes that ask at once, one computes.
 
         Raises FileError where the cache cannot be written, TransferError for features that are not finite.
@@ -80,7 +81,7 @@ class FeatureCache:
             self.checked[entry] = checked_file.read_or_make(entry, parse, make, REMEDY)
         return self.checked[entry]
 
-    def _key_parts(self, backbone: Backbone, images: Images) -> dict[str, object]:
+    def _key_parts(self, backbone: Backbone, images: Images | Version) -> dict[str, object]:
         """All that the features depend on, in plain types."""
         return {
             "backbone": backbone.name,
@@ -95,7 +96,7 @@ class FeatureCache:
             "versions": {name: version(name) for name in ("torch", "torchvision")},
         }
 
-    def _extract(self, entry: Path, parts: dict[str, object], backbone: Backbone, images: Images) -> None:
+    def _extract(self, entry: Path, parts: dict[str, object], backbone: Backbone, images: Images | Version) -> None:
         """Compute block by block, except for blocks that an interrupted extraction has left, and join them."""
         folder = entry.with_suffix(".parts")
         folder.mkdir(exist_ok=True)
@@ -107,7 +108,7 @@ class FeatureCache:
         count = len(images)
         log.info("%d images through %s in %.1f s (%.0f images/s)", count, backbone.name, seconds, count / seconds)
 
-    def _blocks(self, folder: Path, backbone: Backbone, images: Pixels) -> Iterator[Features]:
+    def _blocks(self, folder: Path, backbone: Backbone, images: Pixels | AugmentedPixels) -> Iterator[Features]:
         """The blocks of an extraction, in order, with a progress bar; each is read from `folder` or computed."""
         size = self.batch_size * BATCHES_PER_BLOCK
         with tqdm(total=len(images), desc="extracting features", unit="image", disable=None) as bar:

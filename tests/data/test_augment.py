@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from backbones import CPU, some_images
+from backbones import CPU, backbone, new_cache, some_images
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from cifar.data.augment.crop_flip import crop_and_flip, crop_windows, draw_crops_and_flips
 from cifar.data.augment.draws import epoch_generator
 from cifar.data.augment.erase import Erase
 from cifar.data.augment.mix import Mix, boxes_of
@@ -18,7 +21,10 @@ from cifar.data.augment.operations import OPERATIONS, Operation
 from cifar.data.augment.pieces import Augmentation, Pieces, build_augmentation
 from cifar.data.augment.policies import RandomOperations, randaugment, trivial
 from cifar.data.augment.views import augmented
+from cifar.data.images import Images
 from cifar.data.loader import FeatureLoader, ImageLoader
+from cifar.data.pixels import OnDisk
+from cifar.data.resident import padded
 
 NAMES = [
     *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast"),
@@ -190,12 +196,12 @@ def test_views_differ_and_are_drawn_among() -> None:
     crop_flip = build("", crop=4, flip=True)
     views = [augmented(images, crop_flip, mean, view) for view in range(3)]
     assert len({view.fingerprint for view in (images, *views)}) == 4
-    assert not torch.equal(views[0].images, views[1].images)
-    assert torch.equal(views[1].images, augmented(images, crop_flip, mean, 1).images)
+    assert not torch.equal(views[0].images[:], views[1].images[:])
+    assert torch.equal(views[1].images[:], augmented(images, crop_flip, mean, 1).images[:])
     former = hashlib.sha256(f"{images.fingerprint} crop 4 flip True view 1".encode()).hexdigest()
     assert views[1].fingerprint == former, "features that are cached would be computed again"
     kept = augmented(images, build(""), mean, 0)
-    assert torch.equal(kept.images, images.images), "without crop and flip every image is in its place"
+    assert torch.equal(kept.images[:], images.images), "without crop and flip every image is in its place"
     rows = torch.arange(3.0).view(3, 1, 1).expand(3, 64, 2)
     drawn = torch.cat([x for x, _ in FeatureLoader(rows, images.labels, 8, CPU, seed=0).epoch(1)])
     assert set(drawn[:, 0].tolist()) == {0.0, 1.0, 2.0}
@@ -206,6 +212,7 @@ def test_views_go_through_policies_and_erasing() -> None:
     strong = build("cifar.data.augment.policies.trivial", erase=1.0)
     view = augmented(images, strong, mean, 4)
     assert view.fingerprint != augmented(images, build(""), mean, 4).fingerprint
+    assert view.fingerprint != augmented(images, strong, [0.5, 0.25, 0.1], 4).fingerprint, "another colour is filled in"
     generator = epoch_generator(4, 1)
     torch.randint(1, (2, len(images)), generator=generator)
     torch.randperm(len(images), generator=generator)
@@ -213,5 +220,52 @@ def test_views_go_through_policies_and_erasing() -> None:
     changed = trivial(32, 32)
     expected = changed.apply(images.images.clone(), changed.draw(len(images), 32, 32, generator))
     erase = Erase(1.0, torch.tensor([128, 64, 0], dtype=torch.uint8).view(3, 1, 1))
-    assert torch.equal(view.images, erase.apply(expected, erase.draw(len(images), 32, 32, generator)))
-    assert view.images.dtype == torch.uint8
+    pixels = view.images[:]
+    assert torch.equal(pixels, erase.apply(expected, erase.draw(len(images), 32, 32, generator)))
+    assert pixels.dtype == torch.uint8
+
+
+def whole_version(images: Images, augmentation: Augmentation, erase: Erase, view: int) -> Tensor:
+    """All pixels of a version at once, in the order of `images`."""
+    generator, pixels = epoch_generator(view, 1), torch.empty_like(images.images[:])
+    windows = crop_windows(padded(images.images[:], augmentation.crop, CPU), augmentation.crop)
+    order, *amounts = draw_crops_and_flips(len(images), augmentation.crop, augmentation.flip, generator)
+    pixels[order] = crop_and_flip(windows, augmentation.flip, order, *amounts)
+    for piece in (*augmentation.pieces.pixels, erase):
+        pixels = piece.apply(pixels, piece.draw(len(images), 32, 32, generator))
+    return pixels
+
+
+class CountedReads(OnDisk):
+    """Images in a file; `reads` has how many were read at once."""
+
+    def __init__(self, path: Path, pixels: Tensor) -> None:
+        path.write_bytes(pixels.numpy().tobytes())
+        super().__init__(path, 0, tuple(pixels.shape))
+        self.reads: list[int] = []
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        pixels = super().__getitem__(index)
+        self.reads.append(len(pixels))
+        return pixels
+
+
+@pytest.mark.parametrize("policy", ["trivial", "randaugment"])
+def test_a_version_is_made_in_parts_and_not_at_all_where_its_features_are_cached(policy: str, tmp_path: Path) -> None:
+    images, mean = some_images(70), [0.5, 0.25, 0.0]
+    options = {"num_ops": 2, "magnitude": 9} if policy == "randaugment" else {}
+    everything = build(f"cifar.data.augment.policies.{policy}", crop=4, flip=True, erase=0.5, **options)
+    erase = Erase(0.5, torch.tensor([128, 64, 0], dtype=torch.uint8).view(3, 1, 1))
+    whole = whole_version(images, everything, erase, 2)
+    version = augmented(images, everything, mean, 2).images
+    in_parts = torch.cat([version[first : first + 17] for first in range(0, 70, 17)])
+    assert torch.equal(in_parts, whole)
+    stored = CountedReads(tmp_path / "pixels", images.images[:])
+    network, reads = backbone(), []
+    for _ in range(2):
+        on_disk = augmented(dataclasses.replace(images, images=stored), everything, mean, 2)
+        features = new_cache(tmp_path, batch_size=16).get(network, on_disk).features
+        reads.append(list(stored.reads))
+    assert reads == [[16, 16, 16, 16, 6]] * 2
+    expected = dataclasses.replace(images, images=whole, fingerprint="of the whole")
+    assert torch.equal(features, new_cache(tmp_path, batch_size=16).get(network, expected).features)

@@ -1,10 +1,12 @@
-"""Augmented copies of a data set: what frozen features are computed of."""
+"""Augmented versions of a data set: what frozen features are computed of."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,13 +16,67 @@ from cifar.data.augment.draws import epoch_generator
 from cifar.data.augment.erase import Erase
 from cifar.data.augment.pieces import Augmentation, Piece
 from cifar.data.images import Images
+from cifar.data.pixels import Pixels
 from cifar.data.resident import padded
 
-AT_ONCE = 1024
-"""Images that the pieces work on at once."""
+CPU = torch.device("cpu")
 
 
-def versions(images: Images, augmentation: Augmentation, mean: Sequence[float], views: int) -> Iterator[Images]:
+@dataclass(frozen=True)
+class AugmentedPixels:
+    """uint8 (N, 3, H, W): those of a version, which are made of `pixels` where a slice of them is read.
+
+    `pieces` work on pixels. The same for the same `view`, whatever the slices.
+    """
+
+    pixels: Pixels
+    crop: int
+    flip: bool
+    pieces: tuple[Piece, ...]
+    view: int
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.pixels.shape
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: slice) -> Tensor:
+        originals = self.pixels[index]
+        rows, columns, flips, *of_pieces = (drawn[index] for drawn in self._draws)
+        windows = crop_windows(padded(originals, self.crop, CPU), self.crop)
+        changed = crop_and_flip(windows, self.flip, torch.arange(len(originals)), rows, columns, flips)
+        images = torch.empty_like(originals).copy_(changed)
+        for piece, drawn in zip(self.pieces, of_pieces, strict=True):
+            images = piece.apply(images, drawn)
+        return images
+
+    @cached_property
+    def _draws(self) -> list[Tensor]:
+        """Of all images, in their order: row and column of the crop, flip, and what each piece draws."""
+        count, _, height, width = self.shape
+        generator = epoch_generator(self.view, 1)
+        order, *amounts = draw_crops_and_flips(count, self.crop, self.flip, generator)
+        positions = order.argsort()
+        of_pieces = [piece.draw(count, height, width, generator) for piece in self.pieces]
+        return [*(drawn[positions] for drawn in amounts), *of_pieces]
+
+
+@dataclass(frozen=True)
+class Version:
+    """An augmented version of images, with a fingerprint of all that its pixels depend on; nothing is read for that."""
+
+    images: AugmentedPixels
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def versions(
+    images: Images, augmentation: Augmentation, mean: Sequence[float], views: int
+) -> Iterator[Images | Version]:
     """The images as they are, or `views` augmented versions of them where there are more than one, one at a time."""
     if views == 1:
         yield images
@@ -29,33 +85,21 @@ def versions(images: Images, augmentation: Augmentation, mean: Sequence[float], 
         yield augmented(images, augmentation, mean, view)
 
 
-def augmented(images: Images, augmentation: Augmentation, mean: Sequence[float], view: int) -> Images:
+def augmented(images: Images, augmentation: Augmentation, mean: Sequence[float], view: int) -> Version:
     """A version of every image, in the order of `images`: the same for the same `view`.
 
     Erased rectangles get the colour `mean`, of pixels in [0, 1].
     """
     crop, flip, pieces = augmentation.crop, augmentation.flip, augmentation.pieces
-    generator = epoch_generator(view, 1)
-    all_pixels = images.images[:]
-    windows = crop_windows(padded(all_pixels, crop, torch.device("cpu")), crop)
-    order, *amounts = draw_crops_and_flips(len(images), crop, flip, generator)
-    pixels = torch.empty_like(all_pixels)
-    pixels[order] = crop_and_flip(windows, flip, order, *amounts)
-    for piece in (*pieces.pixels, *(_on_pixels(piece, mean) for piece in pieces.normalised)):
-        _apply(piece, pixels, generator)
-    text = f"{images.fingerprint} crop {crop} flip {flip} view {view} {augmentation.name}".strip()
-    return dataclasses.replace(images, images=pixels, fingerprint=hashlib.sha256(text.encode()).hexdigest())
+    colour = torch.tensor(mean).mul(255).round().to(torch.uint8)
+    on_pixels = (*pieces.pixels, *(_on_pixels(piece, colour) for piece in pieces.normalised))
+    filled = f"colour {colour.tolist()}" if pieces.normalised else ""
+    text = f"{images.fingerprint} crop {crop} flip {flip} view {view} {augmentation.name} {filled}".strip()
+    pixels = AugmentedPixels(images.images, crop, flip, on_pixels, view)
+    return Version(pixels, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _on_pixels(piece: Piece, mean: Sequence[float]) -> Piece:
-    """A piece for normalised images, as one for pixels."""
+def _on_pixels(piece: Piece, colour: Tensor) -> Piece:
+    """A piece for normalised images, as one for pixels; `colour` uint8 (3,)."""
     assert isinstance(piece, Erase)
-    colour = torch.tensor(mean).mul(255).round().to(torch.uint8).view(3, 1, 1)
-    return dataclasses.replace(piece, value=colour)
-
-
-def _apply(piece: Piece, pixels: Tensor, generator: torch.Generator) -> None:
-    count, _, height, width = pixels.shape
-    draws = piece.draw(count, height, width, generator)
-    for images, drawn in zip(torch.split(pixels, AT_ONCE), torch.split(draws, AT_ONCE), strict=True):
-        images.copy_(piece.apply(images.clone(), drawn))
+    return dataclasses.replace(piece, value=colour.view(3, 1, 1))
