@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from cifar.errors import UserError
 from cifar.models.preprocess import Preprocess
 from cifar.models.pretrained import Backbone
 from cifar.options.config import Config
-from cifar.options.data import AUTO, SIZES
+from cifar.options.data import SIZES
+from cifar.options.splits import AUTO
 from cifar.options.transfer import Frozen, Pretrained
 from cifar.resources import SHARED, Resources
 
@@ -35,8 +37,22 @@ class InputError(UserError):
 def request(config: Config, part: str, resources: Resources = SHARED) -> Request:
     """What is asked of the data source for "train" or "test"."""
     once = isinstance(config.transfer, Frozen)  # the features are trained on, and kept
-    in_memory = 0 if once else int(config.cache.memory_share * total_memory())
+    in_memory = 0 if once else int(config.cache.memory_share * _memory(config.device))
     return Request(part, _cache(config), input_format(config, resources), in_memory)
+
+
+def _memory(device: str) -> int:
+    """Bytes: that of this machine; on a GPU, to which all images in memory go, that of the device where it is less."""
+    name = "cuda" if device == "auto" else device
+    if not name.startswith("cuda") or not torch.cuda.is_available():
+        return total_memory()
+    return min(total_memory(), _free_at_first(name))
+
+
+@cache
+def _free_at_first(device: str) -> int:
+    """Bytes that are free on a CUDA device when this process first asks: images that are shared stay where they are."""
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def input_format(config: Config, resources: Resources = SHARED) -> InputFormat:

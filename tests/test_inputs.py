@@ -16,9 +16,10 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cifar.content import content_differences, content_of
+from cifar.data.memory import total_memory
 from cifar.data.request import InputFormat
 from cifar.experiment import load_classifier, load_splits, run
-from cifar.inputs import configured_backbone, input_format
+from cifar.inputs import configured_backbone, input_format, request
 from cifar.models.resnet import BottleneckResNet
 from cifar.options.check import check
 from cifar.options.config import Config
@@ -142,9 +143,7 @@ def test_a_run_records_its_size_and_its_model_takes_it(
         classifier.logits(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize(
-    "more", [(), (*FROZEN, "transfer.image_size=48"), ("transfer=finetune", *FROZEN[1:], "transfer.image_size=48")]
-)
+@pytest.mark.parametrize("more", [(), ("transfer=finetune", *FROZEN[1:], "transfer.image_size=48")])
 def test_images_that_stay_on_disk_give_the_same_run(
     more: tuple[str, ...],
     make_folder: MakeFolder,
@@ -158,10 +157,27 @@ def test_images_that_stay_on_disk_give_the_same_run(
         with caplog.at_level(logging.INFO):
             config = of_folder(root, "test=true", f"cache.memory_share={share}", f"cache.dir={tmp_path / name}", *more)
             ran(config, tmp_path / "runs" / name)
-        assert ("every batch is read from" in caplog.text) == (share < 1 and config.transfer.mode != "frozen")
+        assert ("every batch is read from" in caplog.text) == (share < 1)
     assert timeless(tmp_path / "runs" / "memory") == timeless(tmp_path / "runs" / "disk")
     results = [read_result(tmp_path / "runs" / name) for name in ("memory", "disk")]
     assert results[0]["test"] == results[1]["test"] and results[0]["data"] == results[1]["data"]
+
+
+def test_images_stay_on_disk_where_either_memory_is_too_small(
+    settings: Settings, make_folder: MakeFolder, of_folder: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory they are on the GPU too; how much is free there counts once, before any are."""
+    share = "cache.memory_share=0.25"
+    host = request(settings(share, "device=cpu"), "train").in_memory
+    assert host == int(0.25 * total_memory())
+    free = {"cuda:97": 4000, "cuda:98": 10**18}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device], 10**18))
+    on_small, on_large = (settings(share, f"device={device}") for device in free)
+    assert request(on_small, "train").in_memory == 1000 and request(on_large, "test").in_memory == host
+    free["cuda:97"] = 0
+    assert request(on_small, "train").in_memory == 1000
+    assert request(of_folder(make_folder(), "device=cuda:98", *FROZEN), "train").in_memory == 0
 
 
 def test_fine_texture_reaches_the_backbone(of_folder: Callable[..., Config], tmp_path: Path) -> None:
@@ -222,6 +238,8 @@ def test_what_earlier_versions_wrote_means_32_pixels() -> None:
     assert upgrade_settings(former)["data"] == {"source": "image_folder", "root": "x", **added}
     assert former_overrides(former) == ["data.image_size=32", "data.val_from=training_part"]
     assert former_overrides({"data": {"source": "digits"}}) == []
+    searched = {"source": "image_folder", "fit": "crop", "val_from": "auto"}
+    assert former_overrides({"data": searched}) == [], "a later study, in which data.image_size is searched"
     assert former_overrides(upgrade_settings(former)) == former_overrides({}) == []
 
 

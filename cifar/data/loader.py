@@ -87,12 +87,11 @@ class EpochLoader:
 class ImageLoader(EpochLoader):
     """Batches of images float32 (B, 3, H, W), channels_last, and labels.
 
-    `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`; those on disk
-    are read batch by batch. With a `seed`, an
-    epoch is shuffled, cropped (H x W windows of the images with `crop` pixels of zeros around them) and flipped with
-    probability 1/2 if `flip`, and goes through `pieces`; all of it is a function of (seed, epoch), whatever the device.
-    `mean` and `std` are of pixels in [0, 1]; None: 0 and 1. Bit-equal, for equal offsets, to torchvision's RandomCrop,
-    RandomHorizontalFlip, ToTensor and Normalize on PIL images.
+    `images` uint8 (N, 3, H, W) and `labels` int64 (N,) go to `device` once, the images by `pad`; those on disk are read
+    batch by batch. With a `seed`, an epoch is shuffled, cropped (H x W windows of the images with `crop` pixels of
+    zeros around them) and flipped with probability 1/2 if `flip`, and goes through `pieces`; all of it is a function of
+    (seed, epoch), whatever the device. `mean` and `std` are of pixels in [0, 1]; None: 0 and 1. Bit-equal, for equal
+    offsets, to torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on PIL images.
     """
 
     def __init__(
@@ -138,14 +137,16 @@ class ImageLoader(EpochLoader):
         return max(super()._bytes_at_once(), WITH_PIECES if self.pieces.pixels else 0)
 
     def _prepare(self, draws: list[Tensor]) -> list[Tensor]:
-        """Those of the pieces stay on the CPU, where they are sorted by operation."""
-        order_crops_flips, of_pieces = draws[:4], draws[4:]
-        return [*super()._prepare(order_crops_flips), *of_pieces]
+        """Those of the pieces stay on the CPU, where they are sorted by operation; so does the order of reading."""
+        order, crops_and_flips, of_pieces = draws[0], draws[1:4], draws[4:]
+        if self.windows is not None:
+            order = self._send(order)
+        return [order, *super()._prepare(crops_and_flips), *of_pieces]
 
     def _make(self, order: Tensor, *amounts: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns, flips, *of_pieces = amounts
         images = self._crops_and_flips(order, rows, columns, flips)
-        labels = self.labels[order]
+        labels = self.labels[order if self.windows is not None else self._send(order)]
         pixels = self.pieces.change_pixels(images, of_pieces)
         images = pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
         return self.pieces.change_batches(images, labels, self.batch_size, of_pieces)
@@ -153,8 +154,9 @@ class ImageLoader(EpochLoader):
     def _crops_and_flips(self, order: Tensor, *amounts: Tensor) -> Tensor:
         if self.windows is not None:
             return crop_and_flip(self.windows, self.flip, order, *amounts)
-        windows = crop_windows(padded(self.images[order.cpu()], self.crop, order.device), self.crop)
-        return crop_and_flip(windows, self.flip, torch.arange(len(order), device=order.device), *amounts)
+        device = self.labels.device
+        windows = crop_windows(padded(self.images[order], self.crop, device), self.crop)
+        return crop_and_flip(windows, self.flip, torch.arange(len(order), device=device), *amounts)
 
 
 class FeatureLoader(EpochLoader):
