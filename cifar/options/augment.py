@@ -36,8 +36,7 @@ class Augment(Option):
 
     def suited(self, data: Data) -> Augment:
         """With what suits the data in place of null."""
-        values = {key: value for key, value in data.suits(vars(data)).items() if getattr(self, key) is None}
-        return dataclasses.replace(self, **values)
+        return dataclasses.replace(self, **_filled(vars(self), data.suits(vars(data))))
 
     @property
     def changes_images(self) -> bool:
@@ -85,5 +84,10 @@ def with_suited(settings: Mapping[str, Any]) -> dict[str, Any]:
     data = data if isinstance(data, Mapping) else {}
     option = groups()[Data.group].options.get(str(data.get(Data.key)), Data)
     assert issubclass(option, Data)
-    values = {key: value for key, value in option.suits(data).items() if augment.get(key, "") is None}
-    return {**settings, Augment.group: {**augment, **values}}
+    return {**settings, Augment.group: _filled(augment, option.suits(data))}
+
+
+def _filled(settings: Mapping[str, Any], suits: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with what suits the data in place of null."""
+    values = {key: value for key, value in suits.items() if settings.get(key, "") is None}
+    return {**settings, **values}

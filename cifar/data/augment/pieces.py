@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from torch import Tensor
 from cifar.data.augment.erase import Erase
 from cifar.data.augment.mix import Mix
 from cifar.data.images import Images
+from cifar.options.augment import Augment
 
-SHARED = ("policy", "crop", "flip", "erase", "mixup", "cutmix")
+SHARED = {field.name for field in dataclasses.fields(Augment)}
 """The settings that all options of the group have."""
 
 
