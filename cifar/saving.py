@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cifar.objective import ACCURACY
 from cifar.reporting import EpochMetrics
 from cifar.results import RunDirectory, best_of, same_directory
 from cifar.training import checkpoint
@@ -49,8 +50,8 @@ class RunSaver:
 
     def _save_best(self, state: dict[str, Any], latest: EpochMetrics) -> None:
         objective = self.trainer.objective
-        measured = {"epoch": latest.epoch, "val_accuracy": latest.val_accuracy, "objective": objective.name}
-        measured |= {objective.column: objective.value(latest)}
+        columns = ("epoch", ACCURACY.column, objective.column)
+        measured = {name: getattr(latest, name) for name in columns} | {"objective": objective.name}
         weights = (state["average"] or state)["model"]  # those that were measured
         checkpoint.save(self.directory.path / "best.pt", {"model": weights} | self.description | measured)
         validated = self.trainer.validated
