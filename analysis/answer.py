@@ -85,10 +85,12 @@ def _best(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
 
 
 def copies_of(run: pd.Series[Any]) -> dict[str, int]:
-    """How many of a run's validation images are also training images, and how many there are; empty without any."""
-    if pd.isna(run.also_in_train) or pd.isna(run.val_images) or not run.also_in_train:
-        return {}
-    return {"also_in_train": int(run.also_in_train), "val_images": int(run.val_images)}
+    """How many of a run's validation and test images are also training images, of how many; empty without any."""
+    copies: dict[str, int] = {}
+    for count, images in (("also_in_train", "val_images"), ("test_also_in_train", "test_images")):
+        if pd.notna(run[count]) and pd.notna(run[images]) and run[count]:
+            copies |= {count: int(run[count]), images: int(run[images])}
+    return copies
 
 
 def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def look_rows(folder: Path) -> list[dict[str, Any]]:
         number = int(look.name.removeprefix(LOOK))
         for run in _complete_runs(look):
             result: dict[str, Any] = attempt(partial(read_result, Path(run["run"])), {}, [])
-            facts = {name: value_at(result, f"test.{name}") for name in (*OBJECTIVES, "images")}
+            facts = {name: value_at(result, f"test.{name}") for name in (*OBJECTIVES, "images", "also_in_train")}
             rows.append(run | {"look": number} | facts)
     return sorted(rows, key=lambda row: (row["look"], row["seed"]))
 

@@ -99,7 +99,16 @@ def confirmation(frames: Frames) -> dict[str, Any]:
         return confirmed | {"looks": frames.looks}
     tests = tests[tests["look"] == tests["look"].max()]
     latest = accuracy_on_test(tests).iloc[0].to_dict()
-    return confirmed | {"test": latest | {"look": frames.looks} | _objective_on_test(frames.objective, tests)}
+    latest |= {"look": frames.looks} | _objective_on_test(frames.objective, tests) | _copies_in_test(tests)
+    return confirmed | {"test": latest}
+
+
+def _copies_in_test(tests: pd.DataFrame) -> dict[str, int]:
+    """How many of the test images are also training images, of how many; empty without any."""
+    count = tests.also_in_train.max()
+    return (
+        {"test_also_in_train": int(count), "test_images": int(tests.images.max())} if pd.notna(count) and count else {}
+    )
 
 
 def _objective_on_test(objective: Objective | None, tests: pd.DataFrame) -> dict[str, Any]:

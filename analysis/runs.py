@@ -39,6 +39,7 @@ RESULT_KEYS = {
     "val_images": "data.val.images",
     "val_fingerprint": "data.val.fingerprint",
     "also_in_train": "data.val.also_in_train",
+    "test_also_in_train": "test.also_in_train",
     "device": "device.type",
 }
 """By column, its key in result.json; the other columns come from metrics.csv and from the folder."""

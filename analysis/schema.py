@@ -71,6 +71,10 @@ RUNS: Columns = {
     "val_images": (WHOLE, "images"),
     "val_fingerprint": (TEXT, "of the validation images: equal for equal splits"),
     "also_in_train": (WHOLE, "validation images that the run trained on too, pixel by pixel; NA in earlier versions"),
+    "test_also_in_train": (
+        WHOLE,
+        "test images that the run trained on too, likewise; NA where these were not evaluated",
+    ),
     "device": (TEXT, "cpu or cuda"),
 }
 """And a column config.KEY for each setting of the run."""
@@ -104,6 +108,7 @@ TESTS: Columns = {
     "macro_f1": (NUMBER, "on the test images, share of 1"),
     "loss": (NUMBER, "on the test images, nats"),
     "images": (WHOLE, "test images"),
+    "also_in_train": (WHOLE, "test images that the run trained on too, pixel by pixel; NA in earlier versions"),
     "run": (TEXT, "run directory"),
 }
 

@@ -19,7 +19,7 @@ def text(answer: dict[str, Any]) -> str:
         reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
         return "\n".join([*lines, f"{answer['problem']}{reason}"])
     lines += [*_winner(answer), "how sure:"]
-    lines += [f"  {line}" for line in on_copies(answer["best"])]
+    lines += [f"  {line}" for line in copies_in(answer)]
     if "confirmed" in answer:
         lines += _confirmation(answer["confirmed"], _name(answer), answer["direction"])
     if "confirming" in answer:
@@ -133,14 +133,30 @@ def _between(row: dict[str, Any]) -> str:
     return format_interval(row["low"], row["high"], missing="no interval")
 
 
-def on_copies(best: dict[str, Any]) -> list[str]:
-    """That some of the validation images were trained on; nothing where none were."""
-    if "also_in_train" not in best:
-        return []
-    return [
-        f"{best['also_in_train']:,} of {best['val_images']:,} validation images are also training images (identical"
-        " pixels), so validation values are too good: remove the copies, or keep them together with data.groups"
-    ]
+def copies_in(answer: dict[str, Any]) -> list[str]:
+    """What `on_copies` says of a search and of its confirmation."""
+    test: dict[str, Any] = answer.get("confirmed", {}).get("test", {})
+    return on_copies(answer["best"] | test)
+
+
+def on_copies(copies: dict[str, Any]) -> list[str]:
+    """That some of the validation and test images were trained on, in keys of `copies_of`; nothing where none were."""
+    lines = []
+    if "also_in_train" in copies:
+        count, images = copies["also_in_train"], copies["val_images"]
+        remedy = "remove the copies, or keep them together with data.groups where the source has it"
+        lines += [f"{_are_copies(count, images, 'validation')}: {remedy}"]
+    if "test_also_in_train" in copies:
+        count, images = copies["test_also_in_train"], copies["test_images"]
+        lines += [f"{_are_copies(count, images, 'test')}: remove the copies"]
+    return lines
+
+
+def _are_copies(count: int, images: int, part: str) -> str:
+    return (
+        f"{count:,} of {images:,} {part} images are also training images (identical pixels), so {part} values are too"
+        " good"
+    )
 
 
 def _estimates(answer: dict[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +18,12 @@ from ..wording import on_copies
 from .advice import after_training, on_generalization
 from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, sentence, time_fact
 
-SHOWN_SETTINGS = re.compile(
-    r"config\.(optimizer|scheduler|loss|ema|early_stopping|objective|transfer|data\.(source|limit|val_size|folds?|groups)|epochs|batch_size)"
+SHOWN_SETTINGS = (
+    *("config.optimizer", "config.scheduler", "config.loss", "config.ema", "config.early_stopping", "config.objective"),
+    *("config.transfer", "config.augment", "config.data.source", "config.data.image_size", "config.data.limit"),
+    *("config.data.val_size", "config.data.fold", "config.data.groups", "config.epochs", "config.batch_size"),
 )
-"""The settings that a reader looks for first."""
+"""How the settings begin that a reader looks for first."""
 
 
 def report_of(frames: Frames) -> Report:
@@ -75,6 +76,6 @@ def _settings_table(run: pd.Series[Any]) -> pd.DataFrame:
     rows = [
         {"setting": str(key).removeprefix("config."), "value": format_value(run[key])}
         for key in run.index
-        if SHOWN_SETTINGS.match(str(key)) and not pd.isna(run[key]) and key != unused
+        if str(key).startswith(SHOWN_SETTINGS) and not pd.isna(run[key]) and key != unused
     ]
     return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ from ..evidence import Evidence
 from ..formatting import format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
-from ..wording import advice, on_copies
+from ..wording import advice, copies_in
 from .base import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact
 
 
@@ -38,7 +38,7 @@ def report_of(frames: Frames) -> Report:
 
 
 def _next_steps(answer: dict[str, Any]) -> list[str]:
-    copies = on_copies(answer["best"])
+    copies = copies_in(answer)
     if "unknown" in answer:
         return [sentence(step) for step in (*copies, f"the uncertainty cannot be estimated: {answer['unknown']}")]
     return [sentence(step) for step in (*copies, *advice(answer))]

@@ -28,13 +28,14 @@ Sums = NDArray[np.uint64]
 
 
 def warn_of_copies(images: Images, train: Images, what: str) -> int:
-    """How many of the images are in `train` too; where there are any, a warning says so. `what`: "validation"."""
+    """How many of the images are in `train` too; where there are any, a warning says so. `what`: validation or test."""
     count = count_copies(images.images, train.images)
     if count:
+        groups = ", or keep copies on one side of the split with data.groups where the source has it"
         log.warning(
             "%s of %s %s images are also among the images to train on (identical pixels): what is measured on these is"
-            " too good; remove the copies, or keep copies on one side of the split with data.groups",
-            *(f"{count:,}", f"{len(images):,}", what),
+            " too good; remove the copies%s",
+            *(f"{count:,}", f"{len(images):,}", what, "" if what == "test" else groups),
         )
     return count
 
