@@ -21,25 +21,32 @@ from cifar.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
 Timeless = Callable[[Any], dict[str, Any]]
+Schedule = Callable[[torch.optim.Optimizer, int], schedulers.Schedule]
 
 
 def warmed_cosine(optimizer: torch.optim.Optimizer, steps: int) -> schedulers.Schedule:
     return schedulers.Warmup(schedulers.cosine(optimizer, steps - 9), 9)
 
 
-def with_all(trainer: Trainer, norm: float | None = 0.5, decay: float | None = 0.9) -> Trainer:
-    """The trainer with every knob on."""
+def with_all(
+    trainer: Trainer,
+    norm: float | None = 0.5,
+    decay: float | None = 0.9,
+    smoothing: float = 0.1,
+    weights: str | None = "balanced",
+) -> Trainer:
+    """The trainer with every knob on that its scheduler does not have."""
     assert isinstance(trainer.step, EagerStep)
     average = build_average(trainer.model, decay)
-    loss = build_loss(0.1, class_weights("balanced", trainer.train.labels, ("a", "b", "c")))
+    loss = build_loss(smoothing, class_weights(weights, trainer.train.labels, ("a", "b", "c")))
     step = EagerStep(trainer.model, trainer.step.decayed, 0.01, trainer.step.autocast, loss)
     score = EagerScore(average.measured(trainer.model), trainer.step.autocast)
     clip = clipping(trainer.optimizer, norm)
     return dataclasses.replace(trainer, step=step, score=score, average=average, clip=clip)
 
 
-def make_unbalanced(make_trainer: MakeTrainer) -> Trainer:
-    trainer = make_trainer(warmed_cosine, total=4)
+def make_unbalanced(make_trainer: MakeTrainer, schedule: Schedule = warmed_cosine, device: str = "cpu") -> Trainer:
+    trainer = make_trainer(schedule, total=4, device=device)
     trainer.train.labels[:12] = 0
     return trainer
 
@@ -80,12 +87,12 @@ def test_static_buffers_change_no_bit(make: Callable[[], Trainer], timeless: Tim
 
 
 def check_on(device: str, make_trainer: MakeTrainer) -> None:
-    """One epoch with each knob off and on: on, it has an effect."""
-    losses = set()
-    for settings in ({}, {"norm": None}, {"decay": None}):
-        trainer = with_all(make_trainer(warmed_cosine, total=2, device=device), **settings)
-        losses.add([metrics.val_loss for metrics in trainer.epochs()][-1])
-    assert len(losses) == 3
+    """One epoch with all knobs on, and one with each of them off: each has an effect."""
+    off: list[dict[str, Any]] = [{}, {"norm": None}, {"decay": None}, {"smoothing": 0.0}, {"weights": None}]
+    trainers = [with_all(make_unbalanced(make_trainer, device=device), **settings) for settings in off]
+    trainers.append(with_all(make_unbalanced(make_trainer, schedulers.cosine, device)))  # no warm-up
+    losses = {next(trainer.epochs()).val_loss for trainer in trainers}
+    assert len(losses) == 6
 
 
 def test_each_has_an_effect(make_trainer: MakeTrainer) -> None:
