@@ -49,7 +49,7 @@ def settings_alone(overrides: list[Override]) -> list[Override]:
 def _todays(override: Override) -> Override:
     key = RENAMED_KEYS.get(key_of(override))
     if key is not None:
-        result = "searched by that name, as in earlier studies" if override.is_sweep_override() else "taken as that"
+        result = "kept under that name" if override.is_sweep_override() else "taken as that"
         say(f"{override.input_line}: {key_of(override)} is {key} now; {result}")
     return renamed(override)
 
