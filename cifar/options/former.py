@@ -118,10 +118,11 @@ def with_later_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         group, _, name = key.rpartition(".")
         if group in ("data", "optimizer", "scheduler") and group not in completed:
             continue
-        if group:
-            completed[group] = {name: value} | dict(completed.get(group, {}))
-        else:
+        node = completed.get(group, {})
+        if not group:
             completed.setdefault(name, value)
+        elif isinstance(node, Mapping):  # else a wrong value, which the check will name
+            completed[group] = {name: value} | dict(node)
     return completed
 
 
