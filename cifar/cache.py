@@ -59,10 +59,17 @@ class Entry:
             f" {seconds:.0f} s"
         )
 
+    @property
+    def name(self) -> str:
+        return f"{self.path.parent.name}/{self.path.stem}"
+
+    def is_named(self, beginning: str) -> bool:
+        """Whether its name begins so, with its folder or without."""
+        return self.name.startswith(beginning) or self.path.name.startswith(beginning)
+
     def line(self) -> str:
-        name = f"{self.path.parent.name}/{self.path.stem}"
         megabytes = self.size() / 1e6
-        return f"{name}  {megabytes:8.1f} MB  {self.modified():%Y-%m-%d %H:%M}  {self.description()}"
+        return f"{self.name}  {megabytes:8.1f} MB  {self.modified():%Y-%m-%d %H:%M}  {self.description()}"
 
     def remove(self) -> None:
         """Remove it under the lock of the processes that make it."""
@@ -98,7 +105,7 @@ def main(argv: list[str]) -> None:
     folder = options.dir.expanduser()
     chosen = entries(folder)
     if options.keys:
-        chosen = [entry for entry in chosen if entry.path.name.startswith(tuple(options.keys))]
+        chosen = [entry for entry in chosen if any(map(entry.is_named, options.keys))]
     for entry in chosen:
         print(entry.line())
         if options.action == "clear":

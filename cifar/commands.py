@@ -8,15 +8,22 @@ import shutil
 import sys
 from pathlib import Path
 
+from cifar import trust
+
 PLAIN = re.compile(r"[\w./+-]*[A-Za-z_/][\w./+-]*", re.ASCII)
 """Values that Hydra reads as they are; numbers and the words of KEYWORDS have a meaning for it."""
 NUMBER = re.compile(r"[-+]?[\d_.]+([eE][-+]?\d+)?|[-+]?(inf|nan)", re.IGNORECASE)
 KEYWORDS = ("null", "true", "false")
 
 
-def command(*arguments: str, script: str = "run.py") -> str:
-    """The command line that runs a script of this program; `arguments` are overrides and options of Hydra."""
-    return shlex.join([_python(), _path_of(script), *arguments])
+def command(*arguments: str, script: str = "run.py", with_trust: bool = True) -> str:
+    """The command line that runs a script of this program; `arguments` are overrides and options of Hydra.
+
+    `with_trust`: it trusts the modules that this process trusts. Leave it out of what is written for others.
+    """
+    modules = trust.granted()[0] if with_trust else ()
+    granted = [f"trust=[{','.join(modules)}]"] if modules else []
+    return shlex.join([_python(), _path_of(script), *arguments, *granted])
 
 
 def module_command(module: str, *arguments: str) -> str:

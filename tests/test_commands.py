@@ -11,6 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from cifar import trust
 from cifar.commands import argument, command, override, quoted
 
 NAMES = [
@@ -81,3 +82,9 @@ def test_a_script_is_named_as_it_was_called(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "app.py").touch()
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "app.py")])
     assert shlex.split(command("x=1", script="app.py"))[1:] == [str(tmp_path / "app.py"), "x=1"]
+
+
+def test_a_printed_command_trusts_what_this_process_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "_granted", ["my_net", "other"])
+    assert shlex.split(command("resume=r"))[-2:] == ["resume=r", "trust=[my_net,other]"]
+    assert shlex.split(command("resume=r", with_trust=False))[-1] == "resume=r"

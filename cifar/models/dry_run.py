@@ -76,8 +76,8 @@ class DryRun:
         return ConfigError(
             f"{self.setting}: {type(self.model).__name__} cannot {action} a batch ({size},"
             f" {', '.join(map(str, self.shape))}): {problem}; allowed: a network that gives a tensor ({size},"
-            f" {self.classes}) for it, a logit for each class; choose another one, as model=resnet14, or enlarge the"
-            " images, with transfer=finetune transfer.image_size=224"
+            f" {self.classes}) for it, a logit for each class; mend it, choose another one, as model=resnet14, or"
+            " enlarge the images, with transfer=finetune transfer.image_size=224"
         )
 
     def _batch_error(self, last: int, problem: str) -> ConfigError:

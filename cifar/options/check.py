@@ -142,7 +142,8 @@ def explain(error: OmegaConfBaseException) -> str:
     key = error.full_key or str(error.key)
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
         names = sorted(str(name) for name in error.parent_node or () if name != "_target_")
-        return f"{key}: no such key; allowed: {', '.join(names) or 'nothing below this key'}{of_launcher(key)}"
+        allowed = ", ".join(names) or f"one of your own, as +{key}=VALUE"
+        return f"{key}: no such key; allowed: {allowed}{of_launcher(key)}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{key}: must be given, as {key}=VALUE"
     reason = str(error.msg).splitlines()[0]

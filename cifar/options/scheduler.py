@@ -43,7 +43,7 @@ class Scheduler(Option):
         if self.warmup_epochs >= config.epochs:
             raise ConfigError(
                 f"scheduler.warmup_epochs={self.warmup_epochs:g}: the run has no more epochs (epochs={config.epochs});"
-                " allowed: fewer than epochs"
+                " allowed: fewer than epochs, or more epochs; in a search, scheduler.warmup_epochs=0 leaves it out"
             )
 
 

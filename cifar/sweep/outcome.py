@@ -115,7 +115,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "folder": directory,
         "execution": execution,
         "overrides": overrides,
-        "command": command(*overrides, script=program[-1]),
+        "command": command(*overrides, script=program[-1], with_trust=False),
     }
 
 

@@ -101,6 +101,8 @@ def greeting(plan: Plan, study: SharedStudy) -> str:
     """The first line of a search."""
     begins = f"study {plan.settings.study_name} in {os.path.relpath(plan.folder)}: "
     if study.finished():
-        return begins + f"all {study.total} trials are done; nothing is left (more: hydra.sweeper.n_trials=N)"
+        of_confirmation = "seeds" in plan.settings
+        more = "hydra.sweeper.top=N, hydra.sweeper.seeds=N" if of_confirmation else "hydra.sweeper.n_trials=N"
+        return begins + f"all {study.total} trials are done; nothing is left (more: {more})"
     ended = study.ended()
     return begins + (f"{ended} of {study.total} trials are done, resuming" if ended else f"{study.total} trials")
