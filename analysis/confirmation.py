@@ -41,8 +41,17 @@ def fresh_rows(folder: Path, reported: dict[int, float]) -> list[dict[str, Any]]
 
 
 def looks(folder: Path) -> list[Path]:
-    """The folder of each look at the test set."""
-    return list((folder / FOLDER).glob(f"{LOOK}*"))
+    """The folder of each look at the test set, without those that failed before they evaluated anything."""
+    return [look for look in (folder / FOLDER).glob(f"{LOOK}*") if _has_begun(look)]
+
+
+def _has_begun(look: Path) -> bool:
+    """Whether a run of this look may have evaluated the test set.
+
+    One that could not read the test images has written no result.json; one whose files were deleted is complete in the
+    study.
+    """
+    return next(look.rglob("result.json"), None) is not None or bool(_complete_runs(look))
 
 
 def look_rows(folder: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,12 +17,38 @@ from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import RENAMED_KEYS, former_overrides, is_whole, upgrade_settings, without_neutral
-from cifar.options.option import groups
+from cifar.options.option import ConfigError, groups
+from cifar.options.splits import TEST_PART
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp
 
 if TYPE_CHECKING:
     from optuna.study import Study
+
+
+def check_run(config: DictConfig) -> None:
+    """Check the config of a run, and say once where trials are chosen by test images.
+
+    Raises ConfigError as `check` does, and for test=true where it is sure that there is no test part.
+    """
+    settings = check(config)
+    data = settings.data
+    if settings.test and data.lacks_test():
+        raise ConfigError(
+            f"test=true: {data.title} in data.root={data.root} has no test part; allowed: test=false, or data with a"
+            " test part"
+        )
+    if data.val_from == TEST_PART:
+        warn(
+            f"data.val_from={TEST_PART}: trials are chosen by the test images, so no unseen images are left to confirm"
+            " them; better: another data.val_from"
+        )
+
+
+@functools.cache
+def warn(text: str) -> None:
+    """Print a warning; the same one only once in a process, as a start checks many configs."""
+    print(f"warning: {text}", flush=True)
 
 
 def resume(run: Path) -> list[str]:
@@ -81,7 +108,7 @@ APP = SearchedApp(
     command=("python", "run.py"),
     metrics={name: objective.direction for name, objective in OBJECTIVES.items()},
     objective_key="objective",
-    check=check,
+    check=check_run,
     forbidden={
         "test": "it sees no test images; allowed: test=false (then: python run.py -m hydra/sweeper=confirm"
         " hydra.sweeper.study=DIR)",

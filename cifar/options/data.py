@@ -20,6 +20,7 @@ from cifar.options.splits import (
     VAL_FOLDER,
     check_folds,
     check_groups,
+    check_test,
     check_val_from,
 )
 
@@ -116,8 +117,13 @@ class Data(Option):
         """Whether it is sure, before the data are read, that the validation images are of the training part."""
         return self.val_from == TRAINING_PART or (self.val_from == AUTO and not self.has_val)
 
+    def lacks_test(self) -> bool:
+        """Whether it is sure that there is no test part. Lists what there is: reads no image, and imports no torch."""
+        return False
+
     def check(self, config: Config) -> None:
         check_val_from(self)
+        check_test(self, config.test)
         if not is_size(self.image_size):
             raise ConfigError(
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
@@ -194,6 +200,10 @@ class ImageFolder(Data):
     has_val = "cifar.data.folder.has_val"
     groups_by = (REGEX,)
     source: str = "image_folder"
+
+    def lacks_test(self) -> bool:
+        root = Path(self.root or "").expanduser()
+        return root.is_dir() and not (root / "test").is_dir()
 
     def check(self, config: Config) -> None:
         super().check(config)

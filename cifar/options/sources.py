@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
@@ -21,6 +24,8 @@ UNMIRRORED = {
     *("GTSRB", "RenderedSST2"),
 }
 """Data sets of torchvision in which a mirrored image is another one: digits, letters, texts, traffic signs."""
+WITHOUT_TEST = {"ImageNet", "Imagenette"}
+"""Data sets of torchvision for classification that have a part for validation and none with labels to test on."""
 
 
 @dataclass
@@ -31,6 +36,13 @@ class Arrays(Data):
     measure = "cifar.data.arrays.common_size"
     has_val = "cifar.data.arrays.has_val"
     source: str = "arrays"
+
+    def lacks_test(self) -> bool:
+        try:
+            with zipfile.ZipFile(Path(self.root or "").expanduser()) as archive:
+                return "test_images.npy" not in archive.namelist()
+        except (OSError, zipfile.BadZipFile):
+            return False  # the run says what is wrong with the file
 
     def check(self, config: Config) -> None:
         super().check(config)
@@ -47,6 +59,13 @@ class Table(Data):
     has_val = "cifar.data.table.has_val"
     groups_by = (COLUMN, REGEX)
     source: str = "csv"
+
+    def lacks_test(self) -> bool:
+        try:
+            with Path(self.root or "").expanduser().open(encoding="utf-8-sig", newline="") as lines:
+                return all((row.get("split") or "").strip() != "test" for row in csv.DictReader(lines))
+        except (OSError, UnicodeDecodeError, csv.Error):
+            return False  # the run says what is wrong with the file
 
     def check(self, config: Config) -> None:
         super().check(config)
@@ -76,6 +95,9 @@ class Torchvision(Data):
     @property
     def title(self) -> str:
         return f"{self.source} {self.dataset}"
+
+    def lacks_test(self) -> bool:
+        return self.dataset in WITHOUT_TEST
 
     def check(self, config: Config) -> None:
         super().check(config)

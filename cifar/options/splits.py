@@ -32,6 +32,15 @@ def check_val_from(data: Data) -> None:
         )
 
 
+def check_test(data: Data, test: bool) -> None:
+    """Raises ConfigError where the test images are those that choose the best epoch."""
+    if test and data.val_from == TEST_PART:
+        raise ConfigError(
+            f"test=true data.val_from={TEST_PART}: the test images choose the best epoch, so they are not unseen;"
+            f" allowed: test=false, or another data.val_from ({AUTO}, {TRAINING_PART}, {VAL_FOLDER})"
+        )
+
+
 def check_folds(data: Data) -> None:
     """Raises ConfigError where data.fold is not one of the folds of data.folds."""
     folds, fold = data.folds, data.fold

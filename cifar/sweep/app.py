@@ -83,7 +83,8 @@ class SearchedApp:
     """Key whose value is the name of the metric that a search optimises; without one it is the first of `metrics`."""
 
     check: Callable[[DictConfig], object] = accept
-    """Called with composed configs before a search starts; raises UserError for one that is not allowed."""
+    """Called with composed configs before a search starts, and before a confirmation with those that evaluate the test
+    set; raises UserError for one that is not allowed."""
 
     forbidden: Mapping[str, str] = field(default_factory=dict)
     """Keys that must be false or null in a search, each with the reason and what is allowed."""

@@ -10,7 +10,6 @@ folder of a look marks it: it is created exclusively before any test image is re
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,9 +32,9 @@ from cifar.sweep.content import Known, known_contents
 from cifar.sweep.fixed import fixed_settings, option_settings, without
 from cifar.sweep.launch import run_trials
 from cifar.sweep.names import is_given
-from cifar.sweep.outcome import ranked
+from cifar.sweep.outcome import all_complete, by_keys_of_confirmation, mean, ranked
 from cifar.sweep.plan import Plan, SweepError, at_start, check_settings, complete, objective
-from cifar.sweep.rehearsal import check_subdir
+from cifar.sweep.rehearsal import check_subdir, check_values
 from cifar.sweep.space import Space
 from cifar.sweep.storage import folder_lock, open_storage, open_study, read_trials, resolve_location
 from cifar.sweep.study import SharedStudy
@@ -58,6 +57,8 @@ def confirm(call: Invocation) -> None:
     confirmation = Confirmation(call, open_search(settings, call.arguments, call.app))
     components.check(settings, confirmation.search.space)
     check_subdir(call, call.config, confirmation.search.space)
+    if settings.test:
+        confirmation.check_test(settings.top)
     runs = confirmation.rerun(settings.top, settings.seeds)
     refused = None
     if settings.test:
@@ -148,6 +149,14 @@ class Confirmation:
     def seed_key(self) -> str:
         return self.search.seed_key
 
+    def check_test(self, top: int) -> None:
+        """Compose and check the runs that may evaluate the test set. Raises UserError where one is not allowed."""
+        call, space, key = self.call, self.search.space, str(self.call.app.test_key)
+        tested = replace(space, fixed=space.fixed | {key: f"{key}=true"})
+        with by_keys_of_confirmation(key):
+            for trial in ranked(self.search.study)[:top]:
+                check_values(call, call.config, tested, trial.params)
+
     def rerun(self, top: int, seeds: int) -> list[FrozenTrial]:
         """Run the `top` best trials on fresh seeds, and write confirmed.yaml. Returns the runs of the chosen one."""
         candidates = ranked(self.search.study)[:top]
@@ -161,8 +170,9 @@ class Confirmation:
         numbers = [t.number for t in runs]
         look, refused = next_look(self.search, numbers, force)
         if look is not None:
-            test_key = str(self.call.app.test_key)
-            self.run(look, self.evaluations(runs), {test_key: f"{test_key}=true"}, {"runs": numbers})
+            key = str(self.call.app.test_key)
+            with by_keys_of_confirmation(key):
+                self.run(look, self.evaluations(runs), {key: f"{key}=true"}, {"runs": numbers})
         return refused
 
     def run(
@@ -290,22 +300,12 @@ class Confirmation:
         search = self.search
         winner = next(t for t in ranked(search.study) if t.number == chosen)
         settings = outcome.settings_of(winner, self.call.app, search.study.study_name, search.folder, search.space)
-        stored = search.study.user_attrs
-        fixed = outcome.fixed_of(winner, stored["fixed"], stored.get("options", {}))
-        return settings | {"settings": fixed, "mean": mean(runs), "seeds": [self.seed(t) for t in runs]}
+        return settings | outcome.confirmed_of(winner, runs, [self.seed(t) for t in runs], search.study)
 
 
 def fresh_seeds(number: int, used: set[int]) -> list[int]:
     """The first seeds from 1 that were not used."""
     return list(islice((seed for seed in count(1) if seed not in used), number))
-
-
-def all_complete(runs: list[FrozenTrial]) -> bool:
-    return all(t.state == TrialState.COMPLETE for t in runs)
-
-
-def mean(runs: list[FrozenTrial]) -> float:
-    return float(statistics.mean(t.values[0] for t in runs))
 
 
 def next_look(search: Search, runs: list[int], force: bool) -> tuple[Path | None, str | None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.commands import command
+from cifar.errors import UserError
 from cifar.files import write_atomically
 from cifar.reporting import Interrupted
 from cifar.sweep.app import SearchedApp
@@ -35,6 +39,26 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
 
 def best_of(study: optuna.Study) -> FrozenTrial | None:
     return next(iter(ranked(study)), None)
+
+
+def all_complete(runs: list[FrozenTrial]) -> bool:
+    return all(t.state == TrialState.COMPLETE for t in runs)
+
+
+def mean(runs: list[FrozenTrial]) -> float:
+    return float(statistics.mean(t.values[0] for t in runs))
+
+
+@contextmanager
+def by_keys_of_confirmation(test_key: str) -> Iterator[None]:
+    """Errors that name TEST_KEY=false, of a run, name what a confirmation has instead."""
+    try:
+        yield
+    except UserError as error:
+        message = re.sub(rf"(?<![\w.]){re.escape(test_key)}=false", "hydra.sweeper.test=false", str(error))
+        if message == str(error):
+            raise
+        raise SweepError(f"the test set cannot be evaluated: {message}") from error
 
 
 def conclude(plan: Plan, app: SearchedApp, study: SharedStudy) -> None:
@@ -117,6 +141,12 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "overrides": overrides,
         "command": command(*overrides, script=program[-1], with_trust=False),
     }
+
+
+def confirmed_of(trial: FrozenTrial, runs: list[FrozenTrial], seeds: list[int], study: optuna.Study) -> dict[str, Any]:
+    """What confirmed.yaml holds besides settings_of: `trial` of the search `study`, and its runs on these seeds."""
+    stored = study.user_attrs
+    return {"settings": fixed_of(trial, stored["fixed"], stored.get("options", {})), "mean": mean(runs), "seeds": seeds}
 
 
 def fixed_of(trial: FrozenTrial, fixed: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -92,17 +92,18 @@ def test_a_source_without_such_a_part_says_so(settings: Settings) -> None:
     assert (len(splits.train), len(splits.val)) == (120, 180)  # data.limit of the tiny run
 
 
-def test_a_run_records_the_part_and_warns_of_a_test_on_it(
+def test_a_run_records_the_part_and_is_not_tested_on_it(
     of: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     (tmp_path / "run").mkdir()
-    run(of("data.val_from=test_part", "test=true"), str(tmp_path / "run"), Reporter())
+    with pytest.raises(ConfigError, match=r"^test=true data\.val_from=test_part: .*allowed: test=false, or another"):
+        of("data.val_from=test_part", "test=true")
+    run(of("data.val_from=test_part"), str(tmp_path / "run"), Reporter())
     result = read_result(tmp_path / "run")
     assert result["data"]["split"]["val_from"] == "test_part" and result["data"]["val"]["images"] == 4
     assert "validation on all 4 images of part test; data.val_size has no effect" in caplog.text
     assert "part test has no images of cat" in caplog.text
-    assert "test=true evaluates the images by which the best epoch was chosen" in caplog.text
 
 
 def test_other_validation_images_are_other_content(images: Path, of: Settings) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torchvision.datasets
 import yaml
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from cifar.content import content_differences
+from cifar.data import torchvision_sets
+from cifar.data.images import DataError
 from cifar.options.check import check
 from cifar.options.config import CONF
+from cifar.options.data import Data, ImageFolder
 from cifar.options.option import ConfigError
 from cifar.options.shared import read_overrides
+from cifar.options.sources import WITHOUT_TEST, Arrays, Table, Torchvision
 from cifar.sweep.space import parse
 
 FOLDER = ("data=image_folder", "data.root=DIR")
@@ -43,6 +49,46 @@ def test_what_names_no_fold_or_group_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check(compose(*overrides.split()))
+
+
+def test_test_images_choose_no_epoch_and_are_evaluated_too(compose: Callable[..., DictConfig]) -> None:
+    with pytest.raises(ConfigError, match=r"^test=true data\.val_from=test_part: .*allowed: test=false, or another"):
+        check(compose("test=true", "data.val_from=test_part"))
+    assert check(compose("data.val_from=test_part")).data.val_from == "test_part"
+    assert check(compose("test=true")).test
+
+
+@pytest.mark.parametrize("has_test", [False, True])
+def test_that_there_is_no_test_part_is_found_without_an_image(has_test: bool, tmp_path: Path) -> None:
+    for part in ("train", "test")[: 1 + has_test]:
+        (tmp_path / part / "cat").mkdir(parents=True)
+    lines = ["path,label,split", "a.png,cat,train", "b.png,cat, test"]
+    (tmp_path / "a.csv").write_text("\n".join(lines[: 2 + has_test]))
+    (tmp_path / "plain.csv").write_text("path,label\na.png,cat\n")
+    parts = {"train_images": np.zeros(1), "test_images": np.zeros(1)}
+    np.savez(tmp_path / "a.npz", **dict(list(parts.items())[: 1 + has_test]))
+    options = [ImageFolder(root=str(tmp_path)), Table(root=f"{tmp_path}/a.csv"), Arrays(root=f"{tmp_path}/a.npz")]
+    assert [option.lacks_test() for option in options] == [not has_test] * 3
+    assert Table(root=f"{tmp_path}/plain.csv").lacks_test()
+
+
+@pytest.mark.parametrize("kind", [ImageFolder, Table, Arrays])
+def test_data_that_cannot_be_listed_are_left_to_the_run(kind: type[Data], tmp_path: Path) -> None:
+    assert not kind(root=str(tmp_path / "nowhere")).lacks_test()
+
+
+def test_the_data_sets_of_torchvision_without_a_test_part_are_known() -> None:
+    lacking = {name for name in torchvision.datasets.__all__ if "test" not in parts_of(name)}
+    assert lacking - {"VOCSegmentation", "VOCDetection"} == WITHOUT_TEST, "those have no labels"
+    assert Torchvision(dataset="Imagenette").lacks_test() and not Torchvision(dataset="MNIST").lacks_test()
+
+
+def parts_of(name: str) -> set[str]:
+    """The parts of a data set; those of one that cannot be trained on do not matter."""
+    try:
+        return set(torchvision_sets.find(Torchvision(dataset=name, kwargs={})).values)
+    except DataError:
+        return {"test"}
 
 
 def test_folds_take_the_place_of_val_size(compose: Callable[..., DictConfig]) -> None:

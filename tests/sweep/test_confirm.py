@@ -19,6 +19,7 @@ from sweeps import Sweep, Toy, trials
 
 from analysis import frames
 from analysis.summary import summarize, text
+from cifar import search as cifar_search
 from cifar.errors import UserError
 from cifar.options.command_line import read_study
 from cifar.sweep.plan import SweepError
@@ -238,6 +239,30 @@ def test_bad_input_is_told_before_anything_runs(
     assert not (tmp_path / FOLDER).exists()
 
 
+def test_trials_chosen_by_test_images_are_not_tested_on_them(tmp_path: Path, search: Toy, confirm: Toy) -> None:
+    cifar_search.warn.cache_clear()
+    output = search("data=digits", "data.val_from=test_part", "hydra.sweeper.n_trials=2", "hydra/sweeper/pruner=none")
+    assert output.count("warning: data.val_from=test_part: trials are chosen by the test images") == 1
+    message = r"cannot be evaluated: test=true data\.val_from=test_part: .*allowed: hydra\.sweeper\.test=false"
+    with pytest.raises(SweepError, match=message):
+        confirm(*SMALL)
+    assert not (tmp_path / FOLDER).exists()
+    assert "evaluated" not in confirm(*SMALL, "hydra.sweeper.test=false")
+
+
+def test_that_there_is_no_test_part_is_found_before_the_first_run(
+    tmp_path: Path, make_folder: Callable[..., Path], search: Toy, confirm: Toy
+) -> None:
+    root = make_folder()
+    search("data=image_folder", f"data.root={root}", "hydra.sweeper.n_trials=2", "hydra/sweeper/pruner=none")
+    with pytest.raises(SweepError, match=r"images has no test part; allowed: hydra\.sweeper\.test=false"):
+        confirm(*SMALL)
+    assert not (tmp_path / FOLDER).exists()
+    assert "evaluated" not in confirm(*SMALL, "hydra.sweeper.test=false")
+    (root / "test").mkdir()
+    assert "evaluated once" in confirm(*SMALL)
+
+
 def test_a_search_without_a_complete_trial_has_nothing_to_confirm(tmp_path: Path, search: Toy, confirm: Toy) -> None:
     with pytest.raises(SweepError):
         search("hydra.sweeper.n_trials=2", fault="raise")
@@ -263,6 +288,8 @@ def test_no_trial_touches_a_test_image_and_the_split_never_moves(
     refused = run_py(*command, cwd=tmp_path)
     assert refused.returncode == 1 and "not an image that can be decoded" in refused.stderr
     tables = frames.read(tmp_path / "study")
+    assert (tmp_path / LOOK).exists() and tables.looks == 0, "it failed before it evaluated anything"
+    assert "evaluated" not in text(summarize(tables))
     confirmation = frames.read(tmp_path / FOLDER)
     assert (len(tables.runs), len(confirmation.runs)) == (3, 4)
     assert {*tables.runs.val_fingerprint, *confirmation.runs.val_fingerprint} == {tables.runs.val_fingerprint[0]}
