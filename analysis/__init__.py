@@ -18,6 +18,7 @@ Show:      formatting.py    numbers as texts
            sections/        the sections of a report, a file each
            pages/           what a report of a study, of runs, of a run or of several of these says and shows
            render.py        it as a page and as Markdown
+           packages.py      the packages that a report needs
            report.py        the command: python -m analysis.report sweeps/NAME
            *.ipynb          notebooks that call these
 """

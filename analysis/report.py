@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from cifar import endings
 
+from . import packages
+
 if __name__ == "__main__":
     endings.prepare()
+    packages.require("analysis.report")
 
 import argparse
 import shutil

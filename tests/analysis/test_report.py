@@ -19,7 +19,7 @@ from PIL import Image
 from sweeps import Sweep
 from test_figures import HOSTILE
 
-from analysis import pages, render, report, summary
+from analysis import packages, pages, render, report, summary
 from analysis.formatting import format_value
 from analysis.frames import of_study, read
 from analysis.pages.study import facts as study_facts
@@ -311,6 +311,16 @@ def test_the_module_starts_without_torch(root: Path, no_torch: dict[str, str], t
     done = subprocess.run(command, cwd=root, env={**no_torch}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report" / "report.html").exists()
+
+
+@pytest.mark.parametrize("package", ["plotly", "jinja2"])
+def test_a_missing_package_is_an_error_of_one_line_that_names_the_extra(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    expected = f"error: analysis.report: {package} is not installed; do: pip install -e '.[analysis]'"
+    with pytest.raises(SystemExit, match=re.escape(expected)):
+        packages.require("analysis.report")
 
 
 def test_the_readme_shows_the_page(root: Path) -> None:
