@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,16 @@ def format_count(count: float) -> str:
     """Three digits and the SI prefix, as 510 k or 23.5 M."""
     thousands = min(len(PREFIXES) - 1, int(np.log10(max(count, 1)) / 3 + 1e-9))
     return f"{count / 1000**thousands:.3g} {PREFIXES[thousands]}".rstrip()
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun, as 1 epoch or 2 epochs."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def spelled(name: str) -> str:
+    """The name of a column or of a metric in words, as val macro F1."""
+    return re.sub(r"\bf1\b", "F1", name.replace("_", " "))
 
 
 def format_interval(low: float, high: float, pattern: str = ".4f", missing: str = "no interval from one value") -> str:

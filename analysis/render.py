@@ -15,6 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from . import figures
+from .formatting import spelled
 from .pages import Report
 
 LONG = 40
@@ -97,4 +98,4 @@ def cell(value: Any) -> str:
     return " ".join(escape(str(value), quote=False).replace("|", "\\|").split())
 
 
-TEMPLATES.filters |= {"cell": cell, "breakable": breakable}
+TEMPLATES.filters |= {"cell": cell, "breakable": breakable, "spelled": spelled}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .architecture import model_name, model_settings
-from .formatting import format_count, format_interval, format_value
+from .formatting import count_of, format_count, format_interval, format_value
 
 SHOWN = 5
 """Hyperparameters and tied trials that the text names."""
@@ -23,11 +23,15 @@ def text(answer: dict[str, Any]) -> str:
     if "confirmed" in answer:
         lines += _confirmation(answer["confirmed"], _name(answer), answer["direction"])
     if "confirming" in answer:
-        lines += [f"  its confirmation has begun: {answer['confirming']} runs on fresh seeds are done"]
+        lines += [f"  its confirmation has begun: {_runs_are(answer['confirming'])} done"]
     if "unknown" in answer:
         return "\n".join([*lines, f"  not known yet: {answer['unknown']}"])
     steps = [f"  {step}" for step in advice(answer)]
     return "\n".join([*lines, *_estimates(answer), "next:", *steps])
+
+
+def _runs_are(count: int) -> str:
+    return f"{count_of(count, 'run')} on fresh seeds {'is' if count == 1 else 'are'}"
 
 
 def _left_out(numbers: list[int]) -> list[str]:
@@ -105,9 +109,11 @@ def _confirmation(confirmed: dict[str, Any], name: str, objective_direction: str
     """What fresh seeds and the test set say."""
     too_high = (confirmed["curse"] > 0) == (objective_direction == "maximize")
     direction = "too high" if too_high else "too low"
+    seeds = count_of(confirmed["seeds"], "fresh seed")
+    candidates = count_of(len(confirmed["candidates"]), "candidate")
     lines = [
-        f"  {name}{confirmed['mean']:.4f} on {confirmed['seeds']} fresh seeds ({_between(confirmed)}), the best mean"
-        f" of {len(confirmed['candidates'])} candidates; the search reported {abs(confirmed['curse']):.4f} {direction}"
+        f"  {name}{confirmed['mean']:.4f} on {seeds} ({_between(confirmed)}), the best mean of {candidates};"
+        f" the search reported {abs(confirmed['curse']):.4f} {direction}"
     ]
     if confirmed.get("looks"):
         lines += [f"  the test set was evaluated ({confirmed['looks']}), but the runs with the results are missing"]
@@ -119,11 +125,11 @@ def _confirmation(confirmed: dict[str, Any], name: str, objective_direction: str
 def _test_accuracy(test: dict[str, Any], chosen: int) -> str:
     looks = "evaluated once" if test["look"] == 1 else f"evaluated {test['look']:.0f} times, so no longer unseen"
     of_trial = "" if test["number"] == chosen else f" (of trial {test['number']:.0f})"
-    images = f"{format_interval(test['wilson_low'], test['wilson_high'])} over {test['images']:.0f} images"
-    seeds = f"{_between(test)} over {test['seeds']:.0f} seeds"
+    images = f"{format_interval(test['wilson_low'], test['wilson_high'])} over {count_of(int(test['images']), 'image')}"
+    seeds = f"{_between(test)} over {count_of(int(test['seeds']), 'seed')}"
     if "objective" in test:
         objective = test["objective"]
-        seeds = f"{_between(objective)} over {test['seeds']:.0f} seeds"
+        seeds = f"{_between(objective)} over {count_of(int(test['seeds']), 'seed')}"
         accuracy = f"test accuracy {test['accuracy']:.4f} ({images})"
         return f"  test {objective['name']} {objective['value']:.4f}{of_trial}: {seeds}; {accuracy}; {looks}"
     return f"  test accuracy {test['accuracy']:.4f}{of_trial}: {images}, {seeds}; {looks}"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..answer import summarize
 from ..evidence import Evidence
-from ..formatting import format_interval, format_value
+from ..formatting import count_of, format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..wording import advice, copies_in
@@ -65,7 +65,7 @@ def _score_fact(name: str, answer: dict[str, Any]) -> Fact:
     """On fresh seeds, else estimated, else as it was reported."""
     best = answer["best"]
     if "confirmed" in answer:
-        label = f"{name}, mean of {answer['confirmed']['seeds']} fresh seeds"
+        label = f"{name}, mean of {count_of(answer['confirmed']['seeds'], 'fresh seed')}"
         estimate = answer["confirmed"]
     elif "truly" in answer:
         label = f"{name}, estimated"
@@ -79,13 +79,13 @@ def _score_fact(name: str, answer: dict[str, Any]) -> Fact:
 
 def _test_fact(test: dict[str, Any]) -> Fact:
     interval = format_interval(test["wilson_low"], test["wilson_high"])
-    note = f"{interval} · {test['images']:.0f} images"
+    note = f"{interval} · {count_of(int(test['images']), 'image')}"
     if test["look"] > 1:
         note += f" · evaluated {test['look']} times, so no longer unseen"
     if "objective" in test:
         objective = test["objective"]
         interval = format_interval(objective["low"], objective["high"])
-        note = f"{interval} over {test['seeds']:.0f} seeds · test accuracy {test['accuracy']:.4f}, {note}"
+        note = f"{interval} over {count_of(int(test['seeds']), 'seed')} · test accuracy {test['accuracy']:.4f}, {note}"
         return Fact(f"test {objective['name']}", f"{objective['value']:.4f}", note)
     return Fact("test accuracy", f"{test['accuracy']:.4f}", note)
 

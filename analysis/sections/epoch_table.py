@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ..formatting import spelled
 from . import Context, Section
 
 ORDER = 150
@@ -18,10 +19,10 @@ def section(context: Context) -> Section | None:
     epochs = context.frames.epochs
     columns = {"epoch": epochs.epoch.astype(str)}
     for name in MEASURES:
-        columns[name.replace("_", " ")] = epochs[name].map("{:.4f}".format)
+        columns[spelled(name)] = epochs[name].map("{:.4f}".format)
     for name in LATER_MEASURES:
         if epochs[name].notna().any():
-            columns[name.replace("_", " ")] = epochs[name].map("{:.4f}".format)
+            columns[spelled(name)] = epochs[name].map("{:.4f}".format)
     columns["lr"] = epochs.lr.map("{:.3g}".format)
     columns["seconds"] = epochs.seconds.map("{:.1f}".format)
     return Section("Epoch by epoch", "Losses in nats, accuracies as shares of 1.", table=pd.DataFrame(columns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..formatting import format_interval
+from ..formatting import count_of, format_interval
 from ..statistics import failures
 from . import MAX_ROWS, Context, Section
 
@@ -16,7 +16,8 @@ def section(context: Context) -> Section | None:
     lost = trials[(trials.state == "FAIL") & (trials.outcome != "withdrawn")]
     if context.kind != "study" or lost.empty:
         return None
-    text = f"{len(lost)} trials failed, diverged or were lost. {_worst_rates(trials)}".strip()
+    were = "was" if len(lost) == 1 else "were"
+    text = f"{count_of(len(lost), 'trial')} failed, diverged or {were} lost. {_worst_rates(trials)}".strip()
     rows = lost.head(MAX_ROWS)
     columns = {"trial": rows.number.astype(str), "outcome": rows.outcome, "reason": rows.reason, "folder": rows.run}
     return Section("Failed trials", text, table=pd.DataFrame(columns))

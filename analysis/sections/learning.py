@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from .. import figures
+from ..formatting import count_of
 from ..statistics.learning import diagnosis
 from . import Context, Section, file_name
 
@@ -42,7 +43,7 @@ def _of_all_runs(epochs: pd.DataFrame, best_run: str) -> Section:
     complete = epochs[epochs.outcome == "complete"]
     learned = diagnosis(complete if len(complete) else epochs)
     text = (
-        f"Still improving at the end: {learned.improving.sum()} of {len(learned)} runs;"
+        f"Still improving at the end: {learned.improving.sum()} of {count_of(len(learned), 'run')};"
         f" overfitted: {learned.overfitting.sum()}; diverged: {learned.diverged.sum()}."
     )
     best = learned[learned.run == best_run]

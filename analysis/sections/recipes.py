@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from .. import figures
-from ..formatting import format_count, format_interval
+from ..formatting import count_of, format_count, format_interval
 from ..frames import Frames
 from ..scores import relevant_cost, trial_scores
 from ..statistics import recipes
@@ -24,7 +24,8 @@ def section(context: Context) -> Section | None:
     groups = {str(name): scores.score[scores.recipe == name] for name in scores.recipe.unique()}
     best = table.recipe.iloc[0]
     text = (
-        f"With {table.trials.min()} trials each, which all recipes have, {best} has the highest expected best score."
+        f"With {count_of(table.trials.min(), 'trial')} each, which all recipes have, {best} has the highest expected"
+        " best score."
         f" P is the probability that a trial of {best} scores above one of the other, with its 95% interval."
     )
     expected = {name: best_of_n(group) for name, group in groups.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import figures
+from ..formatting import count_of
 from . import Context, Section
 
 ORDER = 110
@@ -14,6 +15,5 @@ def section(context: Context) -> Section | None:
     if context.kind != "study" or started.empty:
         return None
     workers = started.worker[started.worker != ""].nunique() or 1
-    plural = "s" if workers > 1 else ""
-    text = f"{len(started)} trials on {workers} worker{plural}; in the gaps a worker was idle."
+    text = f"{count_of(len(started), 'trial')} on {count_of(workers, 'worker')}; in the gaps a worker was idle."
     return Section("Timeline of the workers", text, {"timeline": figures.timeline(started)})

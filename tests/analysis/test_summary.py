@@ -14,12 +14,18 @@ from test_statistics import search
 
 from analysis import summary
 from analysis.evidence import true_value
+from analysis.formatting import count_of, spelled
 from analysis.frames import of_study
 from analysis.summary import summarize, text
 
 
 def stored(folder: Path, directions: tuple[str, ...] = ("maximize",)) -> optuna.Study:
     return optuna.create_study(study_name="s", storage=f"sqlite:///{folder}/study.db", directions=directions)
+
+
+def test_numbers_and_names_are_spelled_as_in_a_text() -> None:
+    assert [count_of(number, "epoch") for number in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+    assert [spelled(name) for name in ("val_macro_f1", "macro_f1", "f12")] == ["val macro F1", "macro F1", "f12"]
 
 
 def test_the_answer_has_the_best_how_sure_it_is_and_what_to_do_in_30_lines() -> None:
