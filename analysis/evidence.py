@@ -16,7 +16,7 @@ from .statistics import boundaries, importance
 from .statistics.accuracy import accuracy_on_test
 from .statistics.budget import best_of_n, budget_scores
 from .statistics.curse import measured_curse
-from .statistics.intervals import mean_interval
+from .statistics.intervals import SHARE, mean_interval
 from .statistics.model import surrogate_of
 from .statistics.noise import binomial_noise
 from .statistics.ranking import top_trials
@@ -115,7 +115,8 @@ def _objective_on_test(objective: Objective | None, tests: pd.DataFrame) -> dict
     """objective: its name, value and interval over the seeds; empty for the accuracy, which is there anyway."""
     if objective in (None, ACCURACY) or tests[objective.name].isna().any():
         return {}
-    mean, low, high = mean_interval(tests[objective.name])
+    limits = SHARE if objective.direction == "maximize" else (0.0, np.inf)
+    mean, low, high = mean_interval(tests[objective.name], limits)
     name = objective.label.removeprefix("validation ")
     return {"objective": {"name": name, "value": mean, "low": low, "high": high}}
 
@@ -126,10 +127,10 @@ def true_value(frames: Frames, curse: pd.Series[Any]) -> dict[str, float]:
     With runs of this program it is a share, and no more than 1, or a loss, and no less than 0.
     """
     sign = -1 if frames.objectives == ("minimize",) else 1
-    low, high = sorted(sign * (curse.reported - curse[end]) for end in ("high", "low"))
-    bounds = (0 if len(frames.runs) else -np.inf, 1 if len(frames.runs) and sign > 0 else np.inf)
-    ends = {"mean": sign * curse.estimate, "low": low, "high": high}
-    return {name: float(np.clip(value, *bounds)) for name, value in ends.items()}
+    scores = (curse.estimate, curse.reported - curse.high, curse.reported - curse.low)
+    mean, *ends = sign * np.clip(scores, *frames.score_limits) + 0.0  # + 0.0: no "-0.0000"
+    low, high = sorted(ends)
+    return {"mean": float(mean), "low": float(low), "high": float(high)}
 
 
 def expected_noise(frames: Frames, winner: pd.Series[Any]) -> Noise | None:

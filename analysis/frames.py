@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from optuna.study import Study
 
@@ -20,8 +21,10 @@ from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.sweep.storage import StudyError, open_study, read_trials, resolve_location
 
 from . import confirmation
+from .formatting import spelled
 from .runs import run_folders, runs_and_epochs, trial_folders
 from .schema import CONFIRMATION_RUNS, SPACES, TESTS, TRIALS, table
+from .statistics.intervals import NO_LIMITS, SHARE, Limits
 from .trials import branches_of, sign_of, space_rows, trial_row
 
 
@@ -64,12 +67,19 @@ class Frames:
         return self.objective is not None and self.objective.direction == "minimize"
 
     @property
+    def score_limits(self) -> Limits:
+        """Between what the scores lie: shares from 0 to 1, negated losses up to 0, values of other studies anywhere."""
+        if not len(self.runs) or not (self.objectives or self.objective):
+            return NO_LIMITS
+        return (-np.inf, 0.0) if self.minimizes else SHARE
+
+    @property
     def value_name(self) -> str:
         """What the values are, as "validation balanced accuracy"; "value" or "score" where that is not known."""
         if self.objective is not None:
             return self.objective.label
         if self.objectives:
-            return self.metric.replace("_", " ") or "value"
+            return spelled(self.metric) or "value"
         return "score"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from ..formatting import format_interval
+from ..frames import Frames
 from ..statistics.curse import measured_curse
+from ..statistics.intervals import clipped
 from ..statistics.noise import noise_floor
 from . import Context, Section
 
@@ -23,12 +25,13 @@ def section(context: Context) -> Section | None:
     for floor in noise_floor(fresh.rename(columns={"number": "group"})).itertuples():
         interval = format_interval(floor.low, floor.high)
         text += f" Runs that differ in their seed alone vary by {floor.sd:.4f} (s.d., {interval})."
-    return Section("Confirmed on fresh seeds", text, table=_table(fresh))
+    return Section("Confirmed on fresh seeds", text, table=_table(context.frames))
 
 
-def _table(fresh: pd.DataFrame) -> pd.DataFrame:
-    trials = measured_curse(fresh)
-    intervals = [format_interval(row.reported - row.high, row.reported - row.low) for row in trials.itertuples()]
+def _table(frames: Frames) -> pd.DataFrame:
+    trials = measured_curse(frames.fresh)
+    ends = [(row.reported - row.high, row.reported - row.low) for row in trials.itertuples()]
+    intervals = [format_interval(*clipped(low, high, frames.score_limits)) for low, high in ends]
     columns = {
         "trial": trials.number,
         "reported": trials.reported.map("{:.4f}".format),

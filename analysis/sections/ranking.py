@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..evidence import Evidence
 from ..formatting import format_interval, format_value
+from ..statistics.intervals import Limits, clipped
 from . import MAX_ROWS, Context, Section
 
 ORDER = 120
@@ -19,17 +20,17 @@ def section(context: Context) -> Section | None:
     text = "No other trial is statistically tied with the best."
     if tied > 1:
         text = f"{tied} of {len(evidence.top)} complete trials, the best included, are statistically tied."
-    return Section("The best trials", text, table=_table(evidence))
+    return Section("The best trials", text, table=_table(evidence, context.frames.score_limits))
 
 
-def _table(evidence: Evidence) -> pd.DataFrame:
+def _table(evidence: Evidence, limits: Limits) -> pd.DataFrame:
     top = evidence.top.head(MAX_ROWS)
     settings = evidence.trials.set_index("number").loc[top.number]
     columns = {
         "trial": top.number.astype(str),
         "reported": top.score.map("{:.4f}".format),
         "estimate": top.estimate.map("{:.4f}".format),
-        "95% interval": [format_interval(row.low, row.high) for row in top.itertuples()],
+        "95% interval": [format_interval(*clipped(row.low, row.high, limits)) for row in top.itertuples()],
         "P(best)": top.best.map("{:.0%}".format),
     }
     for key in evidence.space.hyperparameter:

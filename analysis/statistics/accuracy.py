@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from .intervals import mean_interval, wilson
+from .intervals import SHARE, mean_interval, wilson
 
 
 def accuracy_on_test(tests: pd.DataFrame) -> pd.DataFrame:
@@ -14,14 +13,14 @@ def accuracy_on_test(tests: pd.DataFrame) -> pd.DataFrame:
     low and high: Student's interval over the seeds; wilson_low and wilson_high: Wilson's over the images.
     """
     images = int(tests.images.min())
-    mean, low, high = mean_interval(tests.accuracy)
+    mean, low, high = mean_interval(tests.accuracy, SHARE)
     wilson_low, wilson_high = wilson(mean, images)
     row = {
         "look": tests["look"].max(),
         "number": tests.number.iloc[0],
         "accuracy": mean,
-        "low": np.clip(low, 0, 1),
-        "high": np.clip(high, 0, 1),
+        "low": low,
+        "high": high,
         "wilson_low": wilson_low,
         "wilson_high": wilson_high,
         "seeds": len(tests),

@@ -10,6 +10,10 @@ from scipy import stats
 from ..surrogate import Array
 
 LEVEL = 0.95
+Limits = tuple[float, float]
+SHARE: Limits = (0.0, 1.0)
+"""Between what an accuracy, a balanced accuracy and a macro F1 lie."""
+NO_LIMITS: Limits = (-np.inf, np.inf)
 
 
 def interval(draws: Array, level: float = LEVEL) -> tuple[Array, Array]:
@@ -18,8 +22,17 @@ def interval(draws: Array, level: float = LEVEL) -> tuple[Array, Array]:
     return low, high
 
 
-def mean_interval(values: Any) -> tuple[float, float, float]:
-    """The mean and Student's t interval of it (Student 1908); ends are NaN where there are fewer than two values."""
+def clipped(low: float, high: float, limits: Limits) -> tuple[float, float]:
+    """The ends of an interval of what lies within `limits`; NaN stays."""
+    low, high = np.clip((low, high), *limits)
+    return float(low), float(high)
+
+
+def mean_interval(values: Any, limits: Limits = NO_LIMITS) -> tuple[float, float, float]:
+    """The mean and Student's t interval of it (Student 1908); ends are NaN where there are fewer than two values.
+
+    No end lies beyond `limits`, between which all values lie.
+    """
     values = np.asarray(values, float)
     mean = float(values.mean())
     error = stats.sem(values) if len(values) > 1 else np.nan
@@ -28,7 +41,7 @@ def mean_interval(values: Any) -> tuple[float, float, float]:
     if not error > 0:
         return mean, np.nan, np.nan
     low, high = stats.t.interval(LEVEL, len(values) - 1, mean, error)
-    return mean, float(low), float(high)
+    return mean, *clipped(low, high, limits)
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:

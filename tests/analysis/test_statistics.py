@@ -149,6 +149,7 @@ def test_intervals_are_those_of_the_books() -> None:
     mean, low, high = mean_interval([1.0, 2.0, 3.0])
     assert (mean, low, high) == pytest.approx((2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
     assert np.isnan(mean_interval([1.0])[1])
+    assert mean_interval([0.1, 0.9], (0, 1)) == (0.5, 0, 1) and np.isnan(mean_interval([1.0], (0, 1))[1])
 
 
 def test_an_interval_of_an_accuracy_over_seeds_ends_at_1() -> None:
