@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.objective import ACCURACY, OBJECTIVES
+
 from .. import figures
 from ..answer import copies_of
-from ..formatting import format_interval, format_value
+from ..formatting import count_of, format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..statistics.intervals import wilson
@@ -46,22 +48,34 @@ def report_of(frames: Frames) -> Report:
 
 
 def _counts(run: pd.Series[Any]) -> str:
-    epochs = f"{run.epochs_done} of {run.epochs} epochs" if pd.notna(run.epochs) else f"{run.epochs_done} epochs"
+    done = f"{run.epochs_done} of " if pd.notna(run.epochs) else ""
+    epochs = f"{done}{count_of(run.epochs if done else run.epochs_done, 'epoch')}"
     seed = f"seed {run.seed}" if pd.notna(run.seed) else ""
     return ", ".join(filter(None, [run.status, epochs, seed, run.device]))
 
 
 def _facts(frames: Frames, run: pd.Series[Any], epochs: pd.DataFrame) -> list[Fact]:
-    facts = score_facts(run)
-    if pd.notna(run.test_accuracy):
-        images = int(run.test_images)
-        note = f"{format_interval(*wilson(run.test_accuracy, images))} · {images} images"
-        facts.append(Fact("test accuracy", f"{run.test_accuracy:.4f}", note))
+    facts = [*score_facts(run), *_test_facts(run)]
     best = epochs.loc[epochs.score.idxmax()] if epochs.score.notna().any() else epochs.iloc[-1]
     losses = f"validation {best.val_loss:.4f}, training {best.train_loss:.4f} · nats"
     facts.append(Fact("generalization gap at the best epoch", f"{best.gap:+.4f}", losses))
     speed = f"{epochs.images_per_second.median():.0f} images/s"
     return [*facts, *architecture_facts(frames.runs), time_fact(run.train_seconds, speed)]
+
+
+def _test_facts(run: pd.Series[Any]) -> list[Fact]:
+    """The objective and the accuracy on the test set; nothing where these were not evaluated."""
+    if pd.isna(run.test_accuracy):
+        return []
+    objective = OBJECTIVES.get(run.objective, ACCURACY)
+    images = int(run.test_images)
+    note = f"{format_interval(*wilson(run.test_accuracy, images))} · {count_of(images, 'image')}"
+    accuracy = Fact("test accuracy", f"{run.test_accuracy:.4f}", note)
+    value = run[f"test_{objective.name}"]
+    if objective is ACCURACY or pd.isna(value):
+        return [accuracy]
+    name = objective.label.removeprefix("validation ")
+    return [Fact(f"test {name}", f"{value:.4f}", count_of(images, "image")), accuracy]
 
 
 def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
