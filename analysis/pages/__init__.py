@@ -4,7 +4,7 @@ A Report holds texts, tables and figures; analysis.render writes it as a page an
 
 base.py     Report and Fact, and the facts that all kinds share
 study.py    of one search
-runs.py     of a grid or a folder of runs
+runs.py     of a grid or a folder of runs: settings.py its settings, folds.py the means over folds
 run.py      of one run
 several.py  of several of these, compared
 """

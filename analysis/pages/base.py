@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cifar.commands import command
 from cifar.objective import ACCURACY, OBJECTIVES
 
 from ..architecture import architecture, model_name, model_settings
-from ..formatting import as_whole, format_count, format_duration, format_interval, format_value
+from ..formatting import as_whole, count_of, format_count, format_duration, format_interval, format_value
 from ..frames import Frames
 from ..sections import Section
 from ..statistics.intervals import wilson
@@ -73,13 +74,21 @@ def best_yaml(frames: Frames) -> Path | None:
     return None
 
 
-def command_of(run: str) -> str:
-    """The command line of a run, from the overrides that Hydra recorded; empty where they cannot be read."""
+def command_of(run: str, instead: Sequence[str] = ()) -> str:
+    """The command line of a run, from the overrides that Hydra recorded; empty where they cannot be read.
+
+    The overrides `instead` take the place of those of the same keys.
+    """
+    replaced = {"resume", *map(_key, instead)}
     try:
         overrides = yaml.safe_load((Path(run) / ".hydra" / "overrides.yaml").read_text("utf-8"))
-        return command(*(line for line in overrides if not line.startswith("resume=")))
+        return command(*(line for line in overrides if _key(line) not in replaced), *instead)
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
         return ""
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def sentence(text: str) -> str:
@@ -116,7 +125,7 @@ def accuracy_fact(run: pd.Series[Any]) -> Fact:
     note = f"epoch {run.best_epoch}"
     if pd.notna(run.val_images):
         interval = format_interval(*wilson(run.val_accuracy, int(run.val_images)))
-        note = f"{interval} · {run.val_images} images · {note}"
+        note = f"{interval} · {count_of(run.val_images, 'image')} · {note}"
     return Fact("validation accuracy", f"{run.val_accuracy:.4f}", note)
 
 

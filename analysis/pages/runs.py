@@ -7,89 +7,83 @@ from dataclasses import replace
 import pandas as pd
 
 from .. import figures
-from ..formatting import format_interval
+from ..formatting import count_of, format_interval
 from ..frames import Frames
 from ..sections import MAX_ROWS, Context, Place, sections_of
-from ..sections.run_table import best_first, differing_settings, setting_text
+from ..sections.run_table import best_first
 from ..statistics.intervals import mean_interval
 from ..statistics.learning import diagnosis
 from ..statistics.noise import noise_floor
+from . import folds
 from .advice import after_training
 from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, time_fact
-
-REPEATED = ("config.seed", "config.data.fold")
-"""Settings in which repetitions of a run differ: a mean over these is that of the others."""
+from .settings import Setting, grid_settings
 
 
 def report_of(frames: Frames) -> Report:
     runs = best_first(frames.runs)
     counts = ", ".join(f"{count} {status or 'unknown'}" for status, count in runs.status.value_counts().items())
-    report = Report(frames.place, f"{len(runs)} runs", counts, is_running(frames))
-    best = runs.iloc[0]
-    if pd.isna(best.score):
+    report = Report(frames.place, count_of(len(runs), "run"), counts, is_running(frames))
+    if pd.isna(runs.iloc[0].score):
         return replace(report, problem="No run has finished an epoch, so nothing can be said yet.")
-    settings = [key for key in differing_settings(runs) if key not in REPEATED]
-    scores = _scores_by_setting(runs, settings)
-    noise = noise_floor(scores)
+    has_folds = folds.has_folds(runs)
+    settings = grid_settings(runs)
+    best_setting = settings[0].runs if has_folds else runs
+    best = best_setting.iloc[0]
+    noise = noise_floor(_repetitions(settings))
     return replace(
         report,
         facts=[
-            *score_facts(best),
-            *_noise_facts(noise, _has_folds(runs)),
-            *architecture_facts(runs.head(1)),
+            *(folds.mean_facts(frames, best_setting, settings[0].text) if has_folds else score_facts(best)),
+            *_noise_facts(noise, has_folds),
+            *architecture_facts(best_setting.head(1)),
             time_fact(runs.train_seconds.sum()),
         ],
-        table=_settings_table(runs, settings, scores, figures.measure(frames)),
-        command=command_of(best.run),
-        next_steps=_next_steps(frames, runs, noise),
+        table=_settings_table(frames, settings, has_folds),
+        command=command_of(best.run, folds.WITHOUT if has_folds else ()),
+        next_steps=_next_steps(frames, runs, settings, noise),
         sections=sections_of(Context("runs", [Place(frames.place, frames)], best.run)),
     )
 
 
-def _scores_by_setting(runs: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
-    """group and score: runs of one group differ in their seed, or their fold, alone."""
-    group = runs[settings].map(setting_text).agg(" ".join, axis=1) if settings else pd.Series("", runs.index)
-    return pd.DataFrame({"group": group, "score": runs.score}).dropna()
-
-
-def _has_folds(runs: pd.DataFrame) -> bool:
-    """Whether runs differ in the fold that they were validated on."""
-    return "config.data.fold" in differing_settings(runs)
+def _repetitions(settings: list[Setting]) -> pd.DataFrame:
+    """group and score: a row for each repetition of a setting."""
+    frames = [pd.DataFrame({"group": index, "score": setting.scores}) for index, setting in enumerate(settings)]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _noise_facts(noise: pd.DataFrame, has_folds: bool) -> list[Fact]:
     if noise.empty:
         return []
     row = noise.iloc[0]
-    note = f"s.d. · {format_interval(row.low, row.high)} · {row.df:.0f} degrees of freedom"
-    between = "seeds and folds" if has_folds else "seeds"
+    degrees = "1 degree" if row.df == 1 else f"{row.df:.0f} degrees"
+    note = f"s.d. · {format_interval(row.low, row.high)} · {degrees} of freedom"
+    between = "folds" if has_folds else "seeds"
     return [Fact(f"noise between {between}", f"{row.sd:.4f}", note)]
 
 
-def _settings_table(runs: pd.DataFrame, settings: list[str], scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The settings that differ, and the mean score of each combination over its seeds and folds, best first.
-
-    `name` is that of the score.
-    """
+def _settings_table(frames: Frames, settings: list[Setting], has_folds: bool) -> pd.DataFrame:
+    """The settings that differ, and the mean score of each combination over its seeds and folds."""
     rows = []
-    for _, group in runs.loc[scores.index].groupby(scores.group, sort=False):
-        mean, low, high = mean_interval(group.score)
-        row = {key.removeprefix("config."): setting_text(group[key].iloc[0]) for key in settings}
-        row["runs" if _has_folds(runs) else "seeds"] = str(len(group))
-        row[f"mean {name}"] = f"{mean:.4f}"
-        row["95% interval"] = format_interval(low, high)
-        rows.append((mean, row))
-    rows.sort(key=lambda pair: -pair[0])
-    return pd.DataFrame([row for _, row in rows]).head(MAX_ROWS)
+    for setting in settings:
+        mean, low, high = mean_interval(setting.scores, frames.score_limits)
+        counts = {"runs" if has_folds else "seeds": str(len(setting.runs))}
+        if has_folds:
+            counts = {"folds": folds.fold_counts(setting.runs)} | counts
+        score = {f"mean {figures.measure(frames)}": f"{mean:.4f}", "95% interval": format_interval(low, high)}
+        rows.append(setting.values | counts | score)
+    return pd.DataFrame(rows).head(MAX_ROWS)
 
 
-def _next_steps(frames: Frames, runs: pd.DataFrame, noise: pd.DataFrame) -> list[str]:
+def _next_steps(frames: Frames, runs: pd.DataFrame, settings: list[Setting], noise: pd.DataFrame) -> list[str]:
+    has_folds = folds.has_folds(runs)
+    best_run = settings[0].runs.run.iloc[0] if has_folds else runs.run.iloc[0]
     learned = diagnosis(frames.epochs)
-    best = learned[learned.run == runs.run.iloc[0]]
+    best = learned[learned.run == best_run]
     steps = [after_training(best.iloc[0])] if len(best) else []
-    has_folds = _has_folds(runs)
+    steps += [] if has_folds else folds.other_folds(runs)
     if has_folds:
-        steps.append("Each fold has other validation images: compare the means over the folds, not single runs.")
+        steps += folds.next_steps(*(setting.runs for setting in settings))
     elif len(noise) and len(runs) > 1:
         lead = runs.score.iloc[0] - runs.score.iloc[1]
         sd = noise.sd.iloc[0]
@@ -97,8 +91,13 @@ def _next_steps(frames: Frames, runs: pd.DataFrame, noise: pd.DataFrame) -> list
         steps.append(f"The best run leads the next by {lead:.4f}, {verdict} the noise between seeds (s.d. {sd:.4f}).")
     else:
         steps.append("Run the best setting with more seeds (-m seed=0,1,2): one seed cannot show the uncertainty.")
+    return [*steps, *_different_images(runs, has_folds)]
+
+
+def _different_images(runs: pd.DataFrame, has_folds: bool) -> list[str]:
+    """That runs, or runs of the same fold, were validated on different images; nothing where they were not."""
     splits = runs[runs.val_fingerprint != ""]
-    by_fold = splits.groupby("config.data.fold", dropna=False) if has_folds else [("", splits)]
+    by_fold = splits.groupby(folds.FOLD, dropna=False) if has_folds else [("", splits)]
     if any(rows.val_fingerprint.nunique() > 1 for _, rows in by_fold):
-        steps.append("These runs were validated on different images: their scores cannot be compared.")
-    return steps
+        return ["These runs were validated on different images: their scores cannot be compared."]
+    return []

@@ -13,15 +13,19 @@ from cifar.commands import command, override
 from .. import figures
 from ..answer import settings_of
 from ..evidence import Evidence
-from ..formatting import format_interval, format_value
+from ..formatting import count_of, format_interval, format_value
 from ..frames import Frames, FramesError
 from ..scores import trial_scores
 from ..sections import Context, Place, sections_of
 from ..sections.recipes import win_probability
+from ..sections.run_table import best_first
 from ..statistics.curse import winners_curse
+from ..statistics.intervals import clipped, mean_interval
 from ..statistics.model import StatisticsError
 from ..statistics.recipes import improvement
+from . import folds
 from .base import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact
+from .settings import grid_settings
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,20 @@ def report_of(places: Sequence[Frames]) -> Report:
         table_title="What was compared",
         table=_ranking_table(ranking, score),
         wide_table=True,
-        command=command(override("from_study", frames.place)) if best_yaml(frames) else command_of(best.run),
+        command=_command(best),
         next_steps=_next_steps(ranked_places),
         sections=sections_of(Context("several", ranked_places, best.run)),
         best_yaml=best_yaml(frames),
     )
+
+
+def _command(best: Best) -> str:
+    """What trains the best: that of its study, or its run, without folds where it is one of several folds."""
+    frames = best.place.frames
+    if best_yaml(frames):
+        return command(override("from_study", frames.place))
+    is_of_folds = not frames.study and folds.has_folds(frames.runs)
+    return command_of(best.run, folds.WITHOUT if is_of_folds else ())
 
 
 def _named(places: Sequence[Frames]) -> list[Place]:
@@ -80,7 +93,7 @@ def _named(places: Sequence[Frames]) -> list[Place]:
 
 
 def _size(frames: Frames) -> str:
-    return f"{len(frames.trials)} trials" if frames.study else f"{len(frames.runs)} runs"
+    return count_of(len(frames.trials), "trial") if frames.study else count_of(len(frames.runs), "run")
 
 
 def _common_measure(places: Sequence[Place]) -> str:
@@ -93,6 +106,8 @@ def _common_measure(places: Sequence[Place]) -> str:
 
 def _best_of(place: Place) -> Best:
     evidence = Evidence(place.frames)
+    if not place.frames.study and folds.has_folds(place.frames.runs):
+        return _best_over_folds(place)
     if not place.frames.study or evidence.complete.empty:
         scores = trial_scores(place.frames, place.name)
         first = scores.sort_values("score", ascending=False).iloc[0]
@@ -104,8 +119,18 @@ def _best_of(place: Place) -> Best:
         curse = winners_curse(evidence.top).iloc[0]
     except StatisticsError:
         return best
-    interval = format_interval(curse.reported - curse.high, curse.reported - curse.low)
+    limits = place.frames.score_limits
+    interval = format_interval(*clipped(curse.reported - curse.high, curse.reported - curse.low, limits))
     return replace(best, estimate=curse.estimate, interval=interval)
+
+
+def _best_over_folds(place: Place) -> Best:
+    """The best setting of a grid of folds, by its mean over these."""
+    setting = grid_settings(best_first(place.frames.runs))[0]
+    mean, low, high = mean_interval(setting.scores, place.frames.score_limits)
+    name = f"mean over {folds.folds_text(setting.runs)}"
+    interval = format_interval(low, high, missing="no interval from one fold")
+    return Best(place, name, setting.runs.run.iloc[0], mean, mean, interval, setting.text)
 
 
 def _score_fact(score: str, best: Best) -> Fact:
@@ -140,12 +165,19 @@ def _next_steps(places: list[Place]) -> list[str]:
     fewest = min(groups, key=lambda name: len(groups[name]))
     most = max(map(len, groups.values()))
     if len(groups[fewest]) < most:
-        sizes = f"{fewest} has {len(groups[fewest])} trials and another {most}"
+        sizes = f"{fewest} has {count_of(len(groups[fewest]), 'trial')} and another {most}"
         steps.append(f"{sizes}: before you drop a recipe, give all the same number of trials.")
-    splits = {fingerprint for place in places for fingerprint in place.frames.runs.val_fingerprint if fingerprint}
-    if len(splits) > 1:
+    if _differ_in_images(places):
         steps.append("They were validated on different images: the scores cannot be compared.")
     return steps
+
+
+def _differ_in_images(places: list[Place]) -> bool:
+    """Whether the runs were validated on different images; those of grids of folds are compared fold by fold."""
+    splits = [set(place.frames.runs.val_fingerprint) - {""} for place in places]
+    if all(folds.has_folds(place.frames.runs) for place in places):
+        return any(split != splits[0] for split in splits)
+    return len(set().union(*splits)) > 1
 
 
 def _verdict(first: pd.Series[float], other: pd.Series[float]) -> str:

@@ -10,6 +10,7 @@ from .. import figures
 from ..formatting import format_interval
 from ..statistics.confusion import confused
 from . import Context, Section
+from .run_table import best_first
 
 ORDER = 100
 MAX_PAIRS = 5
@@ -36,7 +37,8 @@ def run_and_name(context: Context) -> tuple[str, str]:
     if context.kind == "study":
         return run, f"trial {context.answer['best']['trial']}, the best reported"
     if context.kind == "runs":
-        return run, f"{Path(run).name}, the best run"
+        is_best = run == best_first(context.frames.runs).run.iloc[0]
+        return run, f"{Path(run).name}, the best run{'' if is_best else ' of the best setting'}"
     return run, "this run" if context.kind == "run" else f"the best of {context.places[0].name}"
 
 
