@@ -23,6 +23,7 @@ from cifar import metadata, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.copies import warn_of_copies
+from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
@@ -182,11 +183,13 @@ class Experiment:
         self.resources = resources
         log_input(config, resources)
         self.splits = load_splits(config, resources)
-        log_val_from(config.data, self.splits, config.test)
+        log_val_from(config.data, self.splits)
         self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         self._check_content()
         self.test_images = load_test_images(config, self.splits, resources) if config.test else None
         self.test_copies = warn_of_copies(self.test_images, self.splits.train, "test") if self.test_images else 0
+        if self.test_images is not None:
+            warn_of_shared_groups(self.test_images, self.splits.train, "test")
         self.task = build_task(config, self.splits, isolation.device, resources)
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()

@@ -22,11 +22,11 @@ def image_folder(option: Data, request: Request) -> Images:
     """
     listing = _listing(option, request.part)
     images = decoded.load(listing, request)
-    if option.groups is None or request.part != "train":
+    if option.groups is None:
         return images
     directory = listing.directory / request.part
     names = [printable(Path(*path.relative_to(directory).parts[1:]).as_posix()) for path in listing.paths]
-    return replace(images, groups=groups_by_pattern(option.groups.removeprefix(REGEX), names))
+    return replace(images, groups=groups_by_pattern(option.groups.removeprefix(REGEX), names, request.part))
 
 
 def common_size(option: Data, request: Request) -> int | None:

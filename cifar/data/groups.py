@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from cifar.data.images import DataError
+from cifar.data.images import DataError, Images
 
+log = logging.getLogger(__name__)
 NAMES_SHOWN = 3
 """File names in one message."""
 
 
-def group_numbers(values: Iterable[object]) -> Tensor:
-    """int64 (N,): equal values have equal numbers, from 0 in the order of their first appearance."""
-    numbers: dict[object, int] = {}
-    return torch.tensor([numbers.setdefault(value, len(numbers)) for value in values], dtype=torch.int64)
+def group_numbers(values: Iterable[str]) -> Tensor:
+    """int64 (N,): equal values have equal numbers, in every part of the data: 63 bits of their hash."""
+    numbers = [int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big") >> 1 for value in values]
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
-def groups_by_pattern(pattern: str, names: Sequence[str]) -> Tensor:
+def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:
     """int64 (N,): the groups of files by what a regular expression finds in their names, as cifar.options.splits says.
 
-    Where it finds the empty text, as PATTERN|$ does in other names, the file is a group by itself. Raises DataError
-    where it is not in each name.
+    Where it finds the empty text, as PATTERN|$ does in other names, the file is a group by itself. So is a file of a
+    part beside "train" where it finds nothing. Raises DataError where it is not in each name of the training part.
     """
     matches = [re.search(pattern, name) for name in names]
     others = [name for name, match in zip(names, matches, strict=True) if match is None]
-    if others:
+    if others and part == "train":
         more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
         raise DataError(
             f"data.groups=regex:{pattern}: not in {len(others)} of {len(names)} file names:"
             f" {', '.join(others[:NAMES_SHOWN])}{more}; allowed: a regular expression that is in each; with |$ at its"
             " end, each of these files is a group by itself"
         )
-    return group_numbers(_group(match) or position for position, match in enumerate(matches) if match)
+    pairs = zip(names, matches, strict=True)
+    return group_numbers((_group(match) if match else "") or f"{part}/{name}" for name, match in pairs)
 
 
 def _group(match: re.Match[str]) -> str:
     """The first capture group that took part, or else the whole match."""
     return next((text for text in match.groups() if text is not None), match[0])
+
+
+def warn_of_shared_groups(images: Images, train: Images, what: str) -> None:
+    """Warn of images whose group is among the images to train on too. `what`: as "test"."""
+    if images.groups is None or train.groups is None:
+        return
+    shared = images.groups[torch.isin(images.groups, train.groups)]
+    if len(shared):
+        log.warning(
+            "%s of %s %s images are of %d groups (data.groups) that are also among the images to train on: what is"
+            " measured on these may be too good",
+            *(f"{len(shared):,}", f"{len(images):,}", what, len(shared.unique())),
+        )

@@ -62,7 +62,7 @@ class Images:
             )
         positions = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
         labels = positions[self.labels]
-        return Images(self.images, labels, classes, fingerprint_of(self.images, labels, classes))
+        return Images(self.images, labels, classes, fingerprint_of(self.images, labels, classes), groups=self.groups)
 
     def present_classes(self) -> list[str]:
         """The classes of which there is an image."""

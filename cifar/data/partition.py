@@ -19,6 +19,7 @@ def partition(labels: Indices, groups: Indices, shares: Sequence[float], seed: i
     It is the idea of scikit-learn's StratifiedGroupKFold, which knows equal shares only and may leave a fold empty.
     A function of the arguments. Raises DataError where a class is not in each part.
     """
+    groups = np.unique(groups, return_inverse=True)[1]
     return _Partition(labels, groups, shares).run(np.random.default_rng(seed))[groups]
 
 

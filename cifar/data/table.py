@@ -41,7 +41,7 @@ def table(option: Data, request: Request) -> Images:
     file = _file(option)
     rows = rows_of_part(file, request.part)
     images = decoded.load(_listing(file, rows, request.part), request)
-    if option.groups is None or request.part != "train":
+    if option.groups is None:
         return images
     return replace(images, groups=_groups(option.groups, file, rows))
 
@@ -50,7 +50,7 @@ def _groups(groups: str, file: Path, rows: list[Row]) -> Tensor:
     """int64 (N,): the groups of rows by data.groups. Raises DataError for no column, and where a row has no value."""
     if groups.startswith(REGEX):
         names = [printable(os.path.relpath(row.path, file.parent)) for row in rows]
-        return groups_by_pattern(groups.removeprefix(REGEX), names)
+        return groups_by_pattern(groups.removeprefix(REGEX), names, rows[0].part)
     columns = ", ".join(rows[0].others)
     if groups not in rows[0].others:
         problem = f"no such column in {printable(file)}"
@@ -59,7 +59,7 @@ def _groups(groups: str, file: Path, rows: list[Row]) -> Tensor:
     if empty:
         more = f" and {len(empty) - MISSING_SHOWN} more" if len(empty) > MISSING_SHOWN else ""
         raise DataError(
-            f"data.groups={groups}: {printable(file)} has {len(empty)} training rows without a value there (line"
+            f"data.groups={groups}: {printable(file)} has {len(empty)} {rows[0].part} rows without a value there (line"
             f" {', '.join(empty[:MISSING_SHOWN])}{more}); give each one, such as its path where it is a group by itself"
         )
     return group_numbers(row.others[groups] for row in rows)

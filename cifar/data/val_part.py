@@ -53,11 +53,8 @@ def splits_of(option: Data, val_from: str, train: Images, val: Images) -> Splits
     return Splits(kept, labelled, mean, std, val_from)
 
 
-def log_val_from(option: Data, splits: Splits, tests: bool) -> None:
-    """Log what is validated on where it is not of the training part, and which of its classes have no image.
-
-    `tests`: whether the run evaluates the test part.
-    """
+def log_val_from(option: Data, splits: Splits) -> None:
+    """Log what is validated on where it is not of the training part, and which of its classes have no image."""
     val_from, val = splits.val_from, splits.val
     if val_from == TRAINING_PART:
         return
@@ -70,9 +67,3 @@ def log_val_from(option: Data, splits: Splits, tests: bool) -> None:
     missing = [name for name in val.classes if name not in present]
     if missing:
         log.warning("part %s has no images of %s", VAL_PARTS[val_from], ", ".join(missing))
-    if tests and VAL_PARTS[val_from] == "test":
-        log.warning(
-            "data.val_from=%s: test=true evaluates the images by which the best epoch was chosen, so its accuracy is"
-            " not one of unseen images; choose another data.val_from for that",
-            val_from,
-        )

@@ -142,7 +142,7 @@ def explain(error: OmegaConfBaseException) -> str:
     key = error.full_key or str(error.key)
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
         names = sorted(str(name) for name in error.parent_node or () if name != "_target_")
-        allowed = ", ".join(names) or f"one of your own, as +{key}=VALUE"
+        allowed = ", ".join(names) or f"a new key, as +{key}=VALUE"
         return f"{key}: no such key; allowed: {allowed}{of_launcher(key)}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{key}: must be given, as {key}=VALUE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from cifar.data.groups import group_numbers, groups_by_pattern
 from cifar.data.images import DataError, Images
 from cifar.data.partition import partition
 from cifar.data.split import Splits, prepare
-from cifar.experiment import load_splits
+from cifar.experiment import load_splits, run
 from cifar.options.config import Config
+from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
 
 COUNTS = [150, 100, 23]
@@ -121,14 +123,34 @@ def test_too_few_groups_are_an_error_with_counts_that_names_its_cause() -> None:
     assert messages and all(m.startswith("data.limit=") and "allowed: a larger limit" in m for m in messages)
 
 
+def in_words(groups: torch.Tensor) -> list[int]:
+    """Groups numbered from 0, in the order of their first image."""
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(group, len(numbers)) for group in groups.tolist()]
+
+
 def test_a_pattern_groups_files_by_its_first_capture_group_or_the_whole_match() -> None:
     names = ["p1_0.png", "sub/p1_1.png", "p2_0.png", "x.png"]
-    assert groups_by_pattern(r"p\d+", names[:3]).tolist() == [0, 0, 1]
-    assert groups_by_pattern(r"p(\d)_", names[:3]).tolist() == [0, 0, 1]
-    assert groups_by_pattern(r"(p\d+)_|$", [*names, "y.png"]).tolist() == [0, 0, 1, 2, 3]
-    assert group_numbers(["b", "a", "b", 3]).tolist() == [0, 1, 0, 2]
+    assert in_words(groups_by_pattern(r"p\d+", names[:3], "train")) == [0, 0, 1]
+    assert in_words(groups_by_pattern(r"p(\d)_", names[:3], "train")) == [0, 0, 1]
+    assert in_words(groups_by_pattern(r"(p\d+)_|$", [*names, "y.png"], "train")) == [0, 0, 1, 2, 3]
+    assert in_words(group_numbers(["b", "a", "b", "3"])) == [0, 1, 0, 2]
+    assert torch.equal(groups_by_pattern("p1", names, "test")[:2], groups_by_pattern("p1", names[:2], "train"))
     with pytest.raises(DataError, match=r"^data\.groups=regex:p1: not in 2 of 4 file names: p2_0\.png, x\.png;"):
-        groups_by_pattern("p1", names)
+        groups_by_pattern("p1", names, "train")
+
+
+def test_groups_that_are_tested_on_too_are_told(
+    settings: Callable[..., Config], make_folder: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_folder(parts=("train", "test"), each=8)
+    for path in (root / "test").rglob("*.png"):
+        path.rename(path.with_name(f"{int(path.stem) + 6}_.png"))  # 6 and 7 are in the training part, 8 to 13 are not
+    of_folder = ("data=image_folder", f"data.root={root}", r"data.groups='regex:\d+'", "data.limit=null", "test=true")
+    config = settings(*of_folder, "epochs=1", "model.depths=[1]", "model.width=2")
+    with caplog.at_level(logging.WARNING):
+        run(config, str(tmp_path), NO_REPORTER)
+    assert "4 of 16 test images are of 2 groups (data.groups) that are also among the images to train" in caplog.text
 
 
 def test_a_folder_is_grouped_below_its_class_folders(
