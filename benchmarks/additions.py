@@ -27,9 +27,9 @@ RECIPES: dict[str, list[str]] = {
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks additions", description=__doc__)
     parser.add_argument("--data", required=True, help="a directory with train/<class>/* and test/<class>/*")
-    parser.add_argument("--images", type=int, default=10_000, help="to train and to validate on")
+    parser.add_argument("--images", type=int, default=5_000, help="to train and to validate on")
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args(argv)
     scores: dict[str, list[float]] = {name: [] for name in RECIPES}
