@@ -52,6 +52,8 @@ class Data(Option):
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
     """The folder below `root` that the loader downloads where it is missing; "" for one that only reads."""
+    root_is: ClassVar[str] = ""
+    """What `root` must be, in words; "" where it may be null."""
     own_size: ClassVar[int | None] = None
     """Height and width of all images of the source, in pixels; None where that depends on the user."""
     measure: ClassVar[str] = ""
@@ -122,6 +124,8 @@ class Data(Option):
         return False
 
     def check(self, config: Config) -> None:
+        if self.root_is and self.root is None:
+            raise ConfigError(f"data.root=null: allowed: {self.root_is}")
         check_val_from(self)
         check_test(self, config.test)
         if not is_size(self.image_size):
@@ -199,13 +203,9 @@ class ImageFolder(Data):
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
     groups_by = (REGEX,)
+    root_is = "a directory that holds train/<class>/*"
     source: str = "image_folder"
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
         return root.is_dir() and not (root / "test").is_dir()
-
-    def check(self, config: Config) -> None:
-        super().check(config)
-        if self.root is None:
-            raise ConfigError("data.root=null: allowed: a directory that holds train/<class>/*")

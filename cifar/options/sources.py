@@ -13,11 +13,10 @@ from omegaconf import MISSING
 
 from cifar.options.data import Data
 from cifar.options.fields import matching
-from cifar.options.option import ConfigError
 from cifar.options.splits import COLUMN, REGEX
 
 if TYPE_CHECKING:
-    from cifar.options.config import Config
+    pass
 
 UNMIRRORED = {
     *("MNIST", "QMNIST", "EMNIST", "KMNIST", "USPS", "SEMEION", "SVHN"),
@@ -35,6 +34,7 @@ class Arrays(Data):
     loader = "cifar.data.arrays.arrays"
     measure = "cifar.data.arrays.common_size"
     has_val = "cifar.data.arrays.has_val"
+    root_is = "a file .npz that holds train_images and train_labels"
     source: str = "arrays"
 
     def lacks_test(self) -> bool:
@@ -43,11 +43,6 @@ class Arrays(Data):
                 return "test_images.npy" not in archive.namelist()
         except (OSError, zipfile.BadZipFile):
             return False  # the run says what is wrong with the file
-
-    def check(self, config: Config) -> None:
-        super().check(config)
-        if self.root is None:
-            raise ConfigError("data.root=null: allowed: a file .npz that holds train_images and train_labels")
 
 
 @dataclass
@@ -58,6 +53,7 @@ class Table(Data):
     measure = "cifar.data.table.common_size"
     has_val = "cifar.data.table.has_val"
     groups_by = (COLUMN, REGEX)
+    root_is = "a CSV file with the columns path,label and, optionally, split"
     source: str = "csv"
 
     def lacks_test(self) -> bool:
@@ -66,11 +62,6 @@ class Table(Data):
                 return all((row.get("split") or "").strip() != "test" for row in csv.DictReader(lines))
         except (OSError, UnicodeDecodeError, csv.Error):
             return False  # the run says what is wrong with the file
-
-    def check(self, config: Config) -> None:
-        super().check(config)
-        if self.root is None:
-            raise ConfigError("data.root=null: allowed: a CSV file with the columns path,label and, optionally, split")
 
 
 @dataclass
@@ -84,6 +75,7 @@ class Torchvision(Data):
     measure = "cifar.data.torchvision_sets.common_size"
     has_val = "cifar.data.torchvision_sets.has_val"
     name_key = "dataset"
+    root_is = "the directory that holds the files of the data set"
     source: str = "torchvision"
     dataset: str = matching(r"[A-Za-z]\w*", "a name of torchvision.datasets, as FashionMNIST")
     kwargs: dict[str, Any] = MISSING
@@ -98,8 +90,3 @@ class Torchvision(Data):
 
     def lacks_test(self) -> bool:
         return self.dataset in WITHOUT_TEST
-
-    def check(self, config: Config) -> None:
-        super().check(config)
-        if self.root is None:
-            raise ConfigError("data.root=null: allowed: the directory that holds the files of the data set")
