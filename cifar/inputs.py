@@ -6,15 +6,13 @@ import logging
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from cifar.data.memory import total_memory
-from cifar.data.request import InputFormat, Request
-from cifar.errors import UserError
+from cifar.data.preprocessing import InputFormat
+from cifar.data.request import Request
 from cifar.models.preprocess import Preprocess
 from cifar.models.pretrained import Backbone
 from cifar.options.config import Config
@@ -28,10 +26,6 @@ LARGEST_OWN_SIZE = 128
 """With data.image_size=auto, images that are all square and equal keep their size up to so many pixels."""
 AUTO_SIZE = 64
 """What data.image_size=auto is for other images, where no backbone decides."""
-
-
-class InputError(UserError):
-    """What is no batch of images of the size that the model was trained on."""
 
 
 def request(config: Config, part: str, resources: Resources = SHARED) -> Request:
@@ -127,19 +121,3 @@ def _interpolation(preprocess: Preprocess) -> str:
     """That of a backbone, where Pillow has one of this name."""
     known = preprocess.interpolation.upper() in Image.Resampling.__members__
     return preprocess.interpolation if known else InputFormat.interpolation
-
-
-def check_images(images: Any, size: int) -> None:
-    """Raises InputError for what is not uint8 (B, 3, size, size): a network would answer, but not what is asked."""
-    expected = (3, size, size)
-    is_batch = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.shape[1:] == expected
-    if is_batch and images.dim() == 4:
-        return
-    what = type(images).__name__
-    if isinstance(images, Tensor):
-        dtype = str(images.dtype).removeprefix("torch.")
-        what = f"a tensor {dtype} ({', '.join(map(str, images.shape))})"
-    raise InputError(
-        f"images: {what}; allowed: a tensor uint8 (B, 3, {size}, {size}), RGB from 0 to 255, as the model was trained"
-        " on; images of other sizes have to be resized first, one image needs a batch: image[None]"
-    )

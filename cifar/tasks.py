@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
 from cifar.data.augment.views import versions
 from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
-from cifar.data.request import FORMER_SIZE
+from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
-from cifar.inputs import InputError, check_images, configured_backbone
+from cifar.inputs import configured_backbone
 from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun
 from cifar.models.feature_cache import FeatureCache
@@ -45,66 +46,7 @@ from cifar.training.optim import ParameterGroup, parameter_groups
 __all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
-CPU = torch.device("cpu")
 Module = TypeVar("Module", bound=nn.Module)
-
-
-class Classifier(ABC):
-    """A trained model with its preprocessing. `model` holds the weights that best.pt keeps.
-
-    `size`: height and width, in pixels, of the images that it was trained on.
-    """
-
-    classes: tuple[str, ...]
-    model: nn.Module
-    size: int
-
-    def logits(self, images: Tensor) -> Tensor:
-        """float32 (B, classes) of images uint8 (B, 3, size, size). Raises InputError for anything else."""
-        check_images(images, self.size)
-        return self._logits(images) if len(images) else torch.zeros(0, len(self.classes))
-
-    @abstractmethod
-    def _logits(self, images: Tensor) -> Tensor:
-        """float32 (B, classes) of images that were checked, at least one."""
-
-    def predict(self, images: Tensor) -> list[str]:
-        """The most likely class of each image. Raises InputError as `logits` does."""
-        return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]
-
-
-@dataclass(frozen=True)
-class ImageClassifier(Classifier):
-    """A network of normalised images; `mean` and `std` are of each channel, of pixels in [0, 1]."""
-
-    classes: tuple[str, ...]
-    model: nn.Module
-    size: int
-    mean: list[float]
-    std: list[float]
-
-    @torch.inference_mode()
-    def _logits(self, images: Tensor) -> Tensor:
-        no_labels = torch.zeros(len(images))
-        batches = ImageLoader(images, no_labels, len(images), CPU, self.mean, self.std)
-        normalised, _ = next(iter(batches.epoch(1)))
-        logits: Tensor = self.model(normalised)
-        return logits
-
-
-@dataclass(frozen=True)
-class FeatureClassifier(Classifier):
-    """A frozen backbone, and a linear layer `model` on its features."""
-
-    classes: tuple[str, ...]
-    model: nn.Module
-    size: int
-    backbone: Backbone
-
-    @torch.inference_mode()
-    def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(self.backbone.features(images))
-        return logits
 
 
 @dataclass(frozen=True)
@@ -173,7 +115,7 @@ class Scratch(ImageTask):
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
         classes = tuple(best["classes"])
         model = build_model(best["settings"], len(classes))
-        return ImageClassifier(classes, model, _size(best), best["mean"], best["std"])
+        return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), _format(best))
 
 
 class Finetune(ImageTask):
@@ -199,7 +141,7 @@ class Finetune(ImageTask):
         classes = tuple(best["classes"])
         backbone = _saved_backbone(best, RANDOM, resources)  # best.pt holds all weights of the network
         model = Finetuned(_private_copy(backbone), len(classes), frozen_stages=0)
-        return ImageClassifier(classes, model, _size(best), best["mean"], best["std"])
+        return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), _format(best))
 
 
 @dataclass(frozen=True)
@@ -246,7 +188,8 @@ class Frozen(Task):
                 f"{saved['weights']}: holds other weights than those that the linear layer was trained on; put the"
                 " former file there"
             )
-        return FeatureClassifier(classes, nn.Linear(backbone.width, len(classes)), _size(best), backbone)
+        head = nn.Linear(backbone.width, len(classes))
+        return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), _format(best))
 
 
 def task_class(mode: str) -> type[Task]:
@@ -277,14 +220,13 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
     except KeyError as error:
         raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
     checkpoint.load_weights(classifier.model, best["model"], path)
-    classifier.model.eval()
+    classifier.network.eval()
     return classifier
 
 
-def _size(best: dict[str, Any]) -> int:
-    """Height and width of the images that the model in a best.pt was trained on; earlier versions knew one size."""
-    size: int = best.get("input", {}).get("size", FORMER_SIZE)
-    return size
+def _format(best: dict[str, Any]) -> InputFormat:
+    """What image files are brought to for the model in a best.pt; earlier versions knew one format."""
+    return InputFormat(**best.get("input", {}))
 
 
 def _saved_backbone(best: dict[str, Any], weights: str, resources: Resources) -> Backbone:

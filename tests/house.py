@@ -25,8 +25,20 @@ ORDER = (
     *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
     *("objective", "results", "content", "options"),
     *("trackers", "cache"),
-    *("data", "models", "training", "resources", "inputs", "tasks", "metadata", "recording", "saving", "experiment"),
-    *("sweep", "analysis", "search", "run", "benchmarks"),
+    *(
+        "data",
+        "models",
+        "training",
+        "classifier",
+        "resources",
+        "inputs",
+        "tasks",
+        "metadata",
+        "recording",
+        "saving",
+        "experiment",
+    ),
+    *("sweep", "analysis", "search", "inference", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {

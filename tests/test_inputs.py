@@ -17,7 +17,7 @@ from PIL import Image
 
 from cifar.content import content_differences, content_of
 from cifar.data.memory import total_memory
-from cifar.data.request import InputFormat
+from cifar.data.preprocessing import InputFormat
 from cifar.experiment import load_classifier, load_splits, run
 from cifar.inputs import configured_backbone, input_format, request
 from cifar.models.resnet import BottleneckResNet

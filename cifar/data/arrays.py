@@ -29,7 +29,8 @@ from cifar.data import checked_file, image_cache
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import named, sorted_names
 from cifar.data.pixels import rows_of
-from cifar.data.request import OR_WITHOUT, InputFormat, Request
+from cifar.data.preprocessing import InputFormat
+from cifar.data.request import OR_WITHOUT, Request
 from cifar.options.data import Data
 
 NAMES = ("classes", "label_names")

@@ -26,7 +26,8 @@ from cifar.data.file_digest import digest_of_files
 from cifar.data.images import Images
 from cifar.data.listing import LabelledFile
 from cifar.data.pixels import blocks, rows_of
-from cifar.data.request import InputFormat, Request
+from cifar.data.preprocessing import InputFormat
+from cifar.data.request import Request
 from cifar.files import FileError, write_atomically
 
 log = logging.getLogger(__name__)

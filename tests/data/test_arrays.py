@@ -13,7 +13,8 @@ import torch
 
 from cifar.data import arrays, pixels
 from cifar.data.images import DataError, Images
-from cifar.data.request import InputFormat, Request
+from cifar.data.preprocessing import InputFormat
+from cifar.data.request import Request
 from cifar.options.sources import Arrays
 
 RANDOM = np.random.default_rng(0)

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from cifar.data import folder, image_cache
 from cifar.data.decode import decode
 from cifar.data.images import DataError, Images, fingerprint_of
-from cifar.data.request import InputFormat, Request
+from cifar.data.preprocessing import InputFormat
+from cifar.data.request import Request
 from cifar.files import FileError
 from cifar.options.data import ImageFolder
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cifar.data.request import InputFormat
+from cifar.data.preprocessing import InputFormat
 
 WIDE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 200, 3), np.uint8))
 TALL = WIDE.transpose(Image.Transpose.ROTATE_90)

@@ -16,7 +16,8 @@ from scipy.io import savemat
 
 from cifar.data import torchvision_sets
 from cifar.data.images import DataError, Images
-from cifar.data.request import InputFormat, Request
+from cifar.data.preprocessing import InputFormat
+from cifar.data.request import Request
 from cifar.options.option import ConfigError
 from cifar.options.sources import Torchvision
 

@@ -1,0 +1,107 @@
+"""A trained model with its preprocessing: what the file best.pt of a run describes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cifar.data.preprocessing import InputFormat
+from cifar.errors import UserError
+from cifar.models.preprocess import Preprocess
+
+
+class InputError(UserError):
+    """What is no batch of images of the size that the model was trained on."""
+
+
+def check_images(images: Any, size: int) -> None:
+    """Raises InputError for what is not uint8 (B, 3, size, size): a network would answer, but not what is asked."""
+    expected = (3, size, size)
+    is_batch = isinstance(images, Tensor) and images.dtype == torch.uint8 and images.shape[1:] == expected
+    if is_batch and images.dim() == 4:
+        return
+    what = type(images).__name__
+    if isinstance(images, Tensor):
+        dtype = str(images.dtype).removeprefix("torch.")
+        what = f"a tensor {dtype} ({', '.join(map(str, images.shape))})"
+    raise InputError(
+        f"images: {what}; allowed: a tensor uint8 (B, 3, {size}, {size}), RGB from 0 to 255, as the model was trained"
+        " on; images of other sizes have to be resized first, one image needs a batch: image[None]"
+    )
+
+
+class OnImages(nn.Module):
+    """uint8 (B, 3, H, W) -> logits (B, classes): normalised as in training, and through `model`.
+
+    `mean` and `std` are of each channel, of pixels in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.to(torch.float32).div(255).sub(self.mean).div(self.std)
+        logits: Tensor = self.model(pixels)
+        return logits
+
+
+class OnFeatures(nn.Module):
+    """uint8 (B, 3, H, W) -> logits (B, classes): preprocessed, through a frozen backbone and the layer `head`."""
+
+    def __init__(self, preprocess: Preprocess, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone(self.preprocess(images)).flatten(1).float()
+        logits: Tensor = self.head(features)
+        return logits
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model with its preprocessing.
+
+    `model` holds the weights that best.pt keeps; `network`, of which it is a part, computes the logits of images.
+    Image files are brought to `format`. `temperature` divides the logits before probabilities are made of them.
+    """
+
+    classes: tuple[str, ...]
+    model: nn.Module
+    network: nn.Module
+    format: InputFormat
+    temperature: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Height and width, in pixels, of the images that it was trained on."""
+        return self.format.size
+
+    def to(self, device: torch.device) -> Classifier:
+        """The same one, its weights on `device`."""
+        return dataclasses.replace(self, network=self.network.to(device))
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """float32 (B, classes) of images uint8 (B, 3, size, size). Raises InputError for anything else."""
+        check_images(images, self.size)
+        if not len(images):
+            return torch.zeros(0, len(self.classes))
+        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def predict(self, images: Tensor) -> list[str]:
+        """The most likely class of each image. Raises InputError as `logits` does."""
+        return [self.classes[index] for index in self.logits(images).argmax(1).tolist()]

@@ -1,0 +1,104 @@
+"""Which trained model a place means: that of a run, the best one of a study, or an exported one. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.frames import Frames, FramesError, read
+from cifar.errors import UserError
+
+BEST, ONNX = "best.pt", "model.onnx"
+ALLOWED = "allowed: a run directory, a folder sweeps/NAME, a best.pt, an exported model (.onnx) or a bundle"
+
+
+class PlaceError(UserError):
+    """A place that holds no trained model."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`file`: a best.pt or an exported model. `reason`: why this one, in words; empty where the place names it.
+
+    `study`: the folder of the study that it was chosen from.
+    """
+
+    file: Path
+    reason: str = ""
+    study: Path | None = None
+
+
+def choose(place: str | Path) -> Chosen:
+    """The model of a run, of a best.pt or a bundle; of a study the confirmed trial's best run, else the best trial's.
+
+    Raises PlaceError, and FramesError for a study that cannot be read.
+    """
+    path = Path(place)
+    if path.is_file() and path.suffix in (".pt", ".onnx"):
+        return Chosen(path)
+    if path.is_file():
+        raise PlaceError(f"{place}: a file that holds no model of this program; {ALLOWED}")
+    if not path.is_dir():
+        raise PlaceError(f"{place}: no such file or directory; {ALLOWED}")
+    for name in (BEST, ONNX):
+        if (path / name).is_file():
+            return Chosen(path / name)
+    if (path / "result.json").exists():
+        raise PlaceError(f"{place}: a run without a {BEST}, as it has not finished an epoch; resume it or take another")
+    return _of_study(path)
+
+
+def _of_study(folder: Path) -> Chosen:
+    try:
+        frames = read(str(folder))
+    except FramesError as error:
+        raise PlaceError(f"{error}; {ALLOWED}") from None
+    if not frames.study:
+        runs = _with_model(frames.runs)
+        example = "" if runs.empty else f", as {runs.iloc[0].run}, the best one by validation"
+        raise PlaceError(f"{folder}: holds several runs, but no study; name one of them{example}")
+    if len(frames.objectives) != 1:
+        raise PlaceError(f"{folder}: a study of {len(frames.objectives)} objectives has no best trial; name a run")
+    chosen = _confirmed(frames, folder) or _best(frames, folder)
+    if chosen is None:
+        raise PlaceError(
+            f"{folder}: no trial of study {frames.study} is complete and has its {BEST}; let the search finish, or name"
+            " a run"
+        )
+    return chosen
+
+
+def _confirmed(frames: Frames, folder: Path) -> Chosen | None:
+    """The run with the best validation score of the runs on fresh seeds of the confirmed trial."""
+    if frames.chosen is None:
+        return None
+    fresh = _with_model(frames.fresh[frames.fresh.number == frames.chosen])
+    if fresh.empty:
+        return None
+    run = fresh.iloc[0]
+    reason = (
+        f"study {frames.study}: trial {frames.chosen}, confirmed on {len(fresh)} fresh seeds; of these seed"
+        f" {run.seed} has the best {frames.value_name}, {abs(run.score):.4f}"
+    )
+    return Chosen(Path(run.run) / BEST, reason, folder)
+
+
+def _best(frames: Frames, folder: Path) -> Chosen | None:
+    """The run of the best trial."""
+    complete = _with_model(frames.trials[frames.trials.outcome == "complete"])
+    if complete.empty:
+        return None
+    trial = complete.iloc[0]
+    reason = (
+        f"study {frames.study}: trial {trial.number} has the best {frames.value_name}, {trial.value:.4f};"
+        " it is not confirmed on fresh seeds"
+    )
+    return Chosen(Path(trial.run) / BEST, reason, folder)
+
+
+def _with_model(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a score whose run has a best.pt, best first; of equals the earlier first."""
+    usable = [pd.notna(score) and (Path(run) / BEST).is_file() for score, run in zip(rows.score, rows.run, strict=True)]
+    return rows[usable].sort_values("score", ascending=False, kind="stable")

@@ -1,0 +1,117 @@
+"""A trained model that is used: of a run, of a study or exported, with one interface.
+
+model = load_model("sweeps/NAME")
+images = model.read(["cat.jpg", "dog.png"])
+model.predict(images)
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cifar.classifier import Classifier, check_images
+from cifar.data.decode import decode
+from cifar.data.preprocessing import InputFormat
+from cifar.errors import UserError
+from cifar.inference.chosen import Chosen, choose
+from cifar.resources import Resources
+from cifar.tasks import load_classifier
+from cifar.training.device import set_up_device
+
+
+class ModelError(UserError):
+    """An exported model that cannot be used here."""
+
+
+@dataclass(frozen=True)
+class Model(ABC):
+    """A trained model. Image files are brought to `format`; `chosen` says where it is from, and why this one."""
+
+    chosen: Chosen
+    classes: tuple[str, ...]
+    format: InputFormat
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError."""
+        check_images(images, self.format.size)
+        return self._probabilities(images) if len(images) else torch.zeros(0, len(self.classes))
+
+    @abstractmethod
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """Those of images that were checked, at least one; on the CPU."""
+
+    def predict(self, images: Tensor) -> list[str]:
+        """The most likely class of each image. Raises InputError as `probabilities` does."""
+        return [self.classes[index] for index in self.probabilities(images).argmax(1).tolist()]
+
+    def read(self, paths: Iterable[str | Path]) -> Tensor:
+        """The images in files, uint8 (B, 3, size, size), as in training. Raises DataError for the first unreadable."""
+        images = [torch.from_numpy(decode(Path(path), self.format)[0].copy()) for path in paths]
+        size = self.format.size
+        return torch.stack(images).permute(0, 3, 1, 2) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class TrainedModel(Model):
+    """The model in a best.pt, on `device`."""
+
+    classifier: Classifier
+    device: torch.device
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        logits = self.classifier.logits(images.to(self.device))
+        return (logits / self.classifier.temperature).softmax(1).cpu()
+
+
+@dataclass(frozen=True)
+class ExportedModel(Model):
+    """An exported model, run by onnxruntime on the CPU."""
+
+    session: Any = field(repr=False)
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        (probabilities,) = self.session.run(None, {"images": images.contiguous().numpy()})
+        return torch.from_numpy(probabilities)
+
+
+def load_model(place: str | Path, device: str = "auto") -> Model:
+    """The model of a run, a study (its confirmed trial, else its best one), a best.pt, a bundle or an exported model.
+
+    Raises PlaceError, CheckpointError, TransferError, ModelError, and ConfigError for a device that is not there.
+    """
+    chosen = choose(place)
+    if chosen.file.suffix == ".onnx":
+        return _exported(chosen)
+    on = set_up_device(device, None, True)
+    classifier = load_classifier(chosen.file, Resources()).to(on)
+    return TrainedModel(chosen, classifier.classes, classifier.format, classifier, on)
+
+
+def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]:
+    """What ExportedModel needs of an exported model, as its metadata hold it."""
+    return {"classes": json.dumps(list(classes)), "input": json.dumps(asdict(format))}
+
+
+def _exported(chosen: Chosen) -> ExportedModel:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError(
+            f"{chosen.file}: needs onnxruntime: pip install onnxruntime; or name the run that it was exported from"
+        ) from None
+    try:
+        session = onnxruntime.InferenceSession(str(chosen.file), providers=["CPUExecutionProvider"])
+        metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        classes, format = tuple(json.loads(metadata["classes"])), InputFormat(**json.loads(metadata["input"]))
+    except Exception as error:  # the errors of onnxruntime share no base
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{chosen.file}: not a model that this program exported ({reason})") from None
+    return ExportedModel(chosen, classes, format, session)

@@ -1,0 +1,63 @@
+"""Which trained model a place means."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cifar.experiment import run
+from cifar.inference.chosen import PlaceError, choose
+from cifar.inference.model import load_model
+from cifar.options.check import check
+from cifar.reporting import NO_REPORTER
+
+
+@pytest.fixture(scope="module")
+def trained(compose: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    run(check(compose(*tiny)), str(folder), NO_REPORTER)
+    return folder
+
+
+def test_a_run_and_its_best_pt_are_one_model(trained: Path) -> None:
+    model = load_model(trained, "cpu")
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    probabilities = model.probabilities(images)
+    assert probabilities.shape == (5, len(model.classes)) and torch.allclose(probabilities.sum(1), torch.ones(5))
+    assert torch.equal(load_model(trained / "best.pt", "cpu").probabilities(images), probabilities)
+    assert model.predict(images) == [model.classes[index] for index in probabilities.argmax(1)]
+
+
+def test_a_study_means_its_best_trial(searched: Path) -> None:
+    chosen = choose(searched / "search")
+    assert chosen.file.is_file() and "is not confirmed" in chosen.reason and chosen.study == searched / "search"
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("absent", "no such file or directory"),
+        ("empty", "allowed: a run directory"),
+        ("photo.jpg", "holds no model of this program"),
+        ("unfinished", "has not finished an epoch"),
+        ("grid", "holds several runs, but no study; name one of them, as .*/1, the best one"),
+    ],
+)
+def test_a_place_without_a_model_is_refused(what: str, message: str, trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / what
+    if what == "photo.jpg":
+        place.write_bytes(b"")
+    elif what != "absent":
+        place.mkdir()
+    if what == "unfinished":
+        (place / "result.json").write_text("{}")
+    if what == "grid":
+        for name in "01":
+            shutil.copytree(trained, place / name)
+        (place / "0" / "best.pt").unlink()
+    with pytest.raises(PlaceError, match=message):
+        choose(place)
