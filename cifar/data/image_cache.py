@@ -86,9 +86,7 @@ def _header(shape: tuple[int, ...], classes: tuple[str, ...], files: str, finger
             "data_offsets": [end, end + count * channels * height * width],
         },
     }
-    text = json.dumps(content).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return checked_file.header(content)
 
 
 def _check_space(entry: Path, shape: tuple[int, ...]) -> None:

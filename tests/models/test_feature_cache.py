@@ -63,6 +63,23 @@ def test_each_image_passes_the_backbone_once_and_later_not_at_all(tmp_path: Path
     assert torch.equal(features.features, second.features) and features.seconds == second.seconds
 
 
+@pytest.mark.parametrize(("side", "sizes"), [(224, [20, 20]), (448, [20, 20]), (32, [40])])
+def test_on_a_cpu_a_large_batch_passes_in_parts_which_changes_nothing(
+    side: int, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, images = backbone(image_size=side), some_images(40)
+    whole = network.features(images.images)
+    features, passed = network.features, []
+
+    def counted(batch: torch.Tensor) -> torch.Tensor:
+        passed.append(len(batch))
+        return features(batch)
+
+    monkeypatch.setattr(network, "features", counted)
+    assert torch.equal(new_cache(tmp_path, 64).get(network, images).features, whole)
+    assert passed == sizes
+
+
 def test_every_part_of_the_key_gives_another_entry(tmp_path: Path) -> None:
     images, plain = some_images(), backbone()
     other_weights = small()
