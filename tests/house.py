@@ -22,26 +22,26 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
     *("objective", "results", "content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "resources", "inputs", "tasks", "metadata", "recording", "saving", "experiment"),
-    *("sweep", "analysis", "search", "run", "benchmarks"),
+    *("sweep", "analysis", "search", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
-    "cache": ("cifar.errors", "cifar.endings", "cifar.files"),
+    "cache": ("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files"),
     "sweep": (
-        *("cifar.errors", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides", "cifar.files"),
-        *("cifar.signals", "cifar.reporting"),
+        *("cifar.errors", "cifar.layout", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides"),
+        *("cifar.files", "cifar.signals", "cifar.reporting"),
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
         *("cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
     ),
     "search": (
-        *("cifar.errors", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),
-        *("cifar.objective", "cifar.options", "cifar.sweep"),
+        *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),
+        *("cifar.content", "cifar.objective", "cifar.options", "cifar.sweep"),
         "analysis",
     ),
 }

@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
+from cifar.layout import CONF
 from cifar.options import restored
-from cifar.options.config import CONF, Config
+from cifar.options.config import Config
 from cifar.options.former import RENAMED_KEYS
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
@@ -131,7 +132,7 @@ def _check_multirun(start: Composition, resume: str | None) -> None:
     if resume is not None or "resume" in swept:
         raise ConfigError(
             f"resume={resume or '...'}: resumes one run, so not with -m (a search resumes by itself); allowed:"
-            " python run.py resume=DIR"
+            f" {commands.command('resume=DIR')}"
         )
     if "from_study" in swept:
         raise ConfigError("from_study: one study for all jobs of a grid or a search; allowed: from_study=DIR")
