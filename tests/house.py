@@ -22,8 +22,8 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "layout", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
-    *("objective", "results", "content", "options"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
+    *("signals", "reporting", "objective", "results", "content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "resources", "inputs", "tasks", "metadata", "recording", "saving", "experiment"),
     *("sweep", "analysis", "search", "run", "console", "benchmarks"),
@@ -33,11 +33,11 @@ ONLY = {
     "cache": ("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files"),
     "sweep": (
         *("cifar.errors", "cifar.layout", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides"),
-        *("cifar.files", "cifar.signals", "cifar.reporting"),
+        *("cifar.config_dir", "cifar.files", "cifar.signals", "cifar.reporting"),
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
+        *("cifar.config_dir", "cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

@@ -10,7 +10,8 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "layout", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
+    *("signals", "reporting"),
     *("objective", "results", "content", "options"),
     *("cache", "sweep", "search", "analysis", "run", "console"),
 }

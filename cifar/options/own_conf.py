@@ -6,28 +6,26 @@ it. Of files of the same name the program's is used, as everywhere in Hydra.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 
+from cifar.config_dir import PROVIDER, recorded
 from cifar.layout import CONF
 from cifar.options.hydra_private import add_config_dir
 from cifar.options.option import ConfigError
-from cifar.options.shared import read_yaml, say
-
-PROVIDER = "command-line"
-"""Hydra's name for what --config-dir adds."""
+from cifar.options.shared import say
 
 
 def check_names(loader: ConfigLoader) -> None:
     """Raises ConfigError where a file in the user's folder would have no effect, as the program has one of its name."""
     folder = _given(loader)
-    for file in sorted(folder.rglob("*.yaml")) if folder else []:
-        name = file.relative_to(str(folder))
-        same = CONF / name
-        if same.is_file() and file.resolve() != same.resolve() and file.read_bytes() != same.read_bytes():
+    if folder is None:
+        return
+    for option in sorted(CONF.rglob("*.yaml")):
+        name = option.relative_to(CONF)
+        file = folder / name
+        if file.is_file() and file.read_bytes() != option.read_bytes():
             raise ConfigError(
                 f"{file}: without effect, as there is an option {name.with_suffix('')} already; allowed: another name,"
                 f" as {name.with_name('my_' + name.name)}"
@@ -44,20 +42,6 @@ def bring(loader: ConfigLoader, run: Path) -> None:
         return
     add_config_dir(loader, PROVIDER, folder)
     say(f"{run}: as it was started: --config-dir {folder}")
-
-
-def recorded(run: Path) -> Path | None:
-    """The folder with which a run was started, None where there was none."""
-    file = run / ".hydra" / "hydra.yaml"
-    record = read_yaml(file) if file.exists() else None
-    return next((Path(str(source["path"])) for source in _sources(record) if source.get("provider") == PROVIDER), None)
-
-
-def _sources(record: Any) -> Iterator[dict[str, Any]]:
-    """hydra.runtime.config_sources of a record; none where it has another form."""
-    for name in ("hydra", "runtime", "config_sources"):
-        record = record.get(name) if isinstance(record, dict) else None
-    yield from (source for source in record or () if isinstance(source, dict) and "path" in source)
 
 
 def _given(loader: ConfigLoader) -> Path | None:
