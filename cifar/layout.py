@@ -15,12 +15,12 @@ ROOT = PACKAGE.parent
 INSTALLED = (PACKAGE / "conf").is_dir()
 """Whether this is an installed package; an editable installation is a checkout."""
 CONF = (PACKAGE if INSTALLED else ROOT) / "conf"
-ANALYSIS = "cifar.analysis" if INSTALLED else "analysis"
-"""The name by which analysis/ is imported."""
 
 
 def analysis(module: str) -> ModuleType:
     """A module of analysis/, as "summary"; in a checkout it is found from any working directory."""
-    if not INSTALLED and str(ROOT) not in sys.path:
+    if INSTALLED or "cifar.analysis" in sys.modules:  # in an editable installation somebody may have imported that
+        return import_module(f"cifar.analysis.{module}")
+    if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    return import_module(f"{ANALYSIS}.{module}")
+    return import_module(f"analysis.{module}")
