@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from cifar.commands import install
+
 PACKAGES = ("plotly", "matplotlib", "jinja2")
 
 
@@ -13,7 +15,7 @@ def require(command: str) -> None:
     missing = [package for package in PACKAGES if not _is_installed(package)]
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        sys.exit(f"error: {command}: {', '.join(missing)} {are} not installed; do: pip install -e '.[analysis]'")
+        sys.exit(f"error: {command}: {', '.join(missing)} {are} not installed; do: {install('analysis')}")
 
 
 def _is_installed(package: str) -> bool:

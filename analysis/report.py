@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cifar.commands import module_command
+from cifar.commands import as_started, module_command, program
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
 
@@ -96,7 +96,9 @@ def read_report(places: Sequence[str], study: str | None) -> Report:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("analysis.report"),
+        description=as_started(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("places", nargs="+", metavar="PLACE", help="a folder of a search, a run or a grid, or a URL")
     parser.add_argument("--out", help="the folder to write to; default: PLACE/report, or report for several places")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from cifar.commands import as_started, program
 from cifar.errors import UserError
 
 from .answer import plain, settings_of, summarize
@@ -30,7 +31,9 @@ __all__ = ["Evidence", "advice", "main", "settings_of", "summarize", "text"]
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m analysis.summary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("analysis.summary"),
+        description=as_started(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("place", help="a folder sweeps/NAME, or the URL of an Optuna study")
     parser.add_argument("--study", help="its name, where a storage holds several")

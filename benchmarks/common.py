@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
+from cifar.layout import CONF
 from cifar.metadata import git_commit
 from cifar.options.check import check
-from cifar.options.config import CONF, Config
+from cifar.options.config import Config
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import DictConfig
 
-from cifar.options.config import CONF
+from cifar.layout import CONF
 from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from cifar.commands import as_started, program
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -118,7 +120,9 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m cifar.cache", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("cifar.cache"),
+        description=as_started(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", nargs="?", choices=("list", "clear"), default="list")
     parser.add_argument("keys", nargs="*", help="beginnings of names; none: all entries")

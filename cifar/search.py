@@ -1,4 +1,4 @@
-"""What the sweeper knows of run.py. Imports neither torch nor Optuna."""
+"""What the sweeper knows of the program. Imports neither torch nor Optuna."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cifar.commands import override
+from cifar import layout
+from cifar.commands import command, override
 from cifar.content import code_changes, content_differences, recorded_content
 from cifar.objective import ACCURACY, OBJECTIVES, values
 from cifar.options.augment import with_suited
@@ -74,9 +75,9 @@ def compared_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 def answer(study: Study, folder: Path) -> str:
     """What is best, how sure that is, and what to do next."""
-    from analysis import frames, summary  # not before it is needed: pandas and scipy take a second
-
-    return summary.text(summary.summarize(frames.of_study(study, os.path.relpath(folder), folder)))
+    frames = layout.analysis("frames")  # not before it is needed: pandas and scipy take a second
+    summary = layout.analysis("summary")
+    return str(summary.text(summary.summarize(frames.of_study(study, os.path.relpath(folder), folder))))
 
 
 def execution(run: Path) -> dict[str, int]:
@@ -110,8 +111,8 @@ APP = SearchedApp(
     objective_key="objective",
     check=check_run,
     forbidden={
-        "test": "it sees no test images; allowed: test=false (then: python run.py -m hydra/sweeper=confirm"
-        " hydra.sweeper.study=DIR)",
+        "test": "it sees no test images; allowed: test=false (then: "
+        f"{command('-m', 'hydra/sweeper=confirm', 'hydra.sweeper.study=DIR')})",
         "resume": "it resumes by itself; allowed: resume=null",
     },
     execution_keys=("device", "threads", "cuda_graph", "cache", "resume", "test", "data.root", "from_study", "tracker"),

@@ -29,7 +29,7 @@ import postgresql as server
 import toy_app
 from sweeps import QUICK, Toy
 
-import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
+import cifar.run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
 from cifar import trust
 from cifar.data.augment.pieces import NO_PIECES, Pieces
 from cifar.data.loader import ImageLoader

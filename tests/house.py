@@ -22,38 +22,26 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
-    *("objective", "results", "content", "options"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
+    *("signals", "reporting", "objective", "results", "content", "options"),
     *("trackers", "cache"),
-    *(
-        "data",
-        "models",
-        "training",
-        "classifier",
-        "resources",
-        "inputs",
-        "tasks",
-        "metadata",
-        "recording",
-        "saving",
-        "experiment",
-    ),
-    *("sweep", "analysis", "search", "inference", "run", "benchmarks"),
+    *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
+    *("experiment", "sweep", "analysis", "search", "inference", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
-    "cache": ("cifar.errors", "cifar.endings", "cifar.files"),
+    "cache": ("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files"),
     "sweep": (
-        *("cifar.errors", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides", "cifar.files"),
-        *("cifar.signals", "cifar.reporting"),
+        *("cifar.errors", "cifar.layout", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides"),
+        *("cifar.config_dir", "cifar.files", "cifar.signals", "cifar.reporting"),
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
+        *("cifar.config_dir", "cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
     ),
     "search": (
-        *("cifar.errors", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),
-        *("cifar.objective", "cifar.options", "cifar.sweep"),
+        *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),
+        *("cifar.content", "cifar.objective", "cifar.options", "cifar.sweep"),
         "analysis",
     ),
 }

@@ -328,7 +328,7 @@ CHECK = """
 import json, sys
 from pathlib import Path
 from hydra import compose, initialize_config_dir
-import run
+import cifar.run
 from cifar.options.check import check
 from cifar.options.option import ConfigError
 

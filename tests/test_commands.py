@@ -11,8 +11,18 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from cifar import trust
-from cifar.commands import argument, command, override, quoted
+from cifar import layout, trust
+from cifar.commands import (
+    CONSOLE,
+    argument,
+    as_started,
+    command,
+    install,
+    module_command,
+    override,
+    program,
+    quoted,
+)
 
 NAMES = [
     *("sweeps/digits-sgd", "a b", "it's", 'the "best"', 'it\'s the "best"', "[1]", "(x)", "a=b", "100%20", "a?b", "#1"),
@@ -88,3 +98,36 @@ def test_a_printed_command_trusts_what_this_process_trusts(monkeypatch: pytest.M
     monkeypatch.setattr(trust, "_granted", ["my_net", "other"])
     assert shlex.split(command("resume=r"))[-2:] == ["resume=r", "trust=[my_net,other]"]
     assert shlex.split(command("resume=r", with_trust=False))[-1] == "resume=r"
+
+
+@pytest.fixture
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the console commands; this process was started as one of them, by its path."""
+    for name in CONSOLE:
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "cifar-report")])
+    return tmp_path
+
+
+def test_commands_begin_as_the_program_was_started(console: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "python run.py x=1, python -m analysis.report, python -m cifar.predict; python -m benchmarks, python run.pyc"
+    assert command("x=1") == f"{console}/cifar-search x=1"
+    monkeypatch.setenv("PATH", str(console))
+    assert command("x=1") == "cifar-search x=1"
+    assert module_command("analysis.report", "a b") == "cifar-report 'a b'"
+    assert as_started(text) == "cifar-search x=1, cifar-report, cifar-predict; python -m benchmarks, python run.pyc"
+    (console / "run.py").touch()
+    monkeypatch.setattr(sys, "argv", [str(console / "run.py")])
+    assert shlex.split(command("x=1"))[1:] == [str(console / "run.py"), "x=1"]
+    assert program("cifar.predict").endswith(" -m cifar.predict")
+
+
+def test_an_installed_package_has_no_script(console: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(console))
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    monkeypatch.setattr(sys, "executable", str(console / "python"))
+    assert install("wandb") == "pip install -e '.[wandb]'"
+    monkeypatch.setattr(layout, "INSTALLED", True)
+    assert command("x=1") == "cifar-search x=1"
+    assert program("analysis.report").endswith(" -m cifar.analysis.report")
+    assert install("wandb") == "pip install 'cifar-search[wandb]'"

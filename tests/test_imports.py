@@ -10,9 +10,10 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
+    *("signals", "reporting"),
     *("objective", "results", "content", "options"),
-    *("cache", "sweep", "search", "analysis", "run"),
+    *("cache", "sweep", "search", "analysis", "run", "console"),
 }
 """The rooms that import no torch, not even inside a function."""
 READ_CONFIGS = {"overrides", "options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}
@@ -62,6 +63,8 @@ def test_a_tracker_that_is_not_chosen_loads_nothing(path: Path, root: Path) -> N
     assert not loaded & (TORCH | TRACKERS)
 
 
-@pytest.mark.parametrize("module", ["run", "cifar.options", "cifar.results", "cifar.sweep.plugin", "analysis.summary"])
+@pytest.mark.parametrize(
+    "module", ["cifar.run", "cifar.console", "cifar.options", "cifar.results", "cifar.sweep.plugin", "analysis.summary"]
+)
 def test_the_start_loads_no_torch(module: str, root: Path) -> None:
     assert "torch" not in loaded_by(module, root)

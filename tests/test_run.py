@@ -176,7 +176,7 @@ def test_help_shows_groups_options_and_three_commands_without_torch(run_py: RunP
     for option in ("cifar10", "image_folder", "resnet26", "adamw", "onecycle", "sgd_momentum_l2"):
         line = next(line for line in answer.stdout.splitlines() if line.split()[:1] == [option])
         assert len(line.split()) > 4
-    assert answer.stdout.count("python run.py ") >= 3
+    assert answer.stdout.count("run.py ") >= 3
 
 
 @pytest.mark.parametrize(

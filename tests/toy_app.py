@@ -21,8 +21,9 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from cifar.content import content_of
+from cifar.layout import CONF
 from cifar.options.check import check
-from cifar.options.config import CONF, Config
+from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.reporting import NO_REPORTER, Diverged, EpochMetrics, Reporter
 from cifar.results import RunDirectory, read_metrics

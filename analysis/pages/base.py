@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import yaml
 
+from cifar import config_dir
 from cifar.commands import command
 from cifar.objective import ACCURACY, OBJECTIVES
 
@@ -82,7 +83,8 @@ def command_of(run: str, instead: Sequence[str] = ()) -> str:
     replaced = {"resume", *map(_key, instead)}
     try:
         overrides = yaml.safe_load((Path(run) / ".hydra" / "overrides.yaml").read_text("utf-8"))
-        return command(*(line for line in overrides if _key(line) not in replaced), *instead)
+        kept = [line for line in overrides if _key(line) not in replaced]
+        return command(*config_dir.option(Path(run)), *kept, *instead)
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
         return ""
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.frames import Frames, FramesError, read
 from cifar.errors import UserError
+from cifar.layout import analysis
+
+if TYPE_CHECKING:
+    from analysis.frames import Frames
 
 BEST, ONNX = "best.pt", "model.onnx"
 ALLOWED = "allowed: a run directory, a folder sweeps/NAME, a best.pt, an exported model (.onnx) or a bundle"
@@ -51,9 +55,10 @@ def choose(place: str | Path) -> Chosen:
 
 
 def _of_study(folder: Path) -> Chosen:
+    module = analysis("frames")
     try:
-        frames = read(str(folder))
-    except FramesError as error:
+        frames: Frames = module.read(str(folder))
+    except module.FramesError as error:
         raise PlaceError(f"{error}; {ALLOWED}") from None
     if not frames.study:
         runs = _with_model(frames.runs)

@@ -18,11 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
+from cifar.layout import CONF
 from cifar.options import restored
-from cifar.options.config import CONF, Config
+from cifar.options.config import Config
 from cifar.options.former import RENAMED_KEYS
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
+from cifar.options.own_conf import bring, check_names
 from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
 from cifar.overrides import is_within, key_of, leaves
@@ -96,15 +98,24 @@ class Earlier:
 
     def bring(self, start: Composition) -> list[Override]:
         """The overrides of a start, with those of the run or study that its config names."""
+        check_names(start.loader)
         resume, study = named(start.config, "resume"), named(start.config, "from_study")
         if start.mode == RunMode.MULTIRUN:
             _check_multirun(start, resume)
         if resume is None and study is None:
-            return start.overrides
+            return self._bring_to_confirmation(start)
+        bring(start.loader, Path(resume) if resume else run_of(trial_file(Path(study or ""))))
         self.decided = decided_keys(start.overrides, _set_by_files(start))
         self.place = resume or study or ""
         self.record = restored.of_run(resume) if resume else restored.of_trial(trial_file(Path(self.place)))
         return expand(start.overrides, resume, study, self.decided)
+
+    def _bring_to_confirmation(self, start: Composition) -> list[Override]:
+        """The overrides of a start, which sees the user's config files that the search it confirms was started with."""
+        study = OmegaConf.select(start.config, "hydra.sweeper.study")
+        if start.mode == RunMode.MULTIRUN and study and (Path(study) / BEST).exists():
+            bring(start.loader, run_of(Path(study) / BEST))
+        return start.overrides
 
     def restore(self, start: Composition) -> list[Override]:
         """The overrides of a start, with what the files in conf/ said when the run or study was begun."""
@@ -131,7 +142,7 @@ def _check_multirun(start: Composition, resume: str | None) -> None:
     if resume is not None or "resume" in swept:
         raise ConfigError(
             f"resume={resume or '...'}: resumes one run, so not with -m (a search resumes by itself); allowed:"
-            " python run.py resume=DIR"
+            f" {commands.command('resume=DIR')}"
         )
     if "from_study" in swept:
         raise ConfigError("from_study: one study for all jobs of a grid or a search; allowed: from_study=DIR")
@@ -183,6 +194,12 @@ def trial_file(study: Path) -> Path:
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
     return file
+
+
+def run_of(trial: Path) -> Path:
+    """The run directory of the trial that best.yaml or confirmed.yaml holds; it need not be there."""
+    best = read_yaml(trial)
+    return trial.parent / Path(str(best.get("folder") if isinstance(best, dict) else None)).name
 
 
 def check_study(config: Config, task_overrides: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -18,8 +17,6 @@ from cifar.options.optimizer import Optimizer
 from cifar.options.scheduler import Scheduler
 from cifar.options.tracker import Tracker
 from cifar.options.transfer import Transfer
-
-CONF = Path(__file__).parents[2] / "conf"
 
 
 def _weights(value: Any) -> bool:

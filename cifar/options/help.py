@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from cifar.options.config import CONF
+from cifar.commands import as_started
+from cifar.layout import CONF
 from cifar.options.fields import describe
 from cifar.options.option import Option, groups
 
@@ -31,7 +32,7 @@ def help_text(conf: Path = CONF) -> str:
     lines += ["", "Keys outside the groups (python run.py --cfg job shows all, with their values):", ""]
     keys = (conf / "config.yaml").read_text("utf-8").split("\n\nhydra:")[0].split("\n\n", 1)[1]
     lines += keys.splitlines()
-    return "\n".join(lines).replace("$", "$$") + "\n"  # Hydra fills in $NAME
+    return as_started("\n".join(lines)).replace("$", "$$") + "\n"  # Hydra fills in $NAME
 
 
 def _group(folder: Path, name: str) -> list[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
@@ -112,6 +114,13 @@ def _extended_draft(
 
 def _is_below_group(override: Override) -> bool:
     return any("." in key for key in keys_of(override))
+
+
+def add_config_dir(loader: ConfigLoader, provider: str, folder: Path) -> None:
+    """Add a folder of config files, as --config-dir does."""
+    search_path = loader.get_search_path()
+    search_path.prepend(provider, f"file://{folder}", SearchPathQuery(provider="schema"))
+    loader.repository.initialize_sources(search_path)  # type: ignore[attr-defined]
 
 
 def file_content(loader: ConfigLoader, path: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:

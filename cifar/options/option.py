@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from omegaconf import MISSING
 
 import cifar.options
+from cifar.commands import install
 from cifar.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,4 +83,4 @@ def check_package(name: str, option: type[Option]) -> None:
     """Raises ConfigError where the package that the option needs is not installed."""
     spec = find_spec(option.package) if option.package else None
     if option.package and (spec is None or spec.origin is None):  # no origin: a mere folder of that name, as W&B makes
-        raise ConfigError(f"{name}: {option.package} is not installed; do: pip install -e '.[{option.package}]'")
+        raise ConfigError(f"{name}: {option.package} is not installed; do: {install(option.package)}")

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler
 from optuna.trial import Trial
 
 from cifar import trust
+from cifar.commands import install
 from cifar.errors import UserError
 from cifar.sweep.optuna_private import grid_choices
 from cifar.sweep.plugin import ConfirmSweeperConf, PullSweeperConf
@@ -97,7 +98,7 @@ def check(settings: DictConfig, space: Space) -> None:
     if package and importlib.util.find_spec(package) is None:
         raise ComponentError(
             f"hydra/sweeper/sampler: {type(sampler).__name__} needs the package {package}, which is not installed;"
-            f" pip install -e '.[{package}]', or take another sampler: tpe, gp, random"
+            f" {install(package)}, or take another sampler: tpe, gp, random"
         )
     key = f"hydra.sweeper.custom_search_space={settings.custom_search_space}"
     _built(key, lambda: custom_space(settings))

@@ -18,6 +18,7 @@ from hydra.core.utils import JobStatus, configure_log
 from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial
 
+from cifar import layout
 from cifar.cores import available_cores
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
@@ -134,8 +135,8 @@ def launch(call: Invocation, plan: Plan, study: SharedStudy) -> None:
         hydra_context=call.context, task_function=worker, config=plan.config
     )
     configure_log(plan.config.hydra.hydra_logging, plan.config.hydra.verbose)
-    root = str(Path(__file__).parents[2])  # where workers in new processes (submitit) find this package
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    if not layout.INSTALLED:  # workers in new processes (submitit) find the package there
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(layout.ROOT), os.environ.get("PYTHONPATH"))))
     with stoppable(plan.folder / stop_file_name(worker.launch)) as stop:
         while run_workers(launcher, plan, study, stop):
             print("a worker was killed; starting the workers again", flush=True)

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from cifar import config_dir
 from cifar.commands import command
 from cifar.errors import UserError
 from cifar.files import write_atomically
@@ -130,6 +131,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
     decided = {key: value for key, value in execution.items() if key not in trial.params}
     overrides = [line for line in overrides_of(space, trial.params) if line.partition("=")[0] not in decided]
     overrides += [f"{key}={value}" for key, value in decided.items()]
+    options = config_dir.option(Path(directory)) if directory else []
     program = app.command or (Path(sys.argv[0]).name,)
     return {
         "study": study,
@@ -139,7 +141,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
         "folder": directory,
         "execution": execution,
         "overrides": overrides,
-        "command": command(*overrides, script=program[-1], with_trust=False),
+        "command": command(*options, *overrides, script=program[-1], with_trust=False),
     }
 
 

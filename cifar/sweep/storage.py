@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from cifar.commands import argument
+from cifar.commands import argument, install
 from cifar.errors import UserError
 
 SQLITE, JOURNAL = "sqlite:///", "journal:///"
@@ -156,7 +156,7 @@ def _server(url: str) -> BaseStorage:
                 raise StudyError(
                     f"hydra.sweeper.storage={url}: cannot be opened ({str(error).splitlines()[0]}); allowed:"
                     " sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows,"
-                    " with its driver installed (pip install -e '.[postgresql]')"
+                    f" with its driver installed ({install('postgresql')})"
                 ) from error
             time.sleep(attempt / 2)
     raise AssertionError("unreachable")

@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from cifar.errors import UserError
-from cifar.options.config import CONF
+from cifar.layout import CONF
 from cifar.options.hydra_private import NO_RECORD, Composition
 from cifar.options.start import claim
 from cifar.overrides import parse

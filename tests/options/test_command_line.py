@@ -21,7 +21,7 @@ from cifar.options.option import ConfigError
 from cifar.options.restored import of_run, restored
 from cifar.options.start import check_known
 from cifar.overrides import parse
-from run import one_line
+from cifar.run import one_line
 
 
 @pytest.mark.parametrize("line", ["trust=my_net,os", "trust=null", "~trust", "trust={a: b}", "+trust=choice(a,b)"])

@@ -13,10 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-import run
+from cifar import run
+from cifar.layout import CONF
 from cifar.options.check import check
 from cifar.options.command_line import expand
-from cifar.options.config import CONF
 from cifar.options.data import Data
 from cifar.options.fields import describe
 from cifar.options.help import COMMANDS, help_text

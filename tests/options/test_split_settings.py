@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from cifar.content import content_differences
 from cifar.data import torchvision_sets
 from cifar.data.images import DataError
+from cifar.layout import CONF
 from cifar.options.check import check
-from cifar.options.config import CONF
 from cifar.options.data import Data, ImageFolder
 from cifar.options.option import ConfigError
 from cifar.options.shared import read_overrides
