@@ -135,8 +135,8 @@ def check_module(name: str, arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed):
         original = argparse.ArgumentParser.parse_args
 
-        def parse_only(parser: argparse.ArgumentParser, *given: object) -> None:
-            original(parser, *given)  # type: ignore[call-overload]
+        def parse_only(parser: argparse.ArgumentParser, *arguments_: object) -> None:
+            original(parser, *arguments_)  # type: ignore[call-overload]
             raise Parsed
 
         patch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
