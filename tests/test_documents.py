@@ -20,7 +20,6 @@ from omegaconf import OmegaConf
 from cifar import trust
 from cifar.options.check import check
 from cifar.options.command_line import expand, without_trust
-from cifar.options.config import CONF
 from cifar.options.help import group_help
 from cifar.overrides import key_of, parse
 from cifar.search import APP
@@ -96,7 +95,7 @@ def check_run(words: tuple[str, ...]) -> None:
     places = {key: value for key in ("resume", "from_study") if (value := _value(parsed, key))}
     if places:
         parsed = expand(parsed, places.get("resume"), places.get("from_study"))
-    with initialize_config_dir(str(CONF)):
+    with initialize_config_dir(str(ROOT / "conf")):
         cfg = compose("config", [first_value(line) for line in parsed], return_hydra_config=True)
     OmegaConf.set_struct(cfg, True)
     check(cfg)

@@ -11,13 +11,13 @@ import pytest
 from omegaconf import DictConfig
 
 from cifar.options.check import check
-from cifar.options.config import CONF
 from cifar.options.fields import describe
 from cifar.options.group_help import OptionHelp, from_files, from_store
 from cifar.options.help import COPY, OF_A_SEARCH, group_help, help_text, show_help
 from cifar.options.option import ConfigError, groups
 from cifar.options.yaml_lines import first_comment, settings
 
+CONF = Path(__file__).parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 
 
