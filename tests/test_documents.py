@@ -123,13 +123,17 @@ class Parsed(Exception):
 def check_module(name: str, arguments: list[str]) -> None:
     if name in ("pytest", "tests.house", "venv"):
         return
-    if not arguments and name.startswith("analysis."):  # the name of the program
-        assert is_there(name)
+    if not arguments and name != "cifar.cache":  # the name of a program
+        assert is_there(name) or name.startswith(BUILT_APART)
         return
     if name == "benchmarks":
         assert not arguments or (ROOT / "benchmarks" / f"{arguments[0]}.py").exists()
         return
     if name.startswith(BUILT_APART) and not is_there(name):
+        return
+    module = importlib.import_module(f"{name}.__main__" if name == "cifar.serve" else name)
+    if hasattr(module, "parser"):
+        module.parser().parse_args(arguments)
         return
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed):
         original = argparse.ArgumentParser.parse_args
@@ -139,7 +143,6 @@ def check_module(name: str, arguments: list[str]) -> None:
             raise Parsed
 
         patch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
-        module = importlib.import_module(f"{name}.__main__" if name == "cifar.serve" else name)
         module.main(arguments)
 
 
