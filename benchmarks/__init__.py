@@ -1,1 +1,1 @@
-"""What the figures of the README come from: python -m benchmarks NAME --help."""
+"""What the figures of docs/benchmarks.md come from: python -m benchmarks NAME --help."""

@@ -1,4 +1,4 @@
-"""The README's table of figures, made from benchmarks/results/.
+"""The table of figures in docs/benchmarks.md, made from benchmarks/results/.
 
 python -m benchmarks table
 """
@@ -10,14 +10,14 @@ import re
 
 from benchmarks.common import RESULTS
 
-README = RESULTS.parent.parent / "README.md"
+PAGE = RESULTS.parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: python -m benchmarks table -->", "<!-- end of figures -->"
 
 
 def main(argv: list[str]) -> None:
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     table = f"{BEGIN}\n{rows()}\n{END}"
-    README.write_text(re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: table, text, flags=re.S), "utf-8")
+    PAGE.write_text(re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: table, text, flags=re.S), "utf-8")
 
 
 def rows() -> str:

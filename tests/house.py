@@ -313,7 +313,9 @@ def quaint_words() -> Violations:
 def _worded() -> list[Path]:
     """The files whose wording is checked: all but this one, which lists the phrases."""
     suffixes = (".py", ".md", ".yaml", ".jinja")
-    paths = files(*CODE, "run.py", "conf", "tests", "examples", "README.md", "CONTRIBUTING.md", suffixes=suffixes)
+    paths = files(
+        *CODE, "run.py", "conf", "tests", "examples", "docs", "README.md", "CONTRIBUTING.md", suffixes=suffixes
+    )
     return [path for path in paths if path.name not in ("house.py", "test_house.py")]
 
 

@@ -148,6 +148,7 @@ def test_other_names_are_allowed(statement: str, plant: Plant) -> None:
         ("cifar/data/folder.py", '"""It goes on."""'),
         ("conf/model/resnet14.yaml", "# The search\n# goes\n#   on"),
         ("README.md", "\na run hears\nof the end"),
+        ("docs/train.md", "It goes on."),
         ("benchmarks/cpu.py", "found = 1"),
         ("cifar/data/folder.py", "def f(own): pass"),
         ("cifar/data/folder.py", "class A:\n    def f(self):\n        self.told = 1"),

@@ -22,6 +22,7 @@ from cifar.layout import CONF
 from cifar.options import restored
 from cifar.options.config import Config
 from cifar.options.former import RENAMED_KEYS
+from cifar.options.help import show_help
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
 from cifar.options.own_conf import bring, check_names
@@ -37,7 +38,11 @@ CONFIG_NAME = "config"
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory."""
+    """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory.
+
+    With --help GROUP it does not start: its own --help takes no argument.
+    """
+    show_help(sys.argv[1:])
     earlier = Earlier()
     with composing(settings_alone, (earlier.bring, earlier.restore, claim)):
         yield

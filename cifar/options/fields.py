@@ -52,7 +52,7 @@ def allows(field: dataclasses.Field[Any], value: Any) -> bool:
 
 def describe(field: dataclasses.Field[Any]) -> str:
     """What a field allows, in words: its type, and its range or its choices where it has any."""
-    kind, *optional = str(field.type).split(" | ")
+    kind, *optional = str(getattr(field.type, "__name__", field.type)).split(" | ")  # a class, where it is not quoted
     item = kind.removeprefix("list[").removesuffix("]")
     words = TYPES.get(item, "a group of settings")
     words = field.metadata.get("allowed", words).replace("a number", words)

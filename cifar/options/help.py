@@ -1,86 +1,103 @@
-"""The text of --help: each config group with its options, and the keys of each option with what is allowed there."""
+"""The text of --help: what there is, on one screen; --help GROUP lists the options and keys of a group."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cifar.commands import as_started
+from cifar import commands
 from cifar.layout import CONF
+from cifar.options.config import Config
 from cifar.options.fields import describe
-from cifar.options.option import Option, groups
+from cifar.options.group_help import describe_group, from_files, from_store
+from cifar.options.option import ConfigError
+from cifar.options.yaml_lines import settings
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C it takes a tenth of the time
-COMMANDS = (
-    "python run.py data=digits model.width=16                        # a minute, nothing to download",
-    "python run.py optimizer=adam scheduler=cosine seed=3            # CIFAR-10, other options",
-    "python run.py -m hydra/sweeper=optuna data=digits               # search lr, momentum, weight decay",
+COPY = (
+    ("data=digits", "model.width=16"),
+    ("data=image_folder", "data.root=DIR"),
+    ("-m", "hydra/sweeper=optuna", "data=digits", "model.width=16"),
 )
+"""The arguments of the commands to copy."""
+OF_A_SEARCH = {name: f"hydra/sweeper/{name}" for name in ("pruner", "sampler")} | {"sweeper": "hydra/sweeper"}
+"""The groups of a search, by the name that --help takes."""
+FLAGS = ("--help", "-h")
 
 
 def help_text(conf: Path = CONF) -> str:
-    """The text of --help, for a folder of config groups."""
-    lines = ["Train bottleneck ResNets on CIFAR-10, and search their hyperparameters.", "", "Copy:"]
-    lines += [f"  {command}" for command in COMMANDS]
-    for folder in sorted(path for path in conf.rglob("*") if path.is_dir()):
-        lines += _group(folder, str(folder.relative_to(conf)))
-    lines += ["", "Keys outside the groups (python run.py --cfg job shows all, with their values):", ""]
-    keys = (conf / "config.yaml").read_text("utf-8").split("\n\nhydra:")[0].split("\n\n", 1)[1]
-    lines += keys.splitlines()
-    return as_started("\n".join(lines)).replace("$", "$$") + "\n"  # Hydra fills in $NAME
+    """The text of --help for a folder of config groups, as Hydra's template."""
+    return "\n".join(_overview(conf)).replace("$", "$$") + "\n"  # Hydra fills in $NAME
 
 
-def _group(folder: Path, name: str) -> list[str]:
-    """A line for each option of a group, with its keys below it; keys that all options have come first."""
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        return []
-    base = groups().get(name)
-    if base is None:  # experiment, search, hydra/...: their options have no dataclasses
-        return ["", f"{name}=", *(f"  {file.stem:<20} {_first_comment(file)}" for file in files)]
-    shared = list(_keys(base))
-    settings = [_settings(file, name) for file in files]
-    options = [base.options[values[base.key]] for values in settings]
-    lines = ["", f"{name}=", *(f"  {line}" for line in shared)]
-    for number, (file, values, option) in enumerate(zip(files, settings, options, strict=True)):
-        details = f" [{_values(values, base.key)}]" if options.count(option) > 1 else ""
-        lines.append(f"  {file.stem:<20} {_help_line(option)}{details}")
-        if option not in options[number + 1 :]:
-            lines += [f"  {'':<20}   {line}" for line in _keys(option) if line not in shared]
-    return lines
+def show_help(arguments: Sequence[str], conf: Path = CONF) -> None:
+    """With --help GROUP among the arguments: print the help of that group, or of several, and exit.
+
+    Raises ConfigError where there is no such group.
+    """
+    texts = ["\n".join(group_help(name, conf)) for name in _topics(arguments)]
+    if texts:
+        print("\n\n".join(texts))
+        sys.exit()
 
 
-def _settings(file: Path, name: str) -> dict[str, Any]:
-    """The settings of a group in a YAML file; with `# @package _global_` they are one level deeper."""
-    settings: dict[str, Any] = yaml.load(file.read_text("utf-8"), LOADER)
-    inner: dict[str, Any] = settings.get(name, settings)
-    return inner
+def _topics(arguments: Sequence[str]) -> Iterator[str]:
+    """The words that follow --help and are neither settings nor options."""
+    positions = [position for position, word in enumerate(arguments) if word in FLAGS]
+    for word in arguments[positions[0] + 1 :] if positions else ():
+        if "=" in word or word.startswith("-"):
+            return
+        yield word
 
 
-def _help_line(option: type[Option]) -> str:
-    """The first line of the docstring."""
-    return (inspect.getdoc(option) or "").splitlines()[0]
+def group_help(name: str, conf: Path = CONF) -> Iterator[str]:
+    """The lines of --help NAME. Raises ConfigError where there is no such group."""
+    name = next((short for short, path in OF_A_SEARCH.items() if path == name), name)
+    if name in OF_A_SEARCH:
+        return describe_group(OF_A_SEARCH[name], from_store(OF_A_SEARCH[name], conf / OF_A_SEARCH[name]))
+    if name not in _groups(conf):
+        raise ConfigError(f"--help {name}: no such group; allowed: {', '.join([*_groups(conf), *OF_A_SEARCH])}")
+    return describe_group(name, from_files(name, conf / name))
 
 
-def _values(settings: dict[str, Any], key: str) -> str:
-    """What tells apart several files of one option."""
-    return " ".join(f"{name}={value}" for name, value in settings.items() if name != key)
+def _groups(conf: Path) -> dict[str, list[str]]:
+    """The options of each group that has a folder, but for Hydra's."""
+    folders = sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra")
+    options = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    return {name: names for name, names in options.items() if names}
 
 
-def _keys(option: type[Option]) -> Iterator[str]:
-    """A line for each key of an option: what is allowed there."""
-    dataclass: Any = option
-    for field in dataclasses.fields(dataclass):
-        if field.name != option.key:
-            yield f"{option.group}.{field.name}: {describe(field)}"
+def _overview(conf: Path) -> Iterator[str]:
+    yield "Train bottleneck ResNets on CIFAR-10 or on your own images, and search their hyperparameters."
+    yield from ("", "Copy:")
+    yield from (f"  {commands.command(*arguments)}" for arguments in COPY)
+    yield from ("", "Groups: GROUP=OPTION chooses an option, GROUP.KEY=VALUE sets one of its keys.")
+    for name, names in _groups(conf).items():
+        yield f"  {name:<12} {', '.join(names)}"
+    yield from ("", "Groups of a search: as hydra/sweeper/pruner=median, hydra.sweeper.n_trials=50.")
+    for name, path in sorted(OF_A_SEARCH.items()):
+        yield f"  {name:<12} {path}={', '.join(option.name for option in from_store(path, conf / path))}"
+    yield from ("", "Keys outside the groups, with their default values and what is allowed:")
+    allowed = dict(_allowed(Config))
+    for key, value, text in settings(conf / "config.yaml", ""):
+        if key.partition(".")[0] not in ("hydra", *_groups(conf)):
+            yield f"  {f'{key}={value}':<30} {'; '.join(filter(None, [allowed.get(key), text]))}"
+    yield from ("", "More:")
+    more = (
+        (("--help", "data"), "the options of a group, and all their keys; or of sweeper, pruner, sampler"),
+        (("--cfg", "job"), "all settings with their values"),
+        (("--hydra-help",), "options of Hydra, such as --config-dir"),
+    )
+    for arguments, text in more:
+        yield f"  {commands.command(*arguments):<30} {text}"
 
 
-def _first_comment(file: Path) -> str:
-    """The first comment; those for Hydra (# @package) do not count."""
-    lines = (line.removeprefix("# ") for line in file.read_text("utf-8").splitlines() if line.startswith("# "))
-    return next((line for line in lines if not line.startswith("@")), "")
+def _allowed(settings: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The keys of a dataclass and of those in it, and what they allow."""
+    for field in dataclasses.fields(settings):
+        if isinstance(field.default_factory, type):
+            yield from _allowed(field.default_factory, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", describe(field)

@@ -24,21 +24,9 @@ from cifar.sweep.components import check as check_components
 from cifar.sweep.components import check_known, grid
 from cifar.sweep.content import Known
 from cifar.sweep.fixed import fixed_config, fixed_settings, option_settings
-from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
 from cifar.sweep.optuna_private import load_config_file, with_snapshot
+from cifar.sweep.plugin import LIMITS
 from cifar.sweep.space import Space, SpaceError
-
-LIMITS = {
-    "n_trials": (1, math.inf),
-    "n_jobs": (1, math.inf),
-    "trials_per_worker": (1, MAX_CONCURRENT_RUNS),
-    "max_failure_rate": (0, 1),
-    "max_deaths": (1, math.inf),
-    "heartbeat": (0.1, 3600),
-    "top": (1, math.inf),
-    "seeds": (1, math.inf),
-}
-"""The least and the greatest value of settings below hydra.sweeper."""
 
 
 class SweepError(UserError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
@@ -13,12 +14,23 @@ from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf, TPESamp
 from omegaconf import MISSING, DictConfig
 
 from cifar.sweep.app import Invocation, SearchedApp
+from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
+
+
+def setting(default: Any, text: str, low: float | None = None, high: float = math.inf) -> Any:
+    """A field with what it does, for --help, and the least and the greatest number that it may be."""
+    metadata: dict[str, Any] = {"help": text}
+    if low is not None:
+        right = ")" if high == math.inf else "]"
+        metadata |= {"limits": (low, high), "allowed": f"a number in [{low:g}, {high:g}{right}"}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
 class TPE(TPESamplerConfig):
     """TPE with Optuna 5's own defaults, which the stock plugin switches off."""
 
+    seed: int | None = setting(None, "of what it draws; null: another one at each start")
     multivariate: bool = True
     constant_liar: bool = True  # a running trial counts as a bad one, so that workers do not try the same place at once
 
@@ -30,6 +42,8 @@ class Pruner:
 
 @dataclass
 class NoPruner(Pruner):
+    """Stops no trial early."""
+
     _target_: str = "optuna.pruners.NopPruner"
 
 
@@ -38,10 +52,10 @@ class Median(Pruner):
     """Stops a trial whose best so far is below the median of the others at the same epoch."""
 
     _target_: str = "optuna.pruners.MedianPruner"
-    n_startup_trials: int = 5
-    n_warmup_steps: int = 0
-    interval_steps: int = 1
-    n_min_trials: int = 1
+    n_startup_trials: int = setting(5, "no trial is stopped before so many are complete")
+    n_warmup_steps: int = setting(0, "no trial is stopped before this epoch")
+    interval_steps: int = setting(1, "epochs between two decisions")
+    n_min_trials: int = setting(1, "no trial is stopped in an epoch that fewer others have reached")
 
 
 @dataclass
@@ -49,7 +63,7 @@ class Percentile(Median):
     """As Median, but below this percentile."""
 
     _target_: str = "optuna.pruners.PercentilePruner"
-    percentile: float = 25.0
+    percentile: float = setting(25.0, "of the others' values: the best so many per cent pass")
 
 
 @dataclass
@@ -57,10 +71,10 @@ class SuccessiveHalving(Pruner):
     """Asynchronous successive halving: only the best 1/reduction_factor pass each rung."""
 
     _target_: str = "optuna.pruners.SuccessiveHalvingPruner"
-    min_resource: Any = 1
-    reduction_factor: int = 3
-    min_early_stopping_rate: int = 0
-    bootstrap_count: int = 0
+    min_resource: Any = setting(1, "the epoch of the first rung; auto: by the first trials")
+    reduction_factor: int = setting(3, "of so many trials, one passes a rung")
+    min_early_stopping_rate: int = setting(0, "the first rung is at min_resource * reduction_factor to this power")
+    bootstrap_count: int = setting(0, "trials that must have reached a rung before one may pass it")
 
 
 @dataclass
@@ -68,10 +82,10 @@ class Hyperband(Pruner):
     """Successive halving in several brackets, which prune early or late."""
 
     _target_: str = "optuna.pruners.HyperbandPruner"
-    min_resource: int = 1
-    max_resource: Any = "auto"  # a number of steps; auto: that of the first trial that completes
-    reduction_factor: int = 3
-    bootstrap_count: int = 0
+    min_resource: int = setting(1, "the epoch of the first rung")
+    max_resource: Any = setting("auto", "the last epoch; auto: that of the first trial that completes")
+    reduction_factor: int = setting(3, "of so many trials, one passes a rung")
+    bootstrap_count: int = setting(0, "trials that must have reached a rung before one may pass it")
 
 
 @dataclass
@@ -79,48 +93,47 @@ class Patient(Pruner):
     """Median, but only for a trial that has not improved for `patience` epochs."""
 
     _target_: str = "optuna.pruners.PatientPruner"
-    wrapped_pruner: Median = field(default_factory=Median)
-    patience: int = 2
-    min_delta: float = 0.0
+    wrapped_pruner: Median = field(default_factory=Median, metadata={"help": "the pruner that then decides"})
+    patience: int = setting(2, "epochs in a row without a new best that it waits for")
+    min_delta: float = setting(0.0, "a smaller improvement is none")
 
 
 @dataclass
 class PullSweeperConf(OptunaSweeperConf):
-    """The settings of the stock sweeper, and these.
-
-    direction: null is that of the app's metric · max_failure_rate: of n_trials · heartbeat: an interval in seconds ·
-    n_jobs: workers, each of which runs trials_per_worker trials in turns, a step each · max_deaths: of workers, at one
-    step of a trial, before the trial fails · retry_failed: each trial that has failed so far runs once more.
-    """
+    """The settings of the stock sweeper, and those for resuming, workers and failures."""
 
     _target_: str = "cifar.sweep.plugin.PullSweeper"
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "percentile"}])
     pruner: Pruner = MISSING
-    direction: Any = None
-    params: dict[str, Any] | None = None
-    n_jobs: int = 1
-    trials_per_worker: int = 1
-    max_failure_rate: float = 0.5
-    max_deaths: int = 5
-    heartbeat: float = 10.0
-    retry_failed: bool = False
+    direction: Any = setting(None, "maximize or minimize; null: that of the objective")
+    storage: Any = setting(None, "a database, as postgresql://USER@HOST/DATABASE; null: study.db in its folder")
+    study_name: str | None = setting(None, "null: made of the data and of the options that are chosen")
+    n_trials: int = setting(20, "trials in all; the same command again resumes up to this number", 1)
+    n_jobs: int = setting(1, "workers, each of which takes the next trial as soon as it is free", 1)
+    trials_per_worker: int = setting(1, "trials of a worker in turns, a step each: for a GPU", 1, MAX_CONCURRENT_RUNS)
+    params: dict[str, Any] | None = setting(None, "what is searched, where no command line says it: see conf/search/")
+    custom_search_space: str | None = setting(None, "a function of a module that trust= names")
+    max_failure_rate: float = setting(0.5, "the search ends where more of n_trials have failed", 0, 1)
+    max_deaths: int = setting(5, "workers that may die at one step of a trial before the trial fails", 1)
+    heartbeat: float = setting(10.0, "seconds between two heartbeats of a worker", 0.1, 3600)
+    retry_failed: bool = setting(False, "each trial that has failed so far runs once more")
 
 
 @dataclass
 class ConfirmSweeperConf(PullSweeperConf):
-    """The settings of a search, and these.
-
-    study: the folder of a search · top: how many of its trials run again, each on `seeds` fresh seeds · test: evaluate
-    the test set for the chosen one · force: even if it was evaluated before.
-    """
+    """The settings of a search, and those of its confirmation."""
 
     _target_: str = "cifar.sweep.plugin.ConfirmSweeper"
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "random"}, {"pruner": "none"}])
-    study: str = MISSING
-    top: int = 3
-    seeds: int = 5
-    test: bool = True
-    force: bool = False
+    study: str = setting(MISSING, "the folder of a search, as sweeps/NAME")
+    top: int = setting(3, "so many of its best trials run again", 1)
+    seeds: int = setting(5, "fresh seeds, on each of which every one of them runs", 1)
+    test: bool = setting(True, "evaluate the test set for the chosen trial")
+    force: bool = setting(False, "even if it was evaluated before")
+
+
+LIMITS = {each.name: each.metadata["limits"] for each in fields(ConfirmSweeperConf) if "limits" in each.metadata}
+"""The least and the greatest value of settings below hydra.sweeper."""
 
 
 class PullSweeper(Sweeper):

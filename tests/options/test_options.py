@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,6 @@ from cifar.layout import CONF
 from cifar.options.check import check
 from cifar.options.command_line import expand
 from cifar.options.data import Data
-from cifar.options.fields import describe
-from cifar.options.help import COMMANDS, help_text
 from cifar.options.option import ConfigError, groups, whitelist
 
 Compose = Callable[..., DictConfig]
@@ -303,26 +300,7 @@ def test_every_yaml_opens_with_what_it_is_and_a_command_that_composes(path: Path
         assert followed or choices[str(group)] == option, "the command does not use this file"
 
 
-# --- help and resuming
-
-
-def test_help_names_every_group_and_option_with_a_line() -> None:
-    text = help_text()
-    for path in YAMLS:
-        if path.parent != CONF:
-            assert f"{path.parent.relative_to(CONF)}=" in text
-            lines = [line.replace("$$", "$") for line in text.splitlines() if line.split()[:1] == [path.stem]]
-            assert any(len(line.removeprefix(path.stem).strip()) > 20 for line in lines), path
-    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python run.py")]
-    assert len(commands) == 3
-
-
-def test_help_names_the_keys_of_every_option_with_what_is_allowed() -> None:
-    lines = [line.strip() for line in help_text().splitlines()]
-    for group in groups().values():
-        for option in group.options.values():
-            fields = [field for field in dataclasses.fields(option) if field.name != group.key]  # type: ignore[arg-type]
-            assert all(f"{group.group}.{field.name}: {describe(field)}" in lines for field in fields)
+# --- what may be called, and resuming
 
 
 def test_what_may_be_called_is_what_options_declare() -> None:
@@ -334,30 +312,9 @@ def test_what_may_be_called_is_what_options_declare() -> None:
         assert target is None or target in allowed
 
 
-def test_helps_commands_compose(compose: Compose) -> None:
-    for command in COMMANDS:
-        assert command in help_text()
-        assert check(compose(*overrides_of(command), hydra=True)).epochs == 10
-
-
-def test_a_yaml_file_opens_with_the_help_line_of_its_option() -> None:
-    text = help_text().replace("$$", "$")
-    for path in OPTIONS:
-        if path.parent.name in groups() and not path.stem.startswith("resnet"):
-            assert f"  {path.stem:<20} {opening(path)[0]}" in text.splitlines(), path
-
-
 def test_two_options_of_one_target_are_a_defect() -> None:
     with pytest.raises(TypeError, match="Digits and Other both have source=digits"):
         type("Other", (Data,), {"source": "digits"})
-
-
-def test_help_names_every_key_of_its_own() -> None:
-    for key in (
-        *("epochs", "batch_size", "seed", "device", "precision", "compile", "cuda_graph"),
-        *("threads", "test", "resume", "cache"),
-    ):
-        assert f"\n{key}:" in help_text()
 
 
 @pytest.fixture

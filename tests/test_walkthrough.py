@@ -1,0 +1,78 @@
+"""The four commands of the README, from photographs to predictions, and the Python of the pages; all run for real."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from documents import ROOT, Command, blocks, commands
+
+from cifar import run
+
+PHOTOS = ["data.val_size=0.2", "model.depths=[1,1]", "model.width=4", "epochs=1", "device=cpu", "threads=1"]
+SMALL = {
+    "hydra/sweeper=optuna": [*PHOTOS, "hydra.sweeper.n_trials=2"],
+    "hydra/sweeper=confirm": ["hydra.sweeper.top=1", "hydra.sweeper.seeds=1"],
+}
+"""What makes a command of the README quick."""
+
+
+def four_commands() -> list[Command]:
+    """The block of the README that begins with a search of photographs."""
+    all_of_them = commands(ROOT / "README.md")
+    first = next(number for number, command in enumerate(all_of_them) if "data.root=DIR" in command.words)
+    return all_of_them[first : first + 4]
+
+
+def run_it(words: tuple[str, ...]) -> None:
+    """Run python run.py or python -m MODULE in this process. Raises AssertionError for an exit code that is not 0."""
+    try:
+        if words[1] == "run.py":
+            more = [setting for word, settings in SMALL.items() if word in words for setting in settings]
+            sys.argv[1:] = ["--config-path", str(ROOT / "conf"), *words[2:], *more]
+            run.start()
+        else:
+            importlib.import_module(words[2]).main(list(words[3:]))
+    except SystemExit as ended:
+        assert not ended.code, ended.code
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py")])
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_photographs_become_a_model_in_four_commands(here: Path, make_folder: Callable[..., Path]) -> None:
+    make_folder("DIR", parts=("train", "test"), each=10)
+    (here / "DIR" / "new").mkdir()
+    (here / "DIR" / "test" / "cat" / "0.png").rename(here / "DIR" / "new" / "0.png")
+    search, confirm, export, predict = four_commands()
+    run_it(search.words)
+    assert (here / "sweeps" / "photos" / "best.yaml").exists()
+    run_it(confirm.words)
+    assert (here / "sweeps" / "photos" / "confirmed.yaml").exists()
+    if (ROOT / "cifar" / "export.py").exists() and (ROOT / "cifar" / "predict.py").exists():
+        run_it(export.words)
+        assert (here / "photos-model" / "model.onnx").exists()
+        run_it(predict.words)
+
+
+@pytest.mark.parametrize("page, word", [("report.md", "importance"), ("use.md", "load_model")])
+def test_the_python_of_a_page_runs(
+    page: str, word: str, here: Path, searched: Path, make_folder: Callable[..., Path]
+) -> None:
+    if word == "load_model" and not (ROOT / "cifar" / "inference").exists():
+        return  # it is being built
+    (here / "sweeps").mkdir()
+    (here / "sweeps" / "NAME").symlink_to(searched / "search")
+    (make_folder(suffix="jpg") / "train" / "cat" / "0.jpg").rename(here / "photo.jpg")
+    (code,) = [
+        block.text for block in blocks(ROOT / "docs" / page) if block.language == "python" and word in block.text
+    ]
+    exec(code, {})
