@@ -75,7 +75,8 @@ class Classifier:
     """A trained model with its preprocessing.
 
     `model` holds the weights that best.pt keeps; `network`, of which it is a part, computes the logits of images.
-    Image files are brought to `format`. `temperature` divides the logits before probabilities are made of them.
+    Image files are brought to `format`. `temperature` divides the logits before probabilities are made of them;
+    `calibrated`: it was fitted on validation images.
     """
 
     classes: tuple[str, ...]
@@ -83,6 +84,7 @@ class Classifier:
     network: nn.Module
     format: InputFormat
     temperature: float = 1.0
+    calibrated: bool = False
 
     @property
     def size(self) -> int:

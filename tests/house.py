@@ -23,7 +23,7 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
-    *("objective", "results", "content", "options"),
+    *("objective", "calibration", "results", "content", "options"),
     *("trackers", "cache"),
     *(
         "data",
@@ -38,7 +38,7 @@ ORDER = (
         "saving",
         "experiment",
     ),
-    *("sweep", "analysis", "search", "inference", "run", "benchmarks"),
+    *("sweep", "analysis", "search", "inference", "predict", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
