@@ -45,8 +45,9 @@ def calibrate(logits: Floats, labels: Labels) -> Calibration:
     temperatures = np.empty(len(rows))
     for half in (0, 1):
         temperatures[half::2] = _fitted(rows[1 - half :: 2], labels[1 - half :: 2], temperature)
-    before = expected_calibration_error(softmax(rows), labels)
-    after = expected_calibration_error(softmax(rows / temperatures[:, None]), labels)
+    right = rows.argmax(1) == labels
+    before = expected_calibration_error(softmax(rows).max(1), right)
+    after = expected_calibration_error(softmax(rows / temperatures[:, None]).max(1), right)
     return Calibration(temperature, len(rows), before, after)
 
 
@@ -100,14 +101,12 @@ def softmax(logits: Floats) -> Floats:
     return probabilities
 
 
-def expected_calibration_error(probabilities: Floats, labels: Labels, bins: int = BINS) -> float:
-    """By how much the probability of the predicted class differs from the share of right predictions; NaN without images.
+def expected_calibration_error(confidences: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:
+    """By how much the probabilities of predicted classes (N,) differ from the share that is right; NaN without images.
 
     The mean over bins of equal width of the absolute difference, weighted by images (Guo et al., 2017, equation 3). It
     is too high where a bin has few images.
     """
-    confidence = probabilities.max(1)
-    differences = confidence - (probabilities.argmax(1) == labels)
-    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    sums = np.bincount(number, differences, bins)
-    return float(np.abs(sums).sum() / len(labels)) if len(labels) else float("nan")
+    number = np.minimum((confidences * bins).astype(np.int64), bins - 1)
+    sums = np.bincount(number, confidences - right, bins)
+    return float(np.abs(sums).sum() / len(right)) if len(right) else float("nan")

@@ -75,7 +75,7 @@ class RunSaver:
         return asdict(calibrate(logits.numpy(), self.trainer.val.labels.cpu().numpy()))
 
     def resume(self) -> None:
-        """Take over what the best.pt in the directory says of the best epoch; one of an earlier version says nothing."""
+        """Take over what the best.pt in the directory says of the best epoch; an old one says nothing."""
         path = self.directory.path / "best.pt"
         with suppress(CheckpointError):  # where it is missing or damaged, the best epoch is known nevertheless
             best = checkpoint.load(path)

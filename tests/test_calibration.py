@@ -35,15 +35,14 @@ def test_logits_that_are_too_large_have_that_temperature(factor: float) -> None:
     labels = (softmax(logits).cumsum(1) > random.random((len(logits), 1))).argmax(1)
     measured = calibrate(factor * logits, labels)
     assert measured.temperature == pytest.approx(factor, rel=0.03) and measured.images == 20_000
-    assert measured.ece_after < 0.01
+    assert measured.ece_after < 0.015
     assert factor == 1 or measured.ece_before > 0.1
     assert fit_temperature(factor * logits, labels) == measured.temperature
 
 
 def test_the_calibration_error_is_that_of_the_paper() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.0, 1.0]])
-    labels = np.array([0, 1, 1, 1])
-    assert expected_calibration_error(probabilities, labels) == pytest.approx((2 * 0.4 + 0.4 + 0) / 4)
+    right = np.array([True, False, True, True])
+    assert expected_calibration_error(np.array([0.9, 0.9, 0.6, 1.0]), right) == pytest.approx((2 * 0.4 + 0.4 + 0) / 4)
 
 
 FIVE = np.eye(3)[[0, 1, 2, 0, 1]]
@@ -73,6 +72,8 @@ def test_few_images_and_extreme_logits_have_a_temperature(
 
 def test_a_run_keeps_the_temperature_of_its_best_epoch(settings: Settings, tmp_path: Path) -> None:
     config = settings("ema.decay=0.5", "precision=fp32")
+    for name in ("whole", "part"):
+        (tmp_path / name).mkdir()
     run(config, str(tmp_path / "whole"), NO_REPORTER)
     best = checkpoint.load(tmp_path / "whole" / "best.pt")
     assert read_result(tmp_path / "whole")["calibration"] == best["calibration"]
