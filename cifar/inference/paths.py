@@ -72,8 +72,9 @@ class ImagePaths:
         for name in sorted(glob.glob(str(Path(*parts[:number])))):  # noqa: PTH207  (an absolute one too)
             path = Path(name)
             if path.is_dir():
-                below = self._below(path)
-                yield from (image for image in below if not rest or _matches(image.relative_to(path).parts, rest))
+                if rest or self.walk.goes_down(path, (os.path.realpath(path.parent),)):
+                    below = self._below(path)
+                    yield from (image for image in below if not rest or _matches(image.relative_to(path).parts, rest))
             elif not rest and self.walk.is_image(path):
                 yield path
 
