@@ -95,7 +95,7 @@ def _fitted(columns: Floats, labels: Labels, start: float) -> float:
 
 
 def _shifted(logits: Floats) -> Floats:
-    """float64 (classes, N), the largest of each image 0: what probabilities depend on, in the order that is quickest."""
+    """float64 (classes, N), the largest of each image 0: what probabilities depend on, in the quickest order."""
     columns: Floats = np.asarray(logits, np.float64).T.copy()
     columns -= columns.max(0)
     columns.clip(-FARTHEST, out=columns)
