@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from cifar.cores import available_cores
 from cifar.data.decode import decode
 from cifar.data.images import DataError, on_one_line
 from cifar.data.listing import problem_of
-from cifar.data.preprocessing import InputFormat
+from cifar.data.preprocessing import DAMAGE, InputFormat
 
 MAX_THREADS = 8
-"""Each may hold one image in its full size, which is at most 179 million pixels (Pillow's limit), in memory."""
+LARGE = 2**24
+"""Images of more pixels are decoded one at a time. 169 million take up to 1.6 GB; Pillow's limit is 179 million."""
+ONE_AT_A_TIME = Lock()
 Unreadable = Callable[[Path, str], None]
 """Called with each path that cannot be read, and the message that says why."""
 
@@ -39,8 +44,18 @@ def read_image(path: Path, format: InputFormat) -> NDArray[np.uint8]:
     problem = problem_of(path)
     if problem:
         raise DataError(f"{on_one_line(path)}: {problem}")
-    pixels, _ = decode(path, format)
+    with ONE_AT_A_TIME if _is_large(path) else nullcontext():
+        pixels, _ = decode(path, format)
     return pixels
+
+
+def _is_large(path: Path) -> bool:
+    """By the header of the file."""
+    try:
+        with Image.open(path) as file:
+            return bool(file.width * file.height > LARGE)
+    except DAMAGE:  # decoding the file says what is wrong
+        return False
 
 
 def batches(paths: Sequence[Path], format: InputFormat, batch_size: int, unreadable: Unreadable) -> Iterator[Batch]:
