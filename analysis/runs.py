@@ -36,6 +36,8 @@ RESULT_KEYS = {
     "test_macro_f1": "test.macro_f1",
     "test_loss": "test.loss",
     "test_images": "test.images",
+    "ece_before": "calibration.ece_before",
+    "ece_after": "calibration.ece_after",
     "parameters": "model.parameters",
     "flops": "model.flops",
     "train_images": "data.train.images",

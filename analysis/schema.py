@@ -67,6 +67,8 @@ RUNS: Columns = {
     "test_macro_f1": (NUMBER, "likewise"),
     "test_loss": (NUMBER, "nats, NaN likewise"),
     "test_images": (WHOLE, "images"),
+    "ece_before": (NUMBER, "expected calibration error on validation images; NaN in runs of earlier versions"),
+    "ece_after": (NUMBER, "likewise, with a temperature that was fitted on other ones of these images"),
     "train_seconds": (NUMBER, "training and validation of all epochs"),
     "parameters": (WHOLE, "of the model"),
     "flops": (WHOLE, "of an image's forward pass, 2 for a multiply-add"),

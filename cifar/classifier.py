@@ -30,8 +30,28 @@ def check_images(images: Any, size: int) -> None:
         what = f"a tensor {dtype} ({', '.join(map(str, images.shape))})"
     raise InputError(
         f"images: {what}; allowed: a tensor uint8 (B, 3, {size}, {size}), RGB from 0 to 255, as the model was trained"
-        " on; images of other sizes have to be resized first, one image needs a batch: image[None]"
+        f" on; {_remedy(images, size)}"
     )
+
+
+def _remedy(images: Any, size: int) -> str:
+    """How to make a batch of what is none."""
+    if not isinstance(images, Tensor):
+        return "an array (B, height, width, 3): torch.from_numpy(images).permute(0, 3, 1, 2); files: model.read(paths)"
+    if images.is_floating_point():
+        low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 1.0)
+        if low >= 0 and high <= 1:
+            return "from [0, 1]: (images * 255).round().to(torch.uint8)"
+        return f"from {low:g} to {high:g}: pass images as they were before, the model normalises them itself"
+    if images.dtype != torch.uint8:
+        return "integers from 0 to 255: images.to(torch.uint8)"
+    if images.dim() == 3:
+        return "one image needs a batch: images[None]"
+    if images.dim() == 4 and images.shape[3] == 3:
+        return "channels come first: images.permute(0, 3, 1, 2)"
+    if images.dim() == 4 and images.shape[1] == 1:
+        return "grey images: images.expand(-1, 3, -1, -1)"
+    return "images of other sizes have to be resized first, as model.read(paths) does with files"
 
 
 class OnImages(nn.Module):
@@ -75,7 +95,8 @@ class Classifier:
     """A trained model with its preprocessing.
 
     `model` holds the weights that best.pt keeps; `network`, of which it is a part, computes the logits of images.
-    Image files are brought to `format`. `temperature` divides the logits before probabilities are made of them.
+    Image files are brought to `format`. `temperature` divides the logits before probabilities are made of them;
+    `calibrated`: it was fitted on validation images.
     """
 
     classes: tuple[str, ...]
@@ -83,6 +104,7 @@ class Classifier:
     network: nn.Module
     format: InputFormat
     temperature: float = 1.0
+    calibrated: bool = False
 
     @property
     def size(self) -> int:

@@ -224,7 +224,7 @@ class Experiment:
                 tracker.start(self._tracked_run(study))
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
-                    self._train(tracker)
+                    self._train(tracker, facts)
                 if self.test_images is not None:
                     facts["test"] = self._test(self.test_images)
         best = best_of(self.history, objective)
@@ -247,16 +247,20 @@ class Experiment:
             directory.write_settings(settings)
         if source is not None:
             saving.copy_best_files(source, directory.path)
+            self.saver.resume()
+            facts |= self.saver.facts
         metadata.log_start(config, facts, directory.path)
         return facts
 
-    def _train(self, tracker: Tracker) -> None:
+    def _train(self, tracker: Tracker, facts: dict[str, Any]) -> None:
+        """Train and save epoch by epoch; `facts` are updated with those of the best one."""
         objective = self.trainer.objective
         for metrics in self._epochs():
             self.history.append(metrics)
             state = self.trainer.state_dict()  # before the pause: it holds this run's random generators
             with self.isolation.paused():
                 self.coordinator.run_in_background(partial(self.saver.save, state, self.history))
+                facts |= self.saver.facts
                 self.coordinator.run_in_background(partial(tracker.epoch, metrics))
             best = best_of(self.history, objective) is metrics
             log.info(metadata.epoch_line(metrics, self.config.epochs, best, objective))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from cifar.calibration import calibrate
 from cifar.objective import ACCURACY
 from cifar.reporting import EpochMetrics
 from cifar.results import RunDirectory, best_of, same_directory
@@ -23,7 +27,8 @@ BEST_FILES = ("best.pt", "confusion.csv", "classes.csv")
 
 class RunSaver:
     """Writes a run's files after each epoch. `description` is what best.pt holds besides the weights: how to build
-    the model, its classes, and the preprocessing. `settings` are those of the run, by full key.
+    the model, its classes, and the preprocessing. `settings` are those of the run, by full key. `facts` are what
+    result.json says of the best epoch besides its figures.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class RunSaver:
         self.trainer = trainer
         self.description = description
         self.settings = settings
+        self.facts: dict[str, Any] = {}
 
     def save(self, state: dict[str, Any], history: Sequence[EpochMetrics]) -> None:
         """Save the last epoch of `history`; `state` is the trainer's after it.
@@ -53,11 +59,27 @@ class RunSaver:
         columns = ("epoch", ACCURACY.column, objective.column)
         measured = {name: getattr(latest, name) for name in columns} | {"objective": objective.name}
         weights = (state["average"] or state)["model"]  # those that were measured
-        checkpoint.save(self.directory.path / "best.pt", {"model": weights} | self.description | measured)
+        calibration = self._calibration()
+        content = {"model": weights} | self.description | measured
+        content |= {"temperature": calibration["temperature"], "calibration": calibration}
+        checkpoint.save(self.directory.path / "best.pt", content)
+        self.facts = {"calibration": calibration}
         validated = self.trainer.validated
         assert validated is not None
         self.directory.write_confusion(self.description["classes"], validated.confusion.tolist())
         self.directory.write_classes(self.description["classes"], validated.class_scores)
+
+    def _calibration(self) -> dict[str, Any]:
+        """The fields of the Calibration of the last epoch."""
+        logits = torch.cat([batch.cpu() for batch in self.trainer.val_logits])
+        return asdict(calibrate(logits.numpy(), self.trainer.val.labels.cpu().numpy()))
+
+    def resume(self) -> None:
+        """Take over what the best.pt in the directory says of the best epoch; an old one says nothing."""
+        path = self.directory.path / "best.pt"
+        with suppress(CheckpointError):  # where it is missing or damaged, the best epoch is known nevertheless
+            best = checkpoint.load(path)
+            self.facts = {"calibration": best["calibration"]} if "calibration" in best else {}
 
 
 def resume(

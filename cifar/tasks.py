@@ -221,7 +221,8 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
         raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
     checkpoint.load_weights(classifier.model, best["model"], path)
     classifier.network.eval()
-    return classifier
+    temperature = best.get("temperature")  # earlier versions fitted none
+    return dataclasses.replace(classifier, temperature=temperature or 1.0, calibrated=temperature is not None)
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

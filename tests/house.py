@@ -23,10 +23,10 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
-    *("signals", "reporting", "objective", "results", "content", "options"),
+    *("signals", "reporting", "objective", "calibration", "results", "content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
-    *("experiment", "sweep", "analysis", "search", "inference", "run", "console", "benchmarks"),
+    *("experiment", "sweep", "analysis", "search", "inference", "predict", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {

@@ -55,7 +55,7 @@ def _counts(run: pd.Series[Any]) -> str:
 
 
 def _facts(frames: Frames, run: pd.Series[Any], epochs: pd.DataFrame) -> list[Fact]:
-    facts = [*score_facts(run), *_test_facts(run)]
+    facts = [*score_facts(run), *_test_facts(run), *_calibration_facts(run)]
     best = epochs.loc[epochs.score.idxmax()] if epochs.score.notna().any() else epochs.iloc[-1]
     losses = f"validation {best.val_loss:.4f}, training {best.train_loss:.4f} · nats"
     facts.append(Fact("generalization gap at the best epoch", f"{best.gap:+.4f}", losses))
@@ -76,6 +76,14 @@ def _test_facts(run: pd.Series[Any]) -> list[Fact]:
         return [accuracy]
     name = objective.label.removeprefix("validation ")
     return [Fact(f"test {name}", f"{value:.4f}", count_of(images, "image")), accuracy]
+
+
+def _calibration_facts(run: pd.Series[Any]) -> list[Fact]:
+    """By how much probabilities are off; nothing for a run of an earlier version."""
+    if pd.isna(run.ece_after):
+        return []
+    note = f"{run.ece_before:.4f} without a temperature · validation images"
+    return [Fact("expected calibration error", f"{run.ece_after:.4f}", note)]
 
 
 def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:

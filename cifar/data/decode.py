@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cifar.data import preprocessing
-from cifar.data.images import DataError, printable
+from cifar.data.images import DataError, on_one_line
 from cifar.data.preprocessing import DAMAGE, FORMER, FORMER_SIZE, ImageError, InputFormat, transposition_of
 
 DECODING = "2"
@@ -24,7 +24,7 @@ def decode(path: Path, format: InputFormat = FORMER) -> tuple[NDArray[np.uint8],
     try:
         return preprocessing.decode(path, format)
     except ImageError as error:
-        raise DataError(f"{printable(path)}: {printable(str(error))}") from None
+        raise DataError(f"{on_one_line(path)}: {on_one_line(str(error))}") from None
 
 
 def decoded_as_before(path: Path) -> bool:

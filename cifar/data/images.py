@@ -107,3 +107,9 @@ def channel_statistics(images: Pixels) -> tuple[list[float], list[float]]:
 def printable(name: Path | str) -> str:
     r"""A file name as text that every encoding of Unicode can hold: bytes that are not UTF-8 become \xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def on_one_line(name: Path | str) -> str:
+    r"""A file name as `printable` gives it, with control characters (a line break, a tab) as \n, \t, \x1b."""
+    characters = printable(name)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in characters)

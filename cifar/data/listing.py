@@ -36,13 +36,16 @@ REASONS_SHOWN = 8
 """Reasons in one message why files were skipped."""
 
 
-def list_images(directory: Path, part: str, quiet: bool = False) -> tuple[list[LabelledFile], tuple[str, ...]]:
+def list_images(
+    directory: Path, part: str, quiet: bool = False, walk: Walk | None = None
+) -> tuple[list[LabelledFile], tuple[str, ...]]:
     """All images below the class folders of `directory`, with their labels, and the class names, both sorted.
 
-    What is skipped is logged, unless `quiet`. The part "train" defines the classes: there each folder needs an image,
-    elsewhere an empty one does not count. Raises DataError for a folder without images or with too few classes.
+    What is skipped is counted by the `walk`, and logged, unless `quiet`. The part "train" defines the classes: there
+    each folder needs an image, elsewhere an empty one does not count. Raises DataError for a folder without images or
+    with too few classes.
     """
-    walk = _Walk(quiet=quiet)
+    walk = walk or Walk(quiet=quiet)
     folders = _class_folders(directory, part, walk)
     files: list[LabelledFile] = []
     names: list[str] = []
@@ -50,7 +53,7 @@ def list_images(directory: Path, part: str, quiet: bool = False) -> tuple[list[L
         before = walk.skipped.copy()
         paths = sorted(walk.images(folder, (os.path.realpath(directory),)))
         if not paths and part == "train":
-            skipped = _Walk(walk.skipped - before).summary()
+            skipped = Walk(walk.skipped - before).summary()
             raise DataError(f"{printable(folder)}: no images in this class{skipped}; add some or remove the directory")
         if paths:
             files += [(path, len(names)) for path in paths]
@@ -62,7 +65,7 @@ def list_images(directory: Path, part: str, quiet: bool = False) -> tuple[list[L
     return files, tuple(names)
 
 
-def _class_folders(directory: Path, part: str, walk: _Walk) -> list[Path]:
+def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
     """The class folders of a part, sorted; images beside these are named in a warning."""
     if not directory.is_dir():
         remedy = REMEDIES[part]
@@ -94,11 +97,16 @@ def _names(paths: list[Path]) -> str:
 
 
 @dataclass
-class _Walk:
-    """A walk through folders, which follows links. `skipped` counts what it left out, by reason."""
+class Walk:
+    """A walk through folders, which follows links. `skipped` counts what it left out, by reason.
+
+    `tolerant`: what is named as an image and is no regular file is passed on, and folders that cannot be read are
+    skipped, in place of an error.
+    """
 
     skipped: Counter[str] = field(default_factory=Counter)
     quiet: bool = False
+    tolerant: bool = False
 
     def images(self, folder: Path, outer: tuple[str, ...]) -> Iterator[Path]:
         """The images below a folder. `outer`: the real paths of the folders that it is in, links followed."""
@@ -120,12 +128,19 @@ class _Walk:
 
     def visible(self, folder: Path) -> Iterator[Path]:
         """What is in a folder and neither hidden nor left there by a system."""
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
-                    self.skipped["hidden or system files and folders"] += 1
-                else:
-                    yield folder / entry.name
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries]
+        except OSError as error:
+            if not self.tolerant:
+                raise
+            self.skipped[f"folders that cannot be read ({error.strerror})"] += 1
+            return
+        for name in names:
+            if name.startswith(".") or name.lower() in SYSTEM_NAMES:
+                self.skipped["hidden or system files and folders"] += 1
+            else:
+                yield folder / name
 
     def is_image(self, path: Path) -> bool:
         """Whether a file is an image, by its extension. Raises DataError for a link to nothing."""
@@ -134,8 +149,8 @@ class _Walk:
         if suffix not in image_suffixes() and (suffix or not dangling):
             self.skipped[f"{suffix} files" if suffix else "files without an extension"] += 1
             return False
-        if not path.is_file():
-            problem = f"a link to nothing ({printable(path.readlink())})" if dangling else "not a regular file"
+        problem = "" if self.tolerant else problem_of(path)
+        if problem:
             raise DataError(f"{printable(path)}: {problem}; repair or remove it")
         return True
 
@@ -146,6 +161,15 @@ class _Walk:
             others = self.skipped.total() - sum(count for _, count in self.skipped.most_common(REASONS_SHOWN))
             reasons = [*reasons[:REASONS_SHOWN], f"{others} others"]
         return f" (skipped: {', '.join(reasons)})" if reasons else ""
+
+
+def problem_of(path: Path) -> str:
+    """Why a path is no file that can be opened without waiting for it; empty where it is one."""
+    if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names that are too long)
+        return ""
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+        return f"a link to nothing ({printable(path.readlink())})"
+    return "not a regular file" if os.path.exists(path) else "no such file"  # noqa: PTH110
 
 
 @cache

@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Fit = Callable[[Image.Image, tuple[int, int], Image.Resampling], Image.Image]
 FORMER_SIZE = 32
@@ -139,6 +139,8 @@ def decode(source: str | PathLike[str] | BinaryIO, format: InputFormat = FORMER)
             transposition = transposition_of(file)
     except DAMAGE as error:
         problem = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # its text holds the path
+            problem = "in no format that Pillow reads"
         raise ImageError(f"not an image that can be decoded ({problem}); repair or remove the file") from None
     if transposition is not None:
         changes.append(UPRIGHT)

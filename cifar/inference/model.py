@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from cifar.classifier import Classifier, check_images
-from cifar.data.decode import decode
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.inference.chosen import Chosen, choose
+from cifar.inference.reading import read_image, to_tensor
+from cifar.inference.tta import averaged
 from cifar.resources import Resources
 from cifar.tasks import load_classifier
 from cifar.training.device import set_up_device
@@ -39,24 +40,29 @@ class Model(ABC):
     classes: tuple[str, ...]
     format: InputFormat
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError."""
+    def probabilities(self, images: Tensor, tta: str = "none") -> Tensor:
+        """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError.
+
+        `tta`: a name in cifar.inference.tta.TTA, whose views of an image are averaged.
+        """
         check_images(images, self.format.size)
-        return self._probabilities(images) if len(images) else torch.zeros(0, len(self.classes))
+        if not len(images):
+            return torch.zeros(0, len(self.classes))
+        return averaged(self._probabilities, images, tta)
 
     @abstractmethod
     def _probabilities(self, images: Tensor) -> Tensor:
         """Those of images that were checked, at least one; on the CPU."""
 
-    def predict(self, images: Tensor) -> list[str]:
+    def predict(self, images: Tensor, tta: str = "none") -> list[str]:
         """The most likely class of each image. Raises InputError as `probabilities` does."""
-        return [self.classes[index] for index in self.probabilities(images).argmax(1).tolist()]
+        return [self.classes[index] for index in self.probabilities(images, tta).argmax(1).tolist()]
 
     def read(self, paths: Iterable[str | Path]) -> Tensor:
         """The images in files, uint8 (B, 3, size, size), as in training. Raises DataError for the first unreadable."""
-        images = [torch.from_numpy(decode(Path(path), self.format)[0].copy()) for path in paths]
+        images = [read_image(Path(path), self.format) for path in paths]
         size = self.format.size
-        return torch.stack(images).permute(0, 3, 1, 2) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8)
+        return to_tensor(images) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)

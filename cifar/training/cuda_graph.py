@@ -40,7 +40,7 @@ def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
             f"cuda_graph: the model cannot be captured as a CUDA graph ({reason}); allowed: cuda_graph=false"
         ) from cause
 
-    def replay() -> tuple[Tensor, Tensor]:
+    def replay() -> tuple[Tensor, ...]:
         graph.replay()
         return outputs
 

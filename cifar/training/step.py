@@ -18,7 +18,7 @@ from cifar.training.optim import l2_term
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Returns a new context for one forward pass."""
-Compute = Callable[[], tuple[Tensor, Tensor]]
+Compute = Callable[[], tuple[Tensor, ...]]
 """A computation on fixed input buffers: returns what a step or a score of the batch in them returns."""
 Capture = Callable[[Compute, nn.Module], Compute]
 """Turns a computation of a model into the one that is called for every batch, such as the replay of a CUDA graph."""
@@ -75,7 +75,8 @@ def most_likely(labels: Tensor) -> Tensor:
 
 
 class EagerScore:
-    """score(images, labels) returns the sum of a batch's cross-entropy and its confusion counts, int64 (K * K,).
+    """score(images, labels) returns the sum of a batch's cross-entropy, its confusion counts, int64 (K * K,), and its
+    logits, float32 (B, K).
 
     `model` must be in eval mode, and inference mode on.
     """
@@ -84,13 +85,13 @@ class EagerScore:
         self.model = model
         self.autocast = autocast
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with self.autocast():
             logits = self.model(images).float()
         classes = logits.shape[1]
         confusion = torch.zeros(classes**2, dtype=torch.int64, device=labels.device)
         confusion.index_add_(0, labels * classes + logits.argmax(1), torch.ones_like(labels))
-        return F.cross_entropy(logits, labels, reduction="sum"), confusion
+        return F.cross_entropy(logits, labels, reduction="sum"), confusion, logits
 
 
 def no_capture(compute: Compute, model: nn.Module) -> Compute:
@@ -112,7 +113,7 @@ class Static:
         self.model = eager.model
         self.inputs: list[Tensor] = []
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         if not self.inputs:
             self._allocate(images, labels)
         if images.shape != self.inputs[0].shape:
@@ -125,7 +126,7 @@ class Static:
         self.inputs = [images.clone(), labels.clone()]
         self.compute = self.capture(partial(self.eager, *self.inputs), self.model)
 
-    def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         return self.eager(images, labels)
 
 
@@ -136,7 +137,7 @@ class StaticStep(Static):
         super()._allocate(images, labels)
         self.gradients = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
 
-    def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         outputs = super()._compute_eagerly(images, labels)
         for parameter, gradient in self.gradients:
             assert parameter.grad is not None

@@ -57,25 +57,30 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(score: EagerScore | Static, batches: EpochLoader) -> Tensor:
+def evaluate(score: EagerScore | Static, batches: EpochLoader, logits: list[Tensor] | None = None) -> Tensor:
     """Evaluate score.model in eval mode, without waiting for the device.
 
-    Returns float64 (1 + K * K,) on the device: the fields of an Evaluation, flattened.
+    Returns float64 (1 + K * K,) on the device: the fields of an Evaluation, flattened. Appends the logits of each
+    batch to `logits`, float32 (B, K), also on the device.
     """
     score.model.eval()
     device = batches.labels.device
     loss = torch.zeros((), device=device)
     confusion = torch.zeros((), dtype=torch.int64, device=device)
     for images, labels in batches.epoch(1):
-        cross_entropy, counts = score(images, labels)
+        cross_entropy, counts, of_batch = score(images, labels)
         loss = loss + cross_entropy
         confusion = confusion + counts
+        if logits is not None:
+            logits.append(of_batch.clone())  # the next call may overwrite what this one returned
     return torch.cat([(loss / batches.total).double()[None], confusion.double()])
 
 
 @dataclass
 class Trainer:
     """Trains `model` until `total` epochs are done. `done` counts the epochs that are; `validated` is of the last one.
+
+    `val_logits` are those of its validation images, in their order: float32 (N, K) in batches, on the device.
 
     `step.model` may be a compiled version of `model`, with the same weights, and `score.model` one of `measured`.
     """
@@ -91,6 +96,7 @@ class Trainer:
     progress: Progress = iter
     done: int = 0
     validated: Evaluation | None = None
+    val_logits: list[Tensor] = field(default_factory=list)
     clip: BeforeUpdate = no_clipping
     average: NoAverage = field(default_factory=NoAverage)
     objective: Objective = ACCURACY
@@ -158,7 +164,8 @@ class Trainer:
             self.schedule.step()
             after_step()
         totals = torch.stack([loss.double(), correct.double()])
-        return torch.cat([totals, evaluate(self.score, self.val)]), lr
+        self.val_logits = []
+        return torch.cat([totals, evaluate(self.score, self.val, self.val_logits)]), lr
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the remaining epochs depend on."""

@@ -1,0 +1,220 @@
+"""Predict the classes of image files with a trained model.
+
+python -m cifar.predict sweeps/NAME photo.jpg photos/ 'more/**/*.png'    # a study: its confirmed or best run
+python -m cifar.predict outputs/DATE/TIME photos/ --top 3 --csv predictions.csv
+find . -name '*.jpg' | python -m cifar.predict best.pt - --json -
+python -m cifar.predict sweeps/NAME test/ --evaluate                     # test/CLASS/*: how many are right
+
+Files are brought to the size of the model exactly as in training. A file that cannot be read is named on standard
+error, the others continue, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cifar import trust
+from cifar.errors import UserError
+from cifar.inference import output
+from cifar.inference.paths import ImagePaths, image_paths
+
+if TYPE_CHECKING:
+    from cifar.inference.model import Model
+    from cifar.inference.reading import Batch
+
+BATCH_SIZE = 128
+STDOUT = "-"
+
+
+class PredictError(UserError):
+    """Options that contradict each other, or files that could not be read."""
+
+
+@dataclass
+class Files:
+    """Goes through files with a progress bar. `unreadable`: each path that cannot be read, with the reason."""
+
+    paths: list[Path]
+    bar: bool
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+    def batches(self, model: Model, batch_size: int) -> Iterator[Batch]:
+        from tqdm import tqdm
+
+        from cifar.inference.reading import batches
+
+        disable = None if self.bar else True  # None: shown where standard error is a terminal
+        with tqdm(total=len(self.paths), desc="predicting", unit="image", disable=disable) as bar:
+
+            def report(path: Path, message: str) -> None:
+                self.unreadable.append((path, message))
+                tqdm.write(message, file=sys.stderr)
+                bar.update()
+
+            for batch in batches(self.paths, model.format, batch_size, report):
+                yield batch
+                bar.update(len(batch.paths))
+
+    def check(self, problems: Sequence[str] = ()) -> None:
+        """Raises PredictError where a file could not be read, or an argument named none."""
+        reasons = []
+        if self.unreadable:
+            reasons.append(f"{len(self.unreadable)} of {len(self.paths)} files could not be read")
+        if problems:
+            reasons.append(f"{len(problems)} arguments named no image")
+        if reasons:
+            raise PredictError(f"{', and '.join(reasons)}; they are named above, the others are done")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cifar.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "place", metavar="PLACE", help="a run directory, a folder sweeps/NAME, a best.pt, a bundle or an .onnx"
+    )
+    parser.add_argument(
+        *("images",),
+        metavar="IMAGES",
+        nargs="+",
+        help="image files, folders (with all folders in them), patterns in quotes, or - for a list of files and folders"
+        " on standard input, one a line; a name that begins with a dash: ./-name",
+    )
+    parser.add_argument("--top", metavar="K", type=_positive, default=1, help="show the K most likely classes")
+    parser.add_argument(
+        *("--csv",),
+        metavar="FILE",
+        help="write file, class, probability, class_2, probability_2 and so on, a row for each image; with --evaluate"
+        " the confusion matrix; - is standard output",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - is standard output")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=_positive, default=BATCH_SIZE, help=f"images at once (default {BATCH_SIZE})"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU, if any")
+    parser.add_argument(
+        *("--tta",),
+        choices=("none", "flip", "crops"),
+        default="none",
+        help="test-time augmentation: average over the image and its mirror image, or over 5 crops and their mirror"
+        " images; not for classes that a mirror changes, such as digits",
+    )
+    parser.add_argument(
+        "--evaluate", action="store_true", help="IMAGES is one folder with a folder for each class: how many are right"
+    )
+    parser.add_argument(
+        *("--trust",),
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="a module of yours that the model is built with (model=own); can be repeated",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: allowed: 1, 2, 3 and so on")
+    return int(text)
+
+
+def main(argv: list[str]) -> None:
+    options = parser().parse_intermixed_args(argv)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are named here
+    _check(options)
+    trust.grant(options.trust)
+    evaluate(options) if options.evaluate else predict(options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises PredictError where the results cannot be written as asked. Before anything is loaded."""
+    targets = [Path(file) for file in (options.csv, options.json) if file not in (None, STDOUT)]
+    if options.csv is not None and options.csv == options.json:
+        raise PredictError(f"--csv and --json: both are {options.csv}; allowed: different files")
+    for target in targets:
+        if not target.parent.is_dir():
+            raise PredictError(f"{target}: there is no folder {target.parent}; make it first")
+        if target.is_dir():
+            raise PredictError(f"{target}: a folder; allowed: the name of a file")
+        if not os.access(target.parent, os.W_OK):
+            raise PredictError(f"{target}: the folder {target.parent} is not writable")
+    if options.evaluate and (len(options.images) != 1 or not Path(options.images[0]).is_dir()):
+        raise PredictError(
+            f"--evaluate: {' '.join(options.images)}; allowed: one folder that holds a folder of images for each class"
+        )
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Predict what each image is, and print or write it."""
+    images = image_paths(options.images, sys.stdin)
+    for problem in images.problems:
+        print(problem, file=sys.stderr)
+    _print_skipped(images)
+    model = _load(options)
+    top = min(options.top, len(model.classes))
+    files = Files(images.paths, bar=options.csv is not None or options.json is not None or not sys.stdout.isatty())
+    with output.writing(options.csv, options.json, images.paths, model.classes, top) as writer:
+        for batch in files.batches(model, options.batch_size):
+            values, indices = model.probabilities(batch.images, options.tta).topk(top)
+            for path, shares, numbers in zip(batch.paths, values.tolist(), indices.tolist(), strict=True):
+                writer.row(path, [model.classes[number] for number in numbers], shares)
+        writer.end(output.facts(model, options.tta), files.unreadable)
+    files.check(images.problems)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Predict images of known classes, and print or write how many are right."""
+    import numpy as np
+
+    from cifar.inference.evaluation import Evaluation, labelled_images
+
+    model = _load(options)
+    images = ImagePaths()
+    labelled = labelled_images(Path(options.images[0]), model.classes, images.walk)
+    _print_skipped(images)
+    if labelled.empty:
+        print(f"classes without an image: {', '.join(labelled.empty)}", file=sys.stderr)
+    label_of = dict(zip(labelled.paths, labelled.labels, strict=True))
+    evaluation = Evaluation(model.classes)
+    files = Files(labelled.paths, bar=True)
+    for batch in files.batches(model, options.batch_size):
+        probabilities = model.probabilities(batch.images, options.tta).numpy()
+        evaluation.add(probabilities, np.array([label_of[path] for path in batch.paths]))
+    if not evaluation.images:
+        raise PredictError(f"{options.images[0]}: none of its {len(labelled.paths)} images could be read")
+    facts = output.facts(model, options.tta)
+    output.write_evaluation(evaluation, facts, files.unreadable, options.csv, options.json)
+    files.check()
+
+
+def _load(options: argparse.Namespace) -> Model:
+    """The model, and on standard error why it is this one, and how probabilities are made."""
+    from cifar.inference.description import description
+    from cifar.inference.model import load_model
+
+    model = load_model(options.place, options.device)
+    for line in description(model, options.tta):
+        print(line, file=sys.stderr)
+    return model
+
+
+def _print_skipped(images: ImagePaths) -> None:
+    summary = images.walk.summary().strip(" ()")
+    if summary:
+        print(summary, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    endings.run(main)
