@@ -37,8 +37,9 @@ ORDER = (
         "recording",
         "saving",
         "experiment",
+        "compose",
     ),
-    *("sweep", "analysis", "search", "inference", "run", "benchmarks"),
+    *("sweep", "analysis", "search", "inference", "exporting", "export", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cifar.exporting.formats import Compute
@@ -22,12 +23,15 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Agreement:
-    """On how many images an export was checked, what they are, and the largest difference of a probability."""
+    """On how many images an export was checked, what they are, and the largest difference of a probability.
+
+    `accuracy`: that of the export on validation images; None of others.
+    """
 
     images: int
     name: str
     largest: float
-    on_validation: bool
+    accuracy: float | None
 
     @property
     def text(self) -> str:
@@ -47,11 +51,12 @@ class Reference:
 
     def agreement(self, what: str, compute: Compute) -> Agreement:
         """Compare. Raises ExportError where a class or a probability differs, or a batch size is not accepted."""
-        largest, different = 0.0, 0
+        largest, different, predicted = 0.0, 0, []
         for batch, expected in zip(self.batches, self.expected, strict=True):
             probabilities = _computed(what, compute, batch)
             largest = max(largest, _largest_difference(probabilities, expected))
             different += _different_classes(probabilities, expected)
+            predicted.append(probabilities.argmax(1))
         count = len(self.checked.images)
         if different or not largest <= TOLERANCE:
             raise ExportError(
@@ -59,7 +64,9 @@ class Reference:
                 f" probabilities differ by {largest:.1e} at most; allowed: no other class, {TOLERANCE:g}; nothing was"
                 " written"
             )
-        return Agreement(count, self.checked.name, largest, self.checked.are_validation)
+        labels = self.checked.labels
+        accuracy = None if labels is None else float((torch.cat(predicted) == labels).double().mean())
+        return Agreement(count, self.checked.name, largest, accuracy)
 
 
 def _batches(images: Tensor) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,11 +51,14 @@ class Probabilities(nn.Module):
 
 @dataclass(frozen=True)
 class CheckImages:
-    """The images that an export is checked on, uint8 (N, 3, size, size), and what they are, in words."""
+    """The images that an export is checked on, uint8 (N, 3, size, size), and what they are, in words.
+
+    `labels`: int64 (N,), of validation images; None of others.
+    """
 
     images: Tensor
     name: str
-    are_validation: bool
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -111,17 +115,17 @@ def random_images(count: int, size: int) -> Tensor:
 def check_images(source: Source) -> CheckImages:
     """The validation images of the run; where they are not at hand, random and grey images."""
     try:
-        images = recorded_splits(source.run).val.images
+        val = recorded_splits(source.run).val
     except UserError as error:
         size = source.model.format.size
         levels = torch.linspace(0, 255, GREY_IMAGES).to(torch.uint8)
         grey = levels.view(-1, 1, 1, 1).expand(-1, 3, size, size)
         reason = str(error).partition("; allowed")[0]
         name = f"random and grey images, as the validation images are not at hand ({reason})"
-        return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name, False)
-    positions = torch.linspace(0, len(images) - 1, min(len(images), MAX_CHECKED)).round().long()
-    chosen = torch.stack([images[int(position)] for position in positions])
-    return CheckImages(chosen, "validation images", True)
+        return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name)
+    positions = np.linspace(0, len(val) - 1, min(len(val), MAX_CHECKED)).round().astype(np.int64)
+    chosen = val.take(positions)
+    return CheckImages(chosen.images[0 : len(chosen)], "validation images", chosen.labels)
 
 
 def provenance(source: Source) -> dict[str, str]:

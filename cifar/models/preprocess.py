@@ -25,9 +25,8 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __call__(self, images: Tensor) -> Tensor:
-        pixels = (
-            self.resize_and_crop(images).to(torch.float32).div(255)
-        )  # normalize() of torchvision cannot be exported
+        pixels = self.resize_and_crop(images).to(torch.float32).div(255)
+        # As torchvision's normalize(), which cannot be exported because it branches on the values of std.
         mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std))
         return pixels.sub(mean).div(std)
 

@@ -1,0 +1,119 @@
+"""How the settings of a model were found, from its study: for the model card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.answer import summarize
+from analysis.evidence import Evidence
+from analysis.formatting import format_duration, format_interval, format_value
+from analysis.frames import Frames, read
+from analysis.reading import attempt, read_yaml, value_at
+from analysis.statistics.intervals import clipped
+
+
+@dataclass(frozen=True)
+class History:
+    """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer.
+
+    `own_test`: the row of `frames.tests` of the exported run; None where it was not evaluated.
+    """
+
+    frames: Frames
+    answer: dict[str, Any]
+    space: list[dict[str, str]]
+    outcomes: str
+    sampler: str
+    pruner: str
+    planned: int | None
+    epochs: int
+    duration: str
+    seeds: str
+    sampler_seed: int | None
+    candidates: list[dict[str, str]]
+    own_test: pd.Series[Any] | None
+
+    @property
+    def confirmed(self) -> dict[str, Any]:
+        return dict(self.answer.get("confirmed", {}))
+
+    @property
+    def test(self) -> dict[str, Any]:
+        return dict(self.confirmed.get("test", {}))
+
+
+def history_of(study: Path, run: Path) -> History:
+    """The history of the study in a folder; `run` is the exported one. Raises FramesError."""
+    frames = read(str(study))
+    evidence = Evidence(frames)
+    winner = evidence.winner
+    sweeper = _sweeper(Path(winner.run))
+    counts = frames.trials.outcome.value_counts()
+    return History(
+        frames=frames,
+        answer=summarize(frames, evidence),
+        space=[_range(row, winner) for _, row in evidence.space.iterrows()],
+        outcomes=", ".join(f"{count} {outcome}" for outcome, count in counts.items()),
+        sampler=_class_name(value_at(sweeper, "sampler._target_")),
+        pruner=_class_name(value_at(sweeper, "pruner._target_")),
+        planned=value_at(sweeper, "n_trials"),
+        epochs=int(frames.runs.epochs_done.sum()),
+        duration=format_duration(float(frames.trials.seconds.sum())),
+        seeds=", ".join(str(seed) for seed in sorted(frames.runs.seed.dropna().unique())[:10]),
+        sampler_seed=value_at(sweeper, "sampler.seed"),
+        candidates=_candidates(frames, evidence),
+        own_test=_own_test(frames, run),
+    )
+
+
+def _sweeper(run: Path) -> dict[str, Any]:
+    """The settings of the sweeper, as Hydra records them beside those of a trial."""
+    settings: dict[str, Any] = attempt(lambda: read_yaml(run / ".hydra" / "hydra.yaml"), {}, [])
+    sweeper = value_at(settings, "hydra.sweeper")
+    return sweeper if isinstance(sweeper, dict) else {}
+
+
+def _class_name(target: Any) -> str:
+    return str(target).rpartition(".")[2] if target else "not recorded"
+
+
+def _range(row: pd.Series[Any], winner: pd.Series[Any]) -> dict[str, str]:
+    """A hyperparameter, what was searched, and the value that was chosen."""
+    key = str(row.hyperparameter)
+    searched = f"{format_value(row.low)} to {format_value(row.high)}{', by its logarithm' if row.log else ''}"
+    if row.choices is not None:
+        searched = "one of " + ", ".join(map(format_value, row.choices))
+    elif row.whole:
+        searched = f"{row.low:.0f} to {row.high:.0f}, whole numbers"
+    return {"key": key, "searched": searched, "chosen": format_value(winner[f"params.{key}"])}
+
+
+def _candidates(frames: Frames, evidence: Evidence) -> list[dict[str, str]]:
+    sign = -1 if frames.minimizes else 1
+    rows = []
+    for row in evidence.confirmed.get("candidates", []):
+        ends = clipped(row["reported"] - row["high"], row["reported"] - row["low"], frames.score_limits)
+        low, high = sorted(sign * end for end in ends)
+        rows.append(
+            {
+                "trial": str(row["number"]),
+                "reported": f"{sign * row['reported']:.4f}",
+                "mean": f"{sign * row['estimate']:.4f}",
+                "interval": format_interval(low, high),
+                "seeds": str(row["seeds"]),
+            }
+        )
+    return rows
+
+
+def _own_test(frames: Frames, run: Path) -> pd.Series[Any] | None:
+    """The evaluation of the exported weights on the test set: that of the trial and the seed of the exported run."""
+    fresh = frames.fresh[frames.fresh.run == str(run)]
+    if fresh.empty or frames.tests.empty:
+        return None
+    tests = frames.tests[(frames.tests.number == fresh.number.iloc[0]) & (frames.tests.seed == fresh.seed.iloc[0])]
+    return None if tests.empty else tests.iloc[-1]
