@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torchvision.models import resnet50
 
 from benchmarks.common import RESULTS, save, settings
 from cifar import trust
@@ -35,14 +36,14 @@ QUICK = (
     *("data=digits", "data.limit=300", "data.val_size=71", "epochs=5", "batch_size=16"),
     *("optimizer.lr=0.02", "device=cpu", "threads=1"),
 )
-RANDOM = "transfer.weights=random"
-RESNET50 = ("transfer=frozen", "transfer.backbone._target_=torchvision.models.resnet50", RANDOM)
+WEIGHTS = "transfer.weights=WEIGHTS"
+"""Stands for a file of random weights whose batch-norm statistics are those of images: features of a usual size."""
+RESNET50 = ("transfer.backbone._target_=torchvision.models.resnet50", WEIGHTS)
 LITE0 = (
-    "transfer=frozen",
     "transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name",
     "+transfer.backbone.model_name=efficientnet-lite0",
     "transfer.head=_fc",
-    RANDOM,
+    WEIGHTS,
 )
 MODELS: dict[str, tuple[str, ...]] = {
     "resnet14": ("model=resnet14",),
@@ -54,11 +55,11 @@ MODELS: dict[str, tuple[str, ...]] = {
     "own": ("model=own", "model.factory=benchmarks.exports:Own"),
     "ema": ("model=resnet14", "ema.decay=0.9"),
     "image_size 64": ("model=resnet14", "data.image_size=64"),
-    "frozen ResNet-50": RESNET50,
-    "frozen EfficientNet-Lite0": LITE0,
-    "finetune ResNet-50": ("transfer=finetune", *RESNET50[1:], "transfer.image_size=64"),
-    "frozen, 32 pixels enlarged to 64": (*RESNET50, "transfer.image_size=64"),
-    "frozen, 96 pixels reduced to 64": (*RESNET50, "transfer.image_size=64", "data.image_size=96"),
+    "frozen ResNet-50": ("transfer=frozen", *RESNET50),
+    "frozen EfficientNet-Lite0": ("transfer=frozen", *LITE0),
+    "finetune ResNet-50": ("transfer=finetune", *RESNET50, "transfer.image_size=64"),
+    "frozen, 32 pixels enlarged to 64": ("transfer=frozen", *RESNET50, "transfer.image_size=64"),
+    "frozen, 96 pixels reduced to 64": ("transfer=frozen", *RESNET50, "transfer.image_size=64", "data.image_size=96"),
 }
 
 
@@ -89,6 +90,9 @@ def measured(overrides: tuple[str, ...]) -> dict[str, Any]:
     """By format, the largest difference, or why the model cannot be exported."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        if WEIGHTS in overrides:
+            backbone = lite0 if "transfer.head=_fc" in overrides else resnet50
+            overrides = (*overrides, f"transfer.weights={settled_weights(backbone(), place)}")
         config = settings(*QUICK, f"cache.dir={place / 'cache'}", *overrides)
         (place / "run").mkdir()
         record = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
@@ -104,6 +108,27 @@ def measured(overrides: tuple[str, ...]) -> dict[str, Any]:
             except UserError as error:
                 row[name] = str(error)
         return row | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def lite0() -> nn.Module:
+    from efficientnet_lite_pytorch import EfficientNet  # of the extra "test"
+
+    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    return model
+
+
+def settled_weights(model: nn.Module, folder: Path) -> Path:
+    """A file of the weights of a network, after it has seen some images in training mode."""
+    torch.manual_seed(0)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        for _ in range(4):
+            model(torch.randn(16, 3, 7, 7).repeat_interleave(16, 2).repeat_interleave(16, 3))
+    file = folder / "backbone.pth"
+    torch.save(model.state_dict(), file)
+    return file
 
 
 class Own(nn.Module):

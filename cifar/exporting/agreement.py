@@ -35,10 +35,9 @@ class Agreement:
 
     @property
     def text(self) -> str:
-        return (
-            f"same classes as PyTorch on {self.images:,} {self.name}; probabilities differ by {self.largest:.1e} at"
-            f" most (allowed: {TOLERANCE:g})"
-        )
+        difference = f"differ by {self.largest:.1e} at most" if self.largest else "are equal"
+        where = f"on {self.images:,} {self.name}"
+        return f"same classes as PyTorch {where}; probabilities {difference} (allowed: {TOLERANCE:g})"
 
 
 class Reference:

@@ -22,7 +22,7 @@ from cifar.exporting.source import PROGRAM, Source, program_version, settings_fi
 from cifar.metadata import augmentation_text, model_name
 from cifar.objective import OBJECTIVES
 from cifar.options.config import Config
-from cifar.options.transfer import Pretrained
+from cifar.options.transfer import Frozen, Pretrained
 from cifar.overrides import key_of, parse
 
 TEMPLATES = jinja2.Environment(
@@ -63,7 +63,7 @@ def render(source: Source, config: Config, history: History | None, cost: Cost, 
         val_interval=format_interval(*wilson(best["val_accuracy"], data["val"]["images"])),
         test=test,
         model=model_text(config),
-        augmentation=augmentation_text(config.augment),
+        augmentation=augmentation(config),
         overrides=public_overrides(source.run),
         recipe=recipe(config),
         history=history,
@@ -218,13 +218,19 @@ def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
     return {"weights": Path(str(transfer["weights"])).name, "weights_sha256": transfer["weights_sha256"]}
 
 
+def augmentation(config: Config) -> str:
+    """The augmentation in a few words; empty where none is used."""
+    transfer = config.transfer
+    return "" if isinstance(transfer, Frozen) and transfer.views == 1 else augmentation_text(config.augment)
+
+
 def recipe(config: Config) -> list[Row]:
     """The settings that matter most, by full key."""
     optimizer, scheduler = config.optimizer, config.scheduler
     shown: dict[str, Any] = {
+        "seed": str(config.seed),
         "epochs": config.epochs,
         "batch_size": config.batch_size,
-        "seed": config.seed,
         "optimizer": type(optimizer).__name__.lower(),
         "optimizer.lr": optimizer.lr,
         "optimizer.weight_decay": optimizer.weight_decay,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import logging
 import re
@@ -10,7 +11,7 @@ import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +29,8 @@ from cifar.inference.model import load_model
 LARGEST_ONNX = 2_000_000_000
 """Bytes: the largest file that protobuf, the encoding of ONNX, can hold, is of 2 GiB."""
 METADATA = "metadata.json"
-OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized|torch_scatter|\w+_ops)(?:\.|::)\w+(?:\.\w+)?")
+LONGEST_REASON = 300
+OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized|torch_scatter|\w+_ops)(?:\.|::)\w+")
 PACKAGES = ("onnxscript", "onnx", "onnxruntime")
 Compute = Callable[[Tensor], Tensor]
 """images uint8 (B, 3, size, size) -> probabilities (B, classes)."""
@@ -44,7 +46,11 @@ class Subject:
     @cached_property
     def program(self) -> ExportedProgram:
         """The graph, for any batch size. Raises ExportError where torch.export cannot make one."""
-        with quiet(), torch.no_grad(), _explained("torch.export cannot make a graph of this model"):
+        with (
+            quiet(),
+            torch.no_grad(),
+            _explained("torch.export cannot make a graph of this model", "--format safetensors"),
+        ):
             program = torch.export.export(
                 self.source.network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},)
             )
@@ -80,7 +86,7 @@ class Onnx(Format):
                 " --format torch_export, --format safetensors"
             )
         program = subject.program
-        with quiet(), _explained("ONNX has no operator for this model"):
+        with quiet(), _explained("ONNX cannot express this model", "--format torch_export, --format safetensors"):
             exported: Any = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -177,11 +183,11 @@ def require_packages(name: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings and the graphs that PyTorch logs while it exports; an error says what matters."""
+    """Without the warnings and the graphs that PyTorch prints while it exports; an error says what matters."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -189,7 +195,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _explained(problem: str) -> Iterator[None]:
+def _explained(problem: str, others: str) -> Iterator[None]:
     """Turn what the exporter raises into an ExportError that names the operators in question."""
     try:
         yield
@@ -199,8 +205,6 @@ def _explained(problem: str) -> Iterator[None]:
             root = root.__cause__
         operators = list(dict.fromkeys(OPERATOR.findall(f"{root}\n{error}")))[:3]
         named = f" ({', '.join(operators)})" if operators else ""
-        lines = [line.strip() for line in str(root).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(root).__name__
-        raise ExportError(
-            f"{problem}{named}: {reason}; allowed: --format safetensors, or a model without that operator"
-        ) from error
+        lines = [line.strip(" .;") for line in str(root).splitlines() if line.strip()]
+        reason = ": ".join(lines[:2])[:LONGEST_REASON] if lines else type(root).__name__
+        raise ExportError(f"{problem}{named}: {reason}; allowed: {others}, or a model without that") from error
