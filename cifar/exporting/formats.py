@@ -46,11 +46,8 @@ class Subject:
     @cached_property
     def program(self) -> ExportedProgram:
         """The graph, for any batch size. Raises ExportError where torch.export cannot make one."""
-        with (
-            quiet(),
-            torch.no_grad(),
-            _explained("torch.export cannot make a graph of this model", "--format safetensors"),
-        ):
+        problem = "torch.export cannot make a graph of this model"
+        with quiet(), torch.no_grad(), _explained(problem, "--format safetensors"):
             program = torch.export.export(
                 self.source.network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},)
             )
