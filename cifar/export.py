@@ -60,7 +60,7 @@ def _file(place: str, name: str, out: Path) -> None:
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
     result = files.export_file(formats.Subject(exported), agreement.Reference(exported), name, out)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {name}; {result.text}")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {name}; {result.line}")
 
 
 def _bundle(place: str, folder: Path) -> None:

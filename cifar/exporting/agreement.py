@@ -25,13 +25,19 @@ BATCH = 64
 class Agreement:
     """On how many images an export was checked, what they are, and the largest difference of a probability.
 
-    `accuracy`: that of the export on validation images; None of others.
+    `accuracy`: that of the export on validation images; None of others. `reason`: why there were none.
     """
 
     images: int
     name: str
     largest: float
     accuracy: float | None
+    reason: str
+
+    @property
+    def line(self) -> str:
+        """For the terminal: with the reason, which may name places on this machine."""
+        return f"{self.text}; {self.reason}" if self.reason else self.text
 
     @property
     def text(self) -> str:
@@ -65,7 +71,7 @@ class Reference:
             )
         labels = self.checked.labels
         accuracy = None if labels is None else float((torch.cat(predicted) == labels).double().mean())
-        return Agreement(count, self.checked.name, largest, accuracy)
+        return Agreement(count, self.checked.name, largest, accuracy, self.checked.reason)
 
 
 def _batches(images: Tensor) -> Iterator[Tensor]:

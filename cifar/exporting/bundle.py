@@ -92,7 +92,7 @@ def _fill(source: Source, config: Config, history: History | None, folder: Path,
     }
     for file, text in texts.items():
         (folder / file).write_text(text, "utf-8")
-    return f"model.onnx: {agreement.text}"
+    return f"model.onnx: {agreement.line}"
 
 
 def _replace(temporary: Path, folder: Path) -> None:

@@ -20,10 +20,11 @@ from analysis.statistics.intervals import clipped
 class History:
     """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer.
 
-    `own_test`: the row of `frames.tests` of the exported run; None where it was not evaluated.
+    `trial`: of which the exported run is. `own_test`: the row of `frames.tests` of that run; None where there is none.
     """
 
     frames: Frames
+    trial: int
     answer: dict[str, Any]
     space: list[dict[str, str]]
     outcomes: str
@@ -50,11 +51,12 @@ def history_of(study: Path, run: Path) -> History:
     """The history of the study in a folder; `run` is the exported one. Raises FramesError."""
     frames = read(str(study))
     evidence = Evidence(frames)
-    winner = evidence.winner
+    winner = _trial(evidence, run)
     sweeper = _sweeper(Path(winner.run))
     counts = frames.trials.outcome.value_counts()
     return History(
         frames=frames,
+        trial=int(winner.number),
         answer=summarize(frames, evidence),
         space=[_range(row, winner) for _, row in evidence.space.iterrows()],
         outcomes=", ".join(f"{count} {outcome}" for outcome, count in counts.items()),
@@ -68,6 +70,15 @@ def history_of(study: Path, run: Path) -> History:
         candidates=_candidates(frames, evidence),
         own_test=_own_test(frames, run),
     )
+
+
+def _trial(evidence: Evidence, run: Path) -> pd.Series[Any]:
+    """The trial of which the run is, in the search or on a fresh seed."""
+    frames = evidence.frames
+    fresh = frames.fresh[frames.fresh.run == str(run)]
+    number = fresh.number.iloc[0] if len(fresh) else -1
+    trials = frames.trials[(frames.trials.run == str(run)) | (frames.trials.number == number)]
+    return evidence.winner if trials.empty else trials.iloc[0]
 
 
 def _sweeper(run: Path) -> dict[str, Any]:

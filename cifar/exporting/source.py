@@ -53,12 +53,14 @@ class Probabilities(nn.Module):
 class CheckImages:
     """The images that an export is checked on, uint8 (N, 3, size, size), and what they are, in words.
 
-    `labels`: int64 (N,), of validation images; None of others.
+    `labels`: int64 (N,), of validation images; None of others. `reason`: why these are no validation images; it may
+    name places on this machine.
     """
 
     images: Tensor
     name: str
     labels: Tensor | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ def check_images(source: Source) -> CheckImages:
         levels = torch.linspace(0, 255, GREY_IMAGES).to(torch.uint8)
         grey = levels.view(-1, 1, 1, 1).expand(-1, 3, size, size)
         reason = str(error).partition("; allowed")[0]
-        name = f"random and grey images, as the validation images are not at hand ({reason})"
-        return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name)
+        name = "random and grey images, as the validation images are not at hand"
+        return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name, reason=reason)
     positions = np.linspace(0, len(val) - 1, min(len(val), MAX_CHECKED)).round().astype(np.int64)
     chosen = val.take(positions)
     return CheckImages(chosen.images[0 : len(chosen)], "validation images", chosen.labels)
