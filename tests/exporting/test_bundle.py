@@ -49,7 +49,7 @@ def test_predict_needs_neither_the_program_nor_torch(bundled: Path, trained: Pat
     for number, path in enumerate(paths):
         Image.fromarray(random.integers(0, 256, (30 + number, 40, 3), np.uint8)).save(path)
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG")
-    command = [sys.executable, "-I", "-c", ISOLATED, str(bundled / "predict.py"), *map(str, tmp_path.iterdir())]
+    command = [sys.executable, "-I", "-B", "-c", ISOLATED, str(bundled / "predict.py"), *map(str, tmp_path.iterdir())]
     done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, cwd="/")
     assert done.returncode == 1 and "damaged.png: not an image" in done.stderr
     rows = {Path(line.split("\t")[0]): line.split("\t")[1:] for line in done.stdout.splitlines()}
