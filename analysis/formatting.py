@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,8 @@ def format_duration(seconds: float) -> str:
 def as_whole(value: Any) -> Any:
     """A float without a fraction as an int, as it was before the gaps of other rows turned its column into floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def cell(value: Any) -> str:
+    """Any text as one line of Markdown, also in a table."""
+    return " ".join(escape(str(value), quote=False).replace("|", "\\|").split())

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from . import figures
-from .formatting import spelled
+from .formatting import cell, spelled
 from .pages import Report
 
 LONG = 40
@@ -91,11 +91,6 @@ def markdown(report: Report, time: str, command: str) -> str:
 def _markdown_table(frame: pd.DataFrame) -> str:
     rows = [list(frame.columns), ["---"] * frame.shape[1], *frame.to_numpy().tolist()]
     return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in rows)
-
-
-def cell(value: Any) -> str:
-    """Any text as one line of Markdown."""
-    return " ".join(escape(str(value), quote=False).replace("|", "\\|").split())
 
 
 TEMPLATES.filters |= {"cell": cell, "breakable": breakable, "spelled": spelled}

@@ -16,20 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from cifar.layout import CONF
+from cifar.compose import composed
 from cifar.metadata import git_commit
-from cifar.options.check import check
-from cifar.options.config import Config
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def settings(*overrides: str) -> Config:
-    """The checked settings that `python run.py OVERRIDES` would run with."""
-    with initialize_config_dir(str(CONF)):
-        return check(compose("config", list(overrides)))
+settings = composed
 
 
 def machine() -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifar import trust
+from cifar.commands import as_started, program
 from cifar.errors import UserError
 from cifar.inference import output
 from cifar.inference.paths import ImagePaths, image_paths
@@ -80,7 +81,9 @@ class Files:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m cifar.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program("cifar.predict"),
+        description=as_started(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "place", metavar="PLACE", help="a run directory, a folder sweeps/NAME, a best.pt, a bundle or an .onnx"

@@ -85,6 +85,11 @@ class Task(ABC):
         Raises KeyError where `best` lacks something, ConfigError or TransferError where a model cannot be built.
         """
 
+    @classmethod
+    def skeleton(cls, best: dict[str, Any], resources: Resources) -> Classifier:
+        """The same, with all weights of its `network` still to be loaded: no other file is read."""
+        return cls.load(best, resources)
+
 
 @dataclass(frozen=True)
 class ImageTask(Task):
@@ -181,13 +186,21 @@ class Frozen(Task):
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
         saved = best["transfer"]
-        classes = tuple(best["classes"])
         backbone = _saved_backbone(best, saved["weights"], resources)
         if backbone.sha256 != saved["weights_sha256"]:
             raise TransferError(
                 f"{saved['weights']}: holds other weights than those that the linear layer was trained on; put the"
                 " former file there"
             )
+        return Frozen._classifier(best, backbone)
+
+    @classmethod
+    def skeleton(cls, best: dict[str, Any], resources: Resources) -> Classifier:
+        return cls._classifier(best, _saved_backbone(best, RANDOM, resources))
+
+    @staticmethod
+    def _classifier(best: dict[str, Any], backbone: Backbone) -> Classifier:
+        classes = tuple(best["classes"])
         head = nn.Linear(backbone.width, len(classes))
         return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), _format(best))
 

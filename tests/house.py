@@ -26,7 +26,20 @@ ORDER = (
     *("signals", "reporting", "objective", "calibration", "results", "content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
-    *("experiment", "sweep", "analysis", "search", "inference", "predict", "run", "console", "benchmarks"),
+    *(
+        "experiment",
+        "compose",
+        "sweep",
+        "analysis",
+        "search",
+        "inference",
+        "predict",
+        "exporting",
+        "export",
+        "run",
+        "console",
+        "benchmarks",
+    ),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {

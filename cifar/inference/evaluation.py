@@ -6,19 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.statistics.confusion import confused
-from analysis.statistics.intervals import wilson
+from cifar import layout
 from cifar.calibration import expected_calibration_error
 from cifar.data.images import printable
 from cifar.data.listing import Walk, list_images
 from cifar.errors import UserError
 from cifar.objective import ClassScore, balanced_accuracy, class_scores, macro_f1
+
+if TYPE_CHECKING:
+    from analysis.statistics import confusion, intervals
+else:
+    confusion, intervals = map(layout.analysis, ("statistics.confusion", "statistics.intervals"))
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """A probability of the true class below it counts as this one, so that the loss is finite."""
@@ -83,7 +87,7 @@ class Evaluation:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% interval of the accuracy, as the report has it (Wilson 1927)."""
-        return wilson(self.accuracy, self.images)
+        return intervals.wilson(self.accuracy, self.images)
 
     @property
     def calibration_error(self) -> float:
@@ -97,7 +101,7 @@ class Evaluation:
     def confused_pairs(self) -> pd.DataFrame:
         """true, predicted, images, share of the true class: what is taken for what, most often first."""
         frame = pd.DataFrame(self.confusion, index=list(self.classes), columns=list(self.classes))
-        return confused(frame)[["true", "predicted", "images", "share"]]
+        return confusion.confused(frame)[["true", "predicted", "images", "share"]]
 
     def figures(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""

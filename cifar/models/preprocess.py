@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, convert_image_dtype, normalize, resize
+from torchvision.transforms.functional import center_crop, resize
 
 from cifar.models.weights import torchvision_weights
 
@@ -25,9 +25,10 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __call__(self, images: Tensor) -> Tensor:
-        pixels = convert_image_dtype(self.resize_and_crop(images), torch.float32)
-        normalised: Tensor = normalize(pixels, list(self.mean), list(self.std))
-        return normalised
+        pixels = self.resize_and_crop(images).to(torch.float32).div(255)
+        # As torchvision's normalize(), which cannot be exported because it branches on the values of std.
+        mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return pixels.sub(mean).div(std)
 
     def resize_and_crop(self, images: Tensor) -> Tensor:
         """(B, 3, crop, crop), in the type of `images`, not normalised."""

@@ -85,12 +85,12 @@ def recorded_settings(config: Config) -> dict[str, Any]:
     if not isinstance(recorded, dict):
         return settings_of(config)
     try:
-        return settings_of(typed(_completed(upgrade_settings(recorded), config)))
+        return settings_of(typed(completed(upgrade_settings(recorded), config)))
     except (ConfigError, OmegaConfBaseException):
         return settings_of(config)
 
 
-def _completed(recorded: Mapping[str, Any], config: Config) -> DictConfig:
+def completed(recorded: Mapping[str, Any], config: Config) -> DictConfig:
     """The recorded settings, with today's where there are none; an option that has changed is not completed."""
     known = {field.name for field in dataclasses.fields(Config)}
     today = dataclasses.asdict(config)

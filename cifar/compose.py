@@ -1,0 +1,67 @@
+"""The settings and the images of a run that is done, from its directory.
+
+Files of others may name places and addresses: the cache and the tracker are those of today's defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from cifar import metadata
+from cifar.content import ContentError, content_differences, content_of, recorded_content
+from cifar.data.images import DataError
+from cifar.data.split import Splits
+from cifar.experiment import load_images, load_splits
+from cifar.layout import CONF
+from cifar.options.check import check
+from cifar.options.config import Config
+from cifar.options.former import upgrade_settings
+from cifar.options.option import ConfigError
+from cifar.options.resume import completed
+from cifar.options.shared import read_yaml
+from cifar.resources import Resources
+
+ELSEWHERE = ("cache", "tracker", "resume", "from_study")
+"""Settings that say where something is written, sent or from."""
+
+
+def composed(*overrides: str) -> Config:
+    """The checked settings that `python run.py OVERRIDES` would run with."""
+    with initialize_config_dir(str(CONF)):
+        return check(compose("config", list(overrides)))
+
+
+def recorded_config(run: Path) -> Config:
+    """The checked settings that the run in a directory recorded; those of its version or later, today's defaults.
+
+    Raises ConfigError where it recorded none, or some that are not allowed today.
+    """
+    file = run / ".hydra" / "config.yaml"
+    record = read_yaml(file)
+    if not isinstance(record, dict):
+        raise ConfigError(f"{file}: holds no settings of a run")
+    today = composed()
+    settings = {key: value for key, value in upgrade_settings(record).items() if key not in ELSEWHERE}
+    config = check(completed(settings, today))
+    return dataclasses.replace(config, device="cpu")
+
+
+def recorded_splits(run: Path, resources: Resources | None = None) -> Splits:
+    """The images that the run in a directory was trained and validated on. Nothing is downloaded.
+
+    Raises ContentError where the place holds others now, DataError where it holds none.
+    """
+    resources = resources or Resources()
+    config = recorded_config(run)
+    data = config.data
+    if not data.only_reads(data.root or ""):
+        raise DataError(f"data.root={data.root}: the images are not there")
+    splits = load_splits(config, resources)
+    facts = metadata.data_facts(config, load_images(config, resources), splits)
+    changes = content_differences(recorded_content(run), content_of({"data": facts}))
+    if changes:
+        raise ContentError("; ".join(changes))
+    return splits

@@ -1,0 +1,82 @@
+"""Export a trained model: to one file, or to a folder that others can use without this program.
+
+python -m cifar.export sweeps/NAME --bundle DIR             # ONNX, weights, predict.py, settings and a model card
+python -m cifar.export outputs/DATE/TIME --format onnx      # one file, model.onnx, or --out FILE.onnx
+python -m cifar.export outputs/DATE/TIME --format torch_export
+python -m cifar.export outputs/DATE/TIME --format safetensors
+
+An exported model takes uint8 images (B, 3, size, size) and gives probabilities (B, classes); it normalises them itself.
+What is written is compared with the model in PyTorch, on the run's validation images where they are at hand.
+"""
+
+from __future__ import annotations
+
+from cifar import endings
+
+if __name__ == "__main__":
+    endings.prepare()
+
+import argparse
+from pathlib import Path
+
+from cifar import trust
+from cifar.commands import as_started, program
+
+FORMATS = ("onnx", "torch_export", "safetensors")
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog=program("cifar.export"),
+        description=as_started(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("place", help="a run directory, a folder sweeps/NAME (its confirmed trial), or a best.pt")
+    what = options.add_mutually_exclusive_group(required=True)
+    what.add_argument("--format", choices=FORMATS, help="write one file")
+    what.add_argument("--bundle", type=Path, metavar="DIR", help="write a folder with a model card")
+    options.add_argument("--out", type=Path, metavar="FILE", help="of --format; default: model and its suffix")
+    options.add_argument(
+        "--trust", action="append", default=[], metavar="MODULE", help="a module of yours that builds the model"
+    )
+    return options
+
+
+def main(argv: list[str]) -> None:
+    options = parser().parse_args(argv)
+    if options.bundle and options.out:
+        parser().error("--out goes with --format; a bundle is written to --bundle DIR")
+    trust.grant(options.trust)
+    if options.bundle:
+        _bundle(options.place, options.bundle)
+    else:
+        _file(options.place, options.format, options.out or Path(f"model{SUFFIXES[options.format]}"))
+
+
+def _file(place: str, name: str, out: Path) -> None:
+    from cifar.exporting import agreement, files, formats, source  # here, as torch takes seconds
+
+    formats.require_packages(name)
+    files.check_file(out, name)
+    exported = source.read_source(place)
+    if exported.model.chosen.reason:
+        print(exported.model.chosen.reason)
+    result = files.export_file(formats.Subject(exported), agreement.Reference(exported), name, out)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {name}; {result.line}")
+
+
+def _bundle(place: str, folder: Path) -> None:
+    from cifar.exporting import bundle, formats, source
+
+    formats.require_packages("onnx")
+    bundle.check_folder(folder)
+    exported = source.read_source(place)
+    if exported.model.chosen.reason:
+        print(exported.model.chosen.reason)
+    for line in bundle.write(exported, folder):
+        print(line)
+
+
+if __name__ == "__main__":
+    endings.run(main)

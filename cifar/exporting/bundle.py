@@ -1,0 +1,131 @@
+"""A folder with all that it takes to run a model elsewhere: ONNX, weights, predict.py, settings and a model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifar.data import preprocessing
+from cifar.exporting import card, cost
+from cifar.exporting.agreement import Reference
+from cifar.exporting.files import export_file
+from cifar.exporting.formats import FORMATS, Subject
+from cifar.exporting.history import History, history_of
+from cifar.exporting.source import PLACES, PROGRAM, ExportError, Source
+from cifar.files import cannot_write
+from cifar.options.config import Config
+
+ONNX, WEIGHTS = "model.onnx", "model.safetensors"
+FILES = {
+    *(ONNX, WEIGHTS, "classes.txt", "config.yaml", "preprocessing.py", "predict.py", "requirements.txt", "README.md"),
+}
+REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=10.1\n"
+PREDICT = Path(__file__).with_name("bundled_predict.py")
+IGNORED = "__pycache__"
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ExportError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
+    if not folder.absolute().parent.is_dir():
+        raise ExportError(f"--bundle {folder}: there is no folder {folder.absolute().parent}; create it first")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ExportError(f"--bundle {folder}: already there, and no folder; allowed: another name")
+    names = {path.name for path in folder.iterdir()} - {IGNORED}
+    others = sorted(names - FILES)
+    if others or (names and not FORMATS["onnx"].program_of(folder / ONNX).startswith(PROGRAM)):
+        reason = f"holds {', '.join(others[:3])}" if others else "is no bundle of this program"
+        raise ExportError(
+            f"--bundle {folder}: already there, and it {reason}; allowed: a new or empty folder, or a bundle, which is"
+            " replaced"
+        )
+
+
+def write(source: Source, folder: Path) -> Iterator[str]:
+    """Write the bundle, all or nothing, and say what was done. Raises ExportError, FileError."""
+    config = source.config
+    if config is None or "data" not in source.result or not source.result.get("best"):
+        raise ExportError(
+            f"{source.run}: a bundle describes the run too, and its result.json or .hydra/config.yaml is missing or"
+            " cannot be read; allowed: the whole run directory, or --format"
+        )
+    history = _history(source)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        line = _fill(source, config, history, temporary, _name(source, config, history))
+        _replace(temporary, folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    yield line
+    yield f"{folder}: {', '.join(sorted(FILES))}; to use it: python {folder / 'predict.py'} IMAGES..."
+
+
+def _history(source: Source) -> History | None:
+    study = source.model.chosen.study
+    return history_of(study, source.run) if study else None
+
+
+def _fill(source: Source, config: Config, history: History | None, folder: Path, name: str) -> str:
+    """Write all files, and say how well the exported model agrees with PyTorch."""
+    subject, reference = Subject(source), Reference(source)
+    agreement = export_file(subject, reference, "onnx", folder / ONNX)
+    export_file(subject, reference, "safetensors", folder / WEIGHTS)
+    measured = cost.measure(source, folder / ONNX)
+    texts = {
+        "classes.txt": "".join(f"{_one_line(label)}\n" for label in source.model.classes),
+        "config.yaml": settings_text(config),
+        "preprocessing.py": Path(preprocessing.__file__).read_text("utf-8"),
+        "predict.py": PREDICT.read_text("utf-8"),
+        "requirements.txt": REQUIREMENTS,
+        "README.md": card.render(source, config, history, measured, agreement, name),
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, "utf-8")
+    return f"model.onnx: {agreement.line}"
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    """Put the new folder in the place of the former one."""
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
+    if folder.exists():
+        folder.rename(former)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if former.exists():
+            former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _name(source: Source, config: Config, history: History | None) -> str:
+    name = history.frames.study if history else f"{card.data_name(config)}-{type(config.model).__name__.lower()}"
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) if "\n" in text or "\r" in text else text
+
+
+def settings_text(config: Config) -> str:
+    """All settings of a run as YAML, without those that name places on its machine."""
+    settings: dict[str, Any] = dataclasses.asdict(config)
+    for key in PLACES:
+        group, _, name = key.rpartition(".")
+        (settings[group] if group else settings).pop(name, None)
+    weights = settings["transfer"].get("weights")
+    if weights:
+        settings["transfer"]["weights"] = Path(weights).name
+    head = "# All settings of the run that trained this model, without places and machines.\n"
+    return head + str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,45 @@
+"""The class and the probability of images, tab-separated: python predict.py IMAGES... [--top K]
+
+Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from preprocessing import ImageError, InputFormat, decode
+
+
+def main(argv: list[str], folder: Path) -> int:
+    """Print a line for each image; 1 where one could not be read."""
+    parser = argparse.ArgumentParser(prog="python predict.py", description=__doc__)
+    parser.add_argument("images", nargs="+")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="the K most likely classes")
+    options = parser.parse_args(argv)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    classes, format = json.loads(metadata["classes"]), InputFormat(**json.loads(metadata["input"]))
+    unreadable = 0
+    for path in options.images:
+        try:
+            pixels, _ = decode(path, format)
+        except ImageError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        batch = np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]  # uint8 (1, 3, size, size)
+        probabilities = session.run(None, {"images": batch})[0][0]
+        likeliest = np.argsort(-probabilities, kind="stable")[: max(options.top, 1)]
+        print(path, *(f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest), sep="\t")
+    return int(unreadable > 0)
+
+
+if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(main(sys.argv[1:], Path(__file__).parent))

@@ -1,0 +1,312 @@
+"""The model card of a bundle: README.md in the format of model hubs, from what the run and its study recorded."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import yaml
+from hydra.core.override_parser.types import Override
+
+from cifar import layout
+from cifar.exporting.agreement import Agreement
+from cifar.exporting.cost import Cost
+from cifar.exporting.history import History
+from cifar.exporting.source import PROGRAM, Source, program_version, settings_fingerprint
+from cifar.metadata import augmentation_text, model_name
+from cifar.objective import OBJECTIVES
+from cifar.options.config import Config
+from cifar.options.transfer import Frozen, Pretrained
+from cifar.overrides import key_of, parse
+
+if TYPE_CHECKING:
+    from analysis import formatting, wording
+    from analysis.statistics import intervals
+else:
+    formatting, intervals, wording = map(layout.analysis, ("formatting", "statistics.intervals", "wording"))
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+)
+PRIVATE = ("data.root", "cache", "tracker", "hydra", "device", "threads", "resume", "from_study", "trust")
+"""Overrides that say where something is on the machine of whoever trained, and not what was trained."""
+FEW_IMAGES = 2000
+"""Below so many test images, an accuracy is known to no better than 2 points."""
+Row = dict[str, str]
+
+
+def render(source: Source, config: Config, history: History | None, cost: Cost, agreement: Agreement, name: str) -> str:
+    """The model card. `name`: what the model is called."""
+    result = source.result
+    data, best = result["data"], result["best"]
+    objective = OBJECTIVES[result.get("objective") or "accuracy"]
+    test = test_of(result, history)
+    rows = class_rows(source.run)
+    return TEMPLATES.get_template("model_card.md.jinja").render(
+        summary=summary(data, best, test, history),
+        front_matter=front_matter(name, config, data, best, test),
+        name=name,
+        classes=source.model.classes,
+        format=source.model.format,
+        reason=source.model.chosen.reason,
+        result=result,
+        data=data,
+        data_name=data_name(config),
+        best=best,
+        objective=objective,
+        objective_value=best.get(objective.column),
+        val_interval=_of_share(best["val_accuracy"], data["val"]["images"]),
+        test=test,
+        model=model_text(config),
+        augmentation=augmentation(config),
+        overrides=public_overrides(source.run),
+        recipe=recipe(config),
+        history=history,
+        class_rows=rows,
+        weakest=weakest(rows),
+        split_text=split_text(data),
+        test_images=test_images(test, history),
+        copies=wording.on_copies(copies(result, history)),
+        fresh_interval=_interval(history.confirmed if history else {}),
+        test_interval=_interval(history.test if history else {}),
+        data_transfer=pretrained_weights(result),
+        calibration=result.get("calibration"),
+        cost=cost,
+        agreement=agreement,
+        program=f"{PROGRAM} {program_version()}",
+        settings_sha256=settings_fingerprint(config),
+        date=date.today().isoformat(),
+        few_images=FEW_IMAGES,
+    )
+
+
+def summary(
+    data: Mapping[str, Any], best: Mapping[str, Any], test: Mapping[str, Any] | None, history: History | None
+) -> list[Row]:
+    """The accuracies that there are, best known last, a row each."""
+    images = data["val"]["images"]
+    rows = [
+        _accuracy_row(
+            "validation",
+            best["val_accuracy"],
+            _of_share(best["val_accuracy"], images),
+            formatting.count_of(images, "image") + ", on which it was chosen",
+        )
+    ]
+    if history is not None and history.confirmed and history.frames.metric == "accuracy":
+        confirmed = history.confirmed
+        rows.append(
+            _accuracy_row(
+                "validation, mean on fresh seeds",
+                confirmed["mean"],
+                _interval(confirmed),
+                formatting.count_of(confirmed["seeds"], "training"),
+            )
+        )
+    if test is not None:
+        rows.append(
+            _accuracy_row("test", test["accuracy"], test["interval"], formatting.count_of(test["images"], "image"))
+        )
+    return rows
+
+
+def _accuracy_row(what: str, value: float, interval: str, basis: str) -> Row:
+    return {"what": what, "value": f"{value:.4f}", "interval": interval, "basis": basis}
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return formatting.format_interval(row["low"], row["high"]) if row else ""
+
+
+def _of_share(share: float, images: int, style: str = ".4f") -> str:
+    """The 95% interval of a share of so many images."""
+    return formatting.format_interval(*intervals.wilson(share, images), style)
+
+
+def split_text(data: Mapping[str, Any]) -> str:
+    """Where the validation images are from."""
+    split = data.get("split") or {}
+    if split.get("folds") is not None:
+        return f"fold {split['fold']} of {split['folds']} of the training part"
+    if split.get("val_from", "training_part") == "training_part":
+        return f"set apart from the training part (seed {split.get('val_seed')})"
+    return f"data.val_from={split['val_from']}"
+
+
+def test_images(test: Mapping[str, Any] | None, history: History | None) -> int | None:
+    images = test["images"] if test else (history.test if history else {}).get("images")
+    return None if images is None else int(images)
+
+
+def copies(result: Mapping[str, Any], history: History | None) -> dict[str, int]:
+    """How many validation and test images are also training images, as analysis.answer counts them."""
+    val = result["data"]["val"]
+    counts: dict[str, int] = {}
+    if val.get("also_in_train"):
+        counts |= {"also_in_train": val["also_in_train"], "val_images": val["images"]}
+    test = history.test if history else {}
+    return counts | {key: test[key] for key in ("test_also_in_train", "test_images") if "test_also_in_train" in test}
+
+
+def weakest(rows: Sequence[Row]) -> str:
+    """The class with the lowest recall, and that; empty where none is known."""
+    known = [row for row in rows if row["recall"] != "not defined"]
+    row = min(known, key=lambda row: float(row["recall"].rstrip("%")), default=None)
+    return f"{row['class']} ({row['recall']} of {row['images']} validation images)" if row else ""
+
+
+def test_of(result: Mapping[str, Any], history: History | None) -> dict[str, Any] | None:
+    """accuracy, images, interval of the exported weights on the test set; None where these were not evaluated."""
+    if history is not None and history.own_test is not None:
+        accuracy, images = float(history.own_test.accuracy), int(history.own_test.images)
+    elif "test" in result:
+        accuracy, images = result["test"]["accuracy"], result["test"]["images"]
+    else:
+        return None
+    return {
+        "accuracy": accuracy,
+        "images": images,
+        "interval": _of_share(accuracy, images),
+    }
+
+
+def front_matter(
+    name: str, config: Config, data: Mapping[str, Any], best: Mapping[str, Any], test: Mapping[str, Any] | None
+) -> str:
+    """The metadata that model hubs read, as YAML."""
+    parts = [("validation", "Validation accuracy", best["val_accuracy"])]
+    if test is not None:
+        parts.append(("test", "Test accuracy", test["accuracy"]))
+    results = [
+        {
+            "task": {"type": "image-classification", "name": "Image classification"},
+            "dataset": {"name": data_name(config), "type": data["source"], "split": part},
+            "metrics": [{"type": "accuracy", "name": label, "value": round(float(value), 4)}],
+        }
+        for part, label, value in parts
+    ]
+    content = {
+        "license": "other",
+        "license_name": "unknown",
+        "library_name": "onnx",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "onnx", "onnxruntime", "safetensors", "pytorch", PROGRAM],
+        "metrics": ["accuracy"],
+        "model-index": [{"name": name, "results": results}],
+    }
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def data_name(config: Config) -> str:
+    """The name of the data: of the data set, or of its folder or file."""
+    dataset = getattr(config.data, "dataset", None)
+    if dataset:
+        return str(dataset)
+    if getattr(config.data, "downloads", "") or config.data.root is None:
+        return config.data.title
+    return Path(config.data.root).name
+
+
+def model_text(config: Config) -> str:
+    """The model in a few words, with no path of this machine."""
+    transfer = config.transfer
+    if not isinstance(transfer, Pretrained):
+        return f"{type(config.model).__name__} {model_name(config)}"
+    return model_name(config).replace(str(transfer.weights), Path(str(transfer.weights)).name)
+
+
+def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
+    """Their name and their SHA-256; None where the model was trained from random weights."""
+    transfer = result.get("transfer") or {}
+    if "weights_sha256" not in transfer:
+        return None
+    return {"weights": Path(str(transfer["weights"])).name, "weights_sha256": transfer["weights_sha256"]}
+
+
+def augmentation(config: Config) -> str:
+    """The augmentation in a few words; empty where none is used."""
+    transfer = config.transfer
+    return "" if isinstance(transfer, Frozen) and transfer.views == 1 else augmentation_text(config.augment)
+
+
+def recipe(config: Config) -> list[Row]:
+    """The settings that matter most, by full key."""
+    optimizer, scheduler = config.optimizer, config.scheduler
+    shown: dict[str, Any] = {
+        "seed": str(config.seed),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "optimizer": type(optimizer).__name__.lower(),
+        "optimizer.lr": optimizer.lr,
+        "optimizer.weight_decay": optimizer.weight_decay,
+        "scheduler": type(scheduler).__name__.lower(),
+        "objective": config.objective,
+        "loss.l2": config.loss.l2,
+        "loss.label_smoothing": config.loss.label_smoothing,
+        "loss.class_weights": config.loss.class_weights,
+        "ema.decay": config.ema.decay,
+        "early_stopping.patience": config.early_stopping.patience,
+    }
+    return [
+        {"key": key, "value": f"{value:.6g}" if isinstance(value, float) else str(value)}
+        for key, value in shown.items()
+        if value not in (None, 0.0)
+    ]
+
+
+def public_overrides(run: Path) -> list[str]:
+    """The overrides of the command line that trained the run, without those that name places on its machine."""
+    try:
+        recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    overrides = parse([str(line) for line in recorded]) if isinstance(recorded, list) else []
+    return [str(override.input_line) for override in overrides if not _is_private(override)]
+
+
+def _is_private(override: Override) -> bool:
+    key = key_of(override)
+    names_place = key == "transfer.weights" and "/" in str(override.input_line)
+    return names_place or any(f"{key}.".startswith((f"{private}.", f"{private}/")) for private in PRIVATE)
+
+
+def class_rows(run: Path) -> list[Row]:
+    """Images, recall with its interval, precision and F1 of each class; empty in runs of earlier versions."""
+    try:
+        with (run / "classes.csv").open(newline="", encoding="utf-8") as file:
+            return [_class_row(row) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError):
+        return []
+
+
+def _class_row(row: Mapping[str, str]) -> Row:
+    images = int(row["images"])
+    interval = _of_share(float(row["recall"]), images, ".1%") if row["recall"] else ""
+    shares = {key: f"{float(row[key]):.1%}" if row[key] else "not defined" for key in ("recall", "precision", "f1")}
+    return {"class": row["class"], "images": str(images), "interval": interval, **shares}
+
+
+def table(rows: Iterable[Mapping[str, str]], columns: Mapping[str, str]) -> str:
+    """A table of Markdown. `columns`: the heading of each key."""
+    lines: list[Sequence[str]] = [list(columns.values()), ["---"] * len(columns)]
+    lines += [[row[key] for key in columns] for row in rows]
+    return "\n".join("| " + " | ".join(map(formatting.cell, line)) + " |" for line in lines)
+
+
+TEMPLATES.filters |= {
+    "cell": formatting.cell,
+    "counted": formatting.count_of,
+    "count": formatting.format_count,
+    "duration": formatting.format_duration,
+    "table": table,
+}

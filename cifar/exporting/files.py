@@ -1,0 +1,37 @@
+"""Files of exported models: each is written beside its place, checked, and then put there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cifar.exporting.agreement import Agreement, Reference
+from cifar.exporting.formats import FORMATS, Subject
+from cifar.exporting.source import PROGRAM, ExportError
+from cifar.files import cannot_write
+
+
+def check_file(out: Path, name: str) -> None:
+    """Raises ExportError where an export may not be written to `out`: only exports of this program are replaced."""
+    suffix = FORMATS[name].suffix
+    if out.suffix != suffix:
+        raise ExportError(f"--out {out}: allowed: a name that ends in {suffix}, as --format is {name}")
+    if not out.parent.is_dir():
+        raise ExportError(f"--out {out}: there is no folder {out.parent}; create it first")
+    if out.is_dir() or (out.exists() and not FORMATS[name].program_of(out).startswith(PROGRAM)):
+        raise ExportError(f"--out {out}: already there, and no export of this program; allowed: another name")
+
+
+def export_file(subject: Subject, reference: Reference, name: str, out: Path) -> Agreement:
+    """Write one format to `out`, once it has been compared with the model. Raises ExportError, FileError."""
+    format = FORMATS[name]
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}{format.suffix}")
+    try:
+        format.write(subject, temporary)
+        agreement = reference.agreement(name, format.compute(temporary))
+        temporary.replace(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return agreement

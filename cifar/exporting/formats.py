@@ -1,0 +1,207 @@
+"""The formats of exported models: each writes a file, knows its files, and computes probabilities with one."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+import re
+import warnings
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from cifar.exporting.source import PROGRAM, ExportError, Source, provenance
+from cifar.exporting.weights import load_safetensors
+from cifar.inference.model import load_model
+
+LARGEST_ONNX = 2_000_000_000
+"""Bytes: the largest file that protobuf, the encoding of ONNX, can hold, is of 2 GiB."""
+METADATA = "metadata.json"
+LONGEST_REASON = 300
+OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized|torch_scatter|\w+_ops)(?:\.|::)\w+")
+PACKAGES = ("onnxscript", "onnx", "onnxruntime")
+Compute = Callable[[Tensor], Tensor]
+"""images uint8 (B, 3, size, size) -> probabilities (B, classes)."""
+
+
+class Subject:
+    """A model that is exported: its graph is made once, for all formats that need it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.metadata = provenance(source)
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """The graph, for any batch size. Raises ExportError where torch.export cannot make one."""
+        problem = "torch.export cannot make a graph of this model"
+        with quiet(), torch.no_grad(), _explained(problem, "--format safetensors"):
+            program = torch.export.export(
+                self.source.network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},)
+            )
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # it has the paths of this machine
+        return program
+
+
+class Format(ABC):
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def write(self, subject: Subject, path: Path) -> None:
+        """Write the model and its metadata. Raises ExportError."""
+
+    @abstractmethod
+    def compute(self, path: Path) -> Compute:
+        """The function that the file holds."""
+
+    @abstractmethod
+    def program_of(self, path: Path) -> str:
+        """The program that wrote the file; empty where that is not known."""
+
+
+class Onnx(Format):
+    suffix = ".onnx"
+
+    def write(self, subject: Subject, path: Path) -> None:
+        size = sum(weight.nbytes for weight in subject.source.network.state_dict().values())
+        if size > LARGEST_ONNX:
+            raise ExportError(
+                f"--format onnx: the weights take {size / 1e9:.1f} GB, and a file of ONNX holds 2 GB; allowed:"
+                " --format torch_export, --format safetensors"
+            )
+        program = subject.program
+        with quiet(), _explained("ONNX cannot express this model", "--format torch_export, --format safetensors"):
+            exported: Any = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=["images"],
+                output_names=["probabilities"],
+                external_data=False,
+                verbose=False,
+            )
+        for node in exported.model.graph.all_nodes():
+            node.metadata_props.clear()  # they have the paths of this machine
+        exported.model.metadata_props.clear()
+        exported.model.metadata_props.update(subject.metadata)
+        exported.model.producer_name = PROGRAM
+        exported.save(str(path), external_data=False)
+
+    def compute(self, path: Path) -> Compute:
+        return load_model(path).probabilities
+
+    def program_of(self, path: Path) -> str:
+        import onnx
+
+        try:
+            model = onnx.load(str(path), load_external_data=False)
+        except Exception:  # the errors of protobuf share no base
+            return ""
+        return next((entry.value for entry in model.metadata_props if entry.key == "program"), "")
+
+
+class TorchExport(Format):
+    suffix = ".pt2"
+
+    def write(self, subject: Subject, path: Path) -> None:
+        with quiet():
+            torch.export.save(subject.program, str(path), extra_files={METADATA: json.dumps(subject.metadata)})
+
+    def compute(self, path: Path) -> Compute:
+        module = torch.export.load(str(path)).module()
+
+        @torch.inference_mode()
+        def probabilities(images: Tensor) -> Tensor:
+            result: Tensor = module(images)
+            return result
+
+        return probabilities
+
+    def program_of(self, path: Path) -> str:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.rpartition("/")[2] == METADATA)
+                metadata = json.loads(archive.read(name))
+            return str(metadata["program"])
+        except (OSError, ValueError, KeyError, TypeError, StopIteration, zipfile.BadZipFile):
+            return ""
+
+
+class Safetensors(Format):
+    suffix = ".safetensors"
+
+    def write(self, subject: Subject, path: Path) -> None:
+        weights = subject.source.model.classifier.network.state_dict()
+        build = {"build": json.dumps(subject.source.description())}
+        copies = {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
+        path.write_bytes(save(copies, subject.metadata | build))
+
+    def compute(self, path: Path) -> Compute:
+        classifier = load_safetensors(path)
+        return lambda images: (classifier.logits(images) / classifier.temperature).softmax(1)
+
+    def program_of(self, path: Path) -> str:
+        try:
+            with safe_open(str(path), "pt") as file:
+                metadata = file.metadata() or {}
+        except (OSError, SafetensorError):
+            return ""
+        return str(metadata.get("program", ""))
+
+
+FORMATS: dict[str, Format] = {"onnx": Onnx(), "torch_export": TorchExport(), "safetensors": Safetensors()}
+
+
+def require_packages(name: str) -> None:
+    """Raises ExportError where a package is missing that this format needs."""
+    if name != "onnx":
+        return
+    missing = []
+    for package in PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise ExportError(f"--format onnx: needs {', '.join(missing)}; install the extra: {install('export')}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings and the graphs that PyTorch prints while it exports; an error says what matters."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextmanager
+def _explained(problem: str, others: str) -> Iterator[None]:
+    """Turn what the exporter raises into an ExportError that names the operators in question."""
+    try:
+        yield
+    except Exception as error:  # of many types, of PyTorch and of onnxscript
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        operators = list(dict.fromkeys(OPERATOR.findall(f"{root}\n{error}")))[:3]
+        named = f" ({', '.join(operators)})" if operators else ""
+        lines = [line.strip(" .;") for line in str(root).splitlines() if line.strip()]
+        reason = ": ".join(lines[:2])[:LONGEST_REASON] if lines else type(root).__name__
+        raise ExportError(f"{problem}{named}: {reason}; allowed: {others}, or a model without that") from error

@@ -1,0 +1,164 @@
+"""What is exported: a trained model, with what its run recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cifar import metadata
+from cifar.classifier import Classifier
+from cifar.compose import recorded_config, recorded_splits
+from cifar.errors import UserError
+from cifar.inference.model import TrainedModel, load_model, onnx_metadata
+from cifar.options.config import Config
+from cifar.results import ResultsError, flatten, read_result
+from cifar.training import checkpoint
+
+PROGRAM = "cifar-search"
+MAX_CHECKED = 1000
+"""Images that an export is checked on, at most: a backbone takes 50 ms an image on a CPU."""
+RANDOM_IMAGES, GREY_IMAGES = 48, 16
+PLACES = ("cache", "tracker", "resume", "from_study", "data.root", "device", "threads")
+"""Settings that say where something is or runs, not what was trained."""
+
+
+class ExportError(UserError):
+    """A model that cannot be exported, or a place that cannot be written to."""
+
+
+class Probabilities(nn.Module):
+    """uint8 (B, 3, size, size) -> float32 (B, classes), rows that sum to 1: all that an exported model does."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.network = classifier.network
+        self.temperature = classifier.temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return (logits / self.temperature).softmax(1)
+
+
+@dataclass(frozen=True)
+class CheckImages:
+    """The images that an export is checked on, uint8 (N, 3, size, size), and what they are, in words.
+
+    `labels`: int64 (N,), of validation images; None of others. `reason`: why these are no validation images; it may
+    name places on this machine.
+    """
+
+    images: Tensor
+    name: str
+    labels: Tensor | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained model and its run; `result` is empty and `config` None where the run's directory lacks them."""
+
+    model: TrainedModel
+    result: Mapping[str, Any]
+    config: Config | None
+
+    @property
+    def run(self) -> Path:
+        return self.model.chosen.file.parent
+
+    @property
+    def network(self) -> Probabilities:
+        return Probabilities(self.model.classifier).eval()
+
+    def example(self) -> Tensor:
+        """Two random images: of a batch of one, the exporter might take the size as fixed."""
+        return random_images(2, self.model.format.size)
+
+    def description(self) -> dict[str, Any]:
+        """What best.pt says of how the network is built, with no path of this machine."""
+        best = checkpoint.load(self.model.chosen.file)
+        transfer = dict(best["transfer"])
+        if "weights" in transfer:
+            transfer["weights"] = Path(transfer["weights"]).name
+        return {key: value for key, value in best.items() if key != "model"} | {"transfer": transfer}
+
+
+def read_source(place: str) -> Source:
+    """The trained model that a place means. Raises ExportError for one that is exported already, else as load_model."""
+    model = load_model(place, "cpu")
+    if not isinstance(model, TrainedModel):
+        raise ExportError(f"{place}: an exported model; allowed: a run, a study or a best.pt")
+    run = model.chosen.file.parent
+    try:
+        result = read_result(run)
+    except ResultsError:
+        result = {}
+    try:
+        config = recorded_config(run)
+    except UserError:
+        config = None
+    return Source(model, result, config)
+
+
+def random_images(count: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def check_images(source: Source) -> CheckImages:
+    """The validation images of the run; where they are not at hand, random and grey images."""
+    try:
+        val = recorded_splits(source.run).val
+    except UserError as error:
+        size = source.model.format.size
+        levels = torch.linspace(0, 255, GREY_IMAGES).to(torch.uint8)
+        grey = levels.view(-1, 1, 1, 1).expand(-1, 3, size, size)
+        reason = str(error).partition("; allowed")[0]
+        name = "random and grey images, as the validation images are not at hand"
+        return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name, reason=reason)
+    positions = np.linspace(0, len(val) - 1, min(len(val), MAX_CHECKED)).round().astype(np.int64)
+    chosen = val.take(positions)
+    return CheckImages(chosen.images[0 : len(chosen)], "validation images", chosen.labels)
+
+
+def provenance(source: Source) -> dict[str, str]:
+    """What the metadata of an exported model hold: how it is used and where it is from, as far as that is known."""
+    result, classifier = source.result, source.model.classifier
+    data: Mapping[str, Any] = result.get("data") or {}
+    best: Mapping[str, Any] = result.get("best") or {}
+    facts = {
+        "program": f"{PROGRAM} {program_version()}",
+        "exported": date.today().isoformat(),
+        "exported_by_commit": metadata.git_commit(),
+        "trained_by_commit": result.get("git"),
+        "settings_sha256": settings_fingerprint(source.config) if source.config else None,
+        "data_fingerprint": data.get("fingerprint"),
+        "validation_accuracy": best.get("val_accuracy"),
+        "epoch": best.get("epoch"),
+        "temperature": classifier.temperature,
+    }
+    known = {key: str(value) for key, value in facts.items() if value is not None}
+    return onnx_metadata(source.model.classes, source.model.format) | known
+
+
+def program_version() -> str:
+    try:
+        return version(PROGRAM)
+    except PackageNotFoundError:  # in a checkout that is not installed
+        return "(not installed)"
+
+
+def settings_fingerprint(config: Config) -> str:
+    """SHA-256 of the settings that decide what is trained, by full key."""
+    settings = dict(flatten(metadata.tracked_settings(config)))
+    kept = {key: value for key, value in settings.items() if key not in PLACES}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

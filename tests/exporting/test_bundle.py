@@ -1,0 +1,134 @@
+"""A bundle: its files, its model card, and its predict.py in an interpreter without the program and PyTorch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from cifar import export
+from cifar.errors import UserError
+from cifar.exporting import bundle
+from cifar.exporting.card import table
+from cifar.inference.model import load_model
+
+ISOLATED = """
+import runpy, sys
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "cifar", "analysis", "hydra", "pandas"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refused())
+sys.argv = sys.argv[1:]
+sys.path[0:0] = [sys.argv[0].rpartition("/")[0]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def bundled(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    export.main([str(trained), "--bundle", str(folder)])
+    return folder
+
+
+def card_of(folder: Path) -> str:
+    return (folder / "README.md").read_text("utf-8")
+
+
+def test_predict_needs_neither_the_program_nor_torch(bundled: Path, trained: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for number, path in enumerate(paths):
+        Image.fromarray(random.integers(0, 256, (30 + number, 40, 3), np.uint8)).save(path)
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG")
+    command = [sys.executable, "-I", "-B", "-c", ISOLATED, str(bundled / "predict.py"), *map(str, tmp_path.iterdir())]
+    done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 1 and "damaged.png: not an image" in done.stderr
+    rows = {Path(line.split("\t")[0]): line.split("\t")[1:] for line in done.stdout.splitlines()}
+    model = load_model(trained, "cpu")
+    images = model.read(paths)
+    assert [rows[path][0] for path in paths] == model.predict(images)
+    for path, expected in zip(paths, model.probabilities(images), strict=True):
+        shown = dict(zip(rows[path][::2], map(float, rows[path][1::2]), strict=True))
+        assert np.allclose([shown[name] for name in model.classes], expected, atol=1e-5)
+
+
+def test_a_bundle_is_whole_and_is_a_model(bundled: Path, trained: Path) -> None:
+    assert {path.name for path in bundled.iterdir()} == bundle.FILES
+    assert (bundled / "classes.txt").read_text().split() == list("0123456789")
+    assert yaml.safe_load((bundled / "config.yaml").read_text())["optimizer"]["lr"] == 0.05
+    images = load_model(trained, "cpu").read([])
+    assert load_model(bundled).probabilities(images).shape == (0, 10)
+    for file in bundled.iterdir():
+        assert str(trained).encode() not in file.read_bytes()
+
+
+def test_the_card_of_a_run_says_what_is_not_known(bundled: Path) -> None:
+    card = card_of(bundled)
+    head = yaml.safe_load(card.split("---\n")[1])
+    metrics = [(row["dataset"]["split"], row["metrics"][0]["value"]) for row in head["model-index"][0]["results"]]
+    assert [split for split, _ in metrics] == ["validation", "test"] and head["license"] == "other"
+    assert "nothing is known of a search" in card and "not calibrated" in card
+    assert f"Test accuracy of these weights {metrics[1][1]:.4f}" in card
+    assert "optimizer.lr=0.05" in card and "cache.dir" not in card
+
+
+def test_the_card_of_a_confirmed_study_is_filled_in(
+    searched: Path, run_py: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    study = shutil.copytree(searched / "search", tmp_path / "search")
+    confirm = ("-m", "hydra/sweeper=confirm", f"hydra.sweeper.study={study}", "hydra.sweeper.top=2")
+    done = run_py(*confirm, "hydra.sweeper.seeds=2", "hydra.sweeper.test=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    export.main([str(study), "--bundle", str(tmp_path / "bundle")])
+    card = card_of(tmp_path / "bundle")
+    for text in (
+        "6 trials of 6 planned",
+        "Sampler TPESampler (seed 1)",
+        "optimizer.lr | 0.001 to 0.3",
+        "mean on fresh",
+    ):
+        assert text in card
+    assert "confirmed on 2 fresh seeds" in card and "The test set was evaluated once" in card
+    assert str(tmp_path) not in card
+
+
+def test_only_a_bundle_is_replaced(bundled: Path, trained: Path, tmp_path: Path) -> None:
+    for text, place in (
+        ("holds notes.txt", tmp_path / "notes"),
+        ("there is no folder", tmp_path / "absent" / "bundle"),
+    ):
+        if "notes" in text:
+            shutil.copytree(bundled, place)
+            (place / "notes.txt").write_text("mine")
+        with pytest.raises(UserError, match=text):
+            export.main([str(trained), "--bundle", str(place)])
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "README.md").write_text("mine")
+    with pytest.raises(UserError, match="is no bundle of this program"):
+        bundle.check_folder(tmp_path / "foreign")
+    bundle.check_folder(bundled)
+    with pytest.raises(UserError, match="an exported model; allowed: a run"):
+        export.main([str(bundled), "--format", "safetensors", "--out", str(tmp_path / "model.safetensors")])
+
+
+def test_a_failure_keeps_the_former_bundle(trained: Path, bundled: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / ".hydra" / "config.yaml").unlink()
+    before = card_of(bundled)
+    with pytest.raises(UserError, match="a bundle describes the run too"):
+        export.main([str(run), "--bundle", str(bundled)])
+    assert card_of(bundled) == before and [path.name for path in bundled.parent.iterdir()] == ["bundle"]
+
+
+def test_names_cannot_break_a_table() -> None:
+    text = table([{"name": "a|b\n<c>"}], {"name": "class"})
+    assert text.splitlines() == ["| class |", "| --- |", "| a\\|b &lt;c&gt; |"]
