@@ -38,7 +38,7 @@ ORDER = (
         "saving",
         "experiment",
     ),
-    *("sweep", "analysis", "search", "inference", "run", "benchmarks"),
+    *("html", "sweep", "analysis", "search", "inference", "serve", "run", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
