@@ -49,7 +49,7 @@ ONLY = {
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
+        *("cifar.objective", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results", "cifar.content"),

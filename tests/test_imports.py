@@ -12,7 +12,7 @@ import pytest
 NO_TORCH = {
     *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
     *("objective", "results", "content", "options"),
-    *("cache", "sweep", "search", "analysis", "run"),
+    *("cache", "html", "sweep", "search", "analysis", "run"),
 }
 """The rooms that import no torch, not even inside a function."""
 READ_CONFIGS = {"overrides", "options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}

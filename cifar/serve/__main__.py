@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
         port = listening.getsockname()[1]
         from cifar.inference.model import load_model
         from cifar.serve.app import make_app
-        from cifar.serve.server import serve
+        from cifar.serve.server import make_server
 
         model = load_model(options.place, options.device)
         app = make_app(model, hosts(options.host, port, options.allowed_host), options.top, options.max_megabytes)
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
         print(f"{len(model.classes)} classes · {url(options.host, port)} · Ctrl-C ends it", flush=True)
         if options.open:
             open_browser(url(options.host, port))
-        serve(app, listening)
+        make_server(app).run([listening])
 
 
 def require_packages() -> None:

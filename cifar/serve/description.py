@@ -33,17 +33,25 @@ def describe(model: Model, max_megabytes: float) -> dict[str, Any]:
     }
 
 
-def accuracy(folder: Path) -> dict[str, float]:
-    """By "validation" and "test", the share of images that were classified correctly; what result.json knows."""
+def accuracy(folder: Path) -> dict[str, dict[str, float | int]]:
+    """By "test" and "validation": the share of images that were classified correctly, and how many there were.
+
+    Empty where no result.json says so.
+    """
     try:
         result = read_result(folder)
-    except ResultsError:
+        best, data, test = result.get("best") or {}, result.get("data") or {}, result.get("test") or {}
+        rows = {
+            "test": (test.get("accuracy"), test.get("images")),
+            "validation": (best.get("val_accuracy"), data.get("val", {}).get("images")),
+        }
+    except (ResultsError, AttributeError):  # AttributeError: a file of another program
         return {}
-    values = {
-        "validation": (result.get("best") or {}).get("val_accuracy"),
-        "test": (result.get("test") or {}).get("accuracy"),
+    return {
+        part: {"accuracy": share, "images": images}
+        for part, (share, images) in rows.items()
+        if isinstance(share, float) and isinstance(images, int)
     }
-    return {name: value for name, value in values.items() if isinstance(value, float)}
 
 
 def is_calibrated(model: Model) -> bool | None:

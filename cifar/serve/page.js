@@ -20,8 +20,8 @@ function percent(probability) {
   return `${(100 * probability).toFixed(1)}%`;
 }
 
-/** A card at the top of the results, with a thumbnail where the browser can show the file. */
-function addCard(file, name) {
+/** A card with a thumbnail, where the browser can show the file. */
+function newCard(file, name) {
   const card = element("article", "card result");
   const thumbnail = element("div", "thumbnail");
   const image = element("img");
@@ -39,10 +39,7 @@ function addCard(file, name) {
   const content = element("div");
   content.append(element("h3", "", name), element("p", "note", "waiting for the model"));
   card.append(thumbnail, content);
-  results.prepend(card);
-  while (results.children.length > MOST_RESULTS) results.lastChild.remove();
-  head.hidden = false;
-  return content;
+  return card;
 }
 
 /** The answer of the server as an object with predictions, or with an error. */
@@ -95,13 +92,19 @@ function show(content, name, answer) {
   announcement.textContent = `${name}: ${best.class}, ${percent(best.probability)}`;
 }
 
-/** Ask about files, one after another in their order. */
+/** Ask about files, one after another; their cards are above those of earlier files. */
 function classify(files) {
-  for (const file of files) {
-    const name = file.name || "pasted image";
-    const content = addCard(file, name);
-    last = last.then(() => ask(file)).then(answer => show(content, name, answer));
-  }
+  const cards = files.map(file => newCard(file, nameOf(file)));
+  results.prepend(...cards);
+  while (results.children.length > MOST_RESULTS) results.lastChild.remove();
+  head.hidden = !results.children.length;
+  files.forEach((file, index) => {
+    last = last.then(() => ask(file)).then(answer => show(cards[index].lastChild, nameOf(file), answer));
+  });
+}
+
+function nameOf(file) {
+  return file.name || "pasted image";
 }
 
 input.addEventListener("change", () => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from cifar.serve.limits import MAX_PIXELS, MAX_WAITING
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """The formats that are decoded. Pillow knows more: some start other programs (EPS), others are rarely tested."""
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF data: nothing of it is for who runs the server
 
 
 class BadImage(Exception):

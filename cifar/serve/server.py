@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,20 +17,22 @@ SHUTDOWN_SECONDS = 3
 class TimedProtocol(H11Protocol):
     """HTTP/1.1; the headers of a connection's first request have to arrive in time. The guard allows no second."""
 
+    header_seconds = HEADER_SECONDS
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(HEADER_SECONDS, self.close_without_request)
+        self.loop.call_later(self.header_seconds, self.close_without_request)
 
     def close_without_request(self) -> None:
         if self.cycle is None:
             self.transport.close()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Answer requests until Ctrl-C or SIGTERM, which are raised again at the end."""
+def make_server(app: ASGIApp, protocol: type[TimedProtocol] = TimedProtocol) -> uvicorn.Server:
+    """Its run([socket]) answers requests until Ctrl-C or SIGTERM, which are raised again at the end."""
     config = uvicorn.Config(
         app,
-        http=TimedProtocol,
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -43,4 +44,4 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    uvicorn.Server(config).run([listening])
+    return uvicorn.Server(config)
