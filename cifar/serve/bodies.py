@@ -53,7 +53,10 @@ class Bodies:
             if refusal is None:
                 content += chunk
                 self.held += len(chunk)
-            elif size > self.max_bytes + DISCARDED_BYTES:
+                continue
+            self.held -= len(content)  # at once, so that the other requests have this memory
+            content.clear()
+            if size > self.max_bytes + DISCARDED_BYTES:
                 break
         if refusal:
             raise refusal

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from cifar.inference.model import Model, TrainedModel
+from cifar.inference.model import ExportedModel, Model, TrainedModel
 from cifar.results import ResultsError, read_result
 from cifar.serve.limits import MAX_IMAGES, MAX_PIXELS
 from cifar.serve.predictor import FORMATS
@@ -22,7 +21,7 @@ def describe(model: Model, max_megabytes: float) -> dict[str, Any]:
         "classes": list(model.classes),
         "size": model.format.size,
         "input": model.format.change,
-        "accuracy": accuracy(file.parent),
+        "accuracy": accuracy(model),
         "calibrated": is_calibrated(model),
         "limits": {
             "megabytes": max_megabytes,
@@ -33,27 +32,38 @@ def describe(model: Model, max_megabytes: float) -> dict[str, Any]:
     }
 
 
-def accuracy(folder: Path) -> dict[str, dict[str, float | int]]:
-    """By "test" and "validation": the share of images that were classified correctly, and how many there were.
+def accuracy(model: Model) -> dict[str, dict[str, float | int | None]]:
+    """By "test" and "validation": the share of images that were classified correctly, and of how many where known.
 
-    Empty where no result.json says so.
+    From the result.json beside the model, or from what an exported model holds; empty where neither says so.
     """
     try:
-        result = read_result(folder)
+        result = read_result(model.chosen.file.parent)
         best, data, test = result.get("best") or {}, result.get("data") or {}, result.get("test") or {}
         rows = {
             "test": (test.get("accuracy"), test.get("images")),
             "validation": (best.get("val_accuracy"), data.get("val", {}).get("images")),
         }
     except (ResultsError, AttributeError):  # AttributeError: a file of another program
-        return {}
-    return {
-        part: {"accuracy": share, "images": images}
-        for part, (share, images) in rows.items()
-        if isinstance(share, float) and isinstance(images, int)
-    }
+        rows = {"validation": (_number(exported_with(model).get("validation_accuracy")), None)}
+    return {part: {"accuracy": share, "images": images} for part, (share, images) in rows.items() if share is not None}
 
 
 def is_calibrated(model: Model) -> bool | None:
-    """Whether its probabilities were adjusted on validation images; None: not known, as of an exported model."""
-    return model.classifier.temperature != 1 if isinstance(model, TrainedModel) else None
+    """Whether its probabilities were adjusted on validation images; None where that is not known."""
+    if isinstance(model, TrainedModel):
+        return model.classifier.temperature != 1
+    temperature = _number(exported_with(model).get("temperature"))
+    return None if temperature is None else temperature != 1
+
+
+def exported_with(model: Model) -> dict[str, str]:
+    """What an exported model holds besides its weights; empty for others."""
+    return dict(model.session.get_modelmeta().custom_metadata_map) if isinstance(model, ExportedModel) else {}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

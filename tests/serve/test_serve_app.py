@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -232,8 +233,6 @@ def serving(model: Model) -> Iterator[tuple[str, int]]:
 
 
 def test_a_client_that_sends_its_headers_slowly_is_disconnected(model: Model) -> None:
-    import socket
-
     with serving(model) as address, socket.create_connection(address, timeout=30) as slow:
         slow.sendall(b"POST /predict HTTP/1.1\r\n")
         answer = httpx2.get(f"http://127.0.0.1:{address[1]}/health", trust_env=False)

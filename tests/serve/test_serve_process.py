@@ -19,12 +19,10 @@ import pytest
 from bad_images import bad_files, encoded, odd_files, regular
 from browser import Browser
 
-from cifar.errors import UserError
 from cifar.experiment import run
 from cifar.inference.model import load_model
 from cifar.options.check import check
 from cifar.reporting import NO_REPORTER
-from cifar.serve import __main__ as command
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -39,10 +37,11 @@ class Served:
     process: subprocess.Popen[str]
     url: str
     run: Path
+    client: httpx2.Client
 
-    def post(self, content: bytes, path: str = "/predict") -> httpx2.Response:
+    def post(self, content: bytes) -> httpx2.Response:
         headers = {"Content-Type": "image/png"}
-        return httpx2.post(self.url + path, content=content, headers=headers, trust_env=False, timeout=60)
+        return self.client.post(self.url + "/predict", content=content, headers=headers)
 
     def peak(self) -> float:
         """The most memory that it has had, in megabytes."""
@@ -60,7 +59,8 @@ def served(compose: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFacto
     try:
         lines = [process.stdout.readline(), process.stdout.readline()]
         assert "10 classes" in lines[1], lines
-        yield Served(process, lines[1].split(" · ")[1], folder)
+        with httpx2.Client(trust_env=False, timeout=60) as client:
+            yield Served(process, lines[1].split(" · ")[1], folder, client)
     finally:
         process.kill()
         process.wait()
@@ -165,21 +165,6 @@ def test_another_page_cannot_use_it(path: str, method: str, served: Served, brow
     browser.open(tmp_path / "page.html")
     answer = browser.driver.execute_async_script(OF_ANOTHER_PAGE, served.url + path, {"method": method})
     assert answer == "refused"
-
-
-def test_a_port_in_use_is_one_error(served: Served, tmp_path: Path) -> None:
-    port = served.url.rpartition(":")[2]
-    with pytest.raises(UserError, match=f"--port {port}: in use by another program.*--port 0"):
-        command.main([str(tmp_path / "never read"), "--port", port])
-    with pytest.raises(UserError, match=r"--host nowhere\.invalid: cannot listen there"):
-        command.main(["never read", "--host", "nowhere.invalid"])
-
-
-@pytest.mark.parametrize("option", ["--port=70000", "--top=0", "--device=gpu", "--max-megabytes=none"])
-def test_a_wrong_option_says_what_is_allowed(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        command.main(["run", option])
-    assert "allowed: " in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_it_without_a_traceback(served: Served) -> None:
