@@ -44,8 +44,10 @@ class Bodies:
 
     async def _read_into(self, content: bytearray, request: Request) -> None:
         size = 0
-        refusal = self._refusal(_declared(request))
-        if refusal and "expect" in request.headers:  # the client waits with the body
+        declared = _declared(request)
+        refusal = self._refusal(declared)
+        is_waiting = "expect" in request.headers  # the client, before it sends the body
+        if refusal and (is_waiting or declared > self.max_bytes + DISCARDED_BYTES):
             raise refusal
         async for chunk in request.stream():
             size += len(chunk)
