@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from cifar.html import STYLE
+
 from . import figures
 from .formatting import cell, spelled
 from .pages import Report
@@ -43,6 +45,7 @@ def page(report: Report, time: str, command: str, reload: int = 0) -> str:
         table=_html_table,
         height=_height,
         figures=_figures_script(drawn),
+        style=Markup(STYLE),
         plotly=Markup(get_plotlyjs() if drawn else ""),  # a script that holds nothing from the files of a study
     )
 

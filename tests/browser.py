@@ -24,15 +24,15 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, page: Path, width: int = 1280, dark: bool = False, height: int = 900) -> None:
-        """Show a file at one screen's size, light or dark. Earlier logs are dropped."""
+    def open(self, page: Path | str, width: int = 1280, dark: bool = False, height: int = 900) -> None:
+        """Show a file or a URL at one screen's size, light or dark. Earlier logs are dropped."""
         self.console()
         self.requests()
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-        self.driver.get(page.resolve().as_uri())
+        self.driver.get(page if isinstance(page, str) else page.resolve().as_uri())
 
     def console(self) -> list[str]:
         """Messages since the last call, errors and all others."""
@@ -46,6 +46,10 @@ class Browser:
 
     def click(self, selector: str) -> None:
         self.driver.find_element("css selector", selector).click()
+
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """As in the dialog of an <input type="file">."""
+        self.driver.find_element("css selector", selector).send_keys("\n".join(map(str, paths)))
 
     def media(self, name: str) -> None:
         """Show the page as in print ("print"), or as on a screen ("")."""

@@ -26,20 +26,8 @@ ORDER = (
     *("signals", "reporting", "objective", "calibration", "results", "content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
-    *(
-        "experiment",
-        "compose",
-        "sweep",
-        "analysis",
-        "search",
-        "inference",
-        "predict",
-        "exporting",
-        "export",
-        "run",
-        "console",
-        "benchmarks",
-    ),
+    *("experiment", "compose", "html", "sweep", "analysis", "search"),
+    *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
 ONLY = {
@@ -50,7 +38,7 @@ ONLY = {
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.config_dir", "cifar.objective", "cifar.options.former", "cifar.sweep.storage"),
+        *("cifar.config_dir", "cifar.objective", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

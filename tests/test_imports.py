@@ -13,7 +13,7 @@ NO_TORCH = {
     *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
     *("signals", "reporting"),
     *("objective", "results", "content", "options"),
-    *("cache", "sweep", "search", "analysis", "run", "console"),
+    *("cache", "html", "sweep", "search", "analysis", "run", "console"),
 }
 """The rooms that import no torch, not even inside a function."""
 READ_CONFIGS = {"overrides", "options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}

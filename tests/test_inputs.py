@@ -79,7 +79,7 @@ def test_sizes_are_read_once_and_again_when_a_file_changes(
     assert input_format(config, Resources()).size == 28
     opened: list[Path] = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or real(path))
+    monkeypatch.setattr(Image, "open", lambda path, **options: opened.append(path) or real(path, **options))
     assert input_format(config, Resources()).size == 28 and not opened
     Image.new("RGB", (30, 30)).save(root / "train" / "cat" / "0.png")
     assert input_format(config, Resources()).size == 64 and opened

@@ -129,10 +129,15 @@ class InputFormat:
 FORMER = InputFormat()
 
 
-def decode(source: str | PathLike[str] | BinaryIO, format: InputFormat = FORMER) -> tuple[NDArray[np.uint8], list[str]]:
-    """The image in a file (size, size, 3), and what was changed in it. Raises ImageError where it cannot be decoded."""
+def decode(
+    source: str | PathLike[str] | BinaryIO, format: InputFormat = FORMER, formats: tuple[str, ...] | None = None
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """The image in a file (size, size, 3), and what was changed in it. Raises ImageError where it cannot be decoded.
+
+    `formats`: those that Pillow may take the file for, as "PNG"; None: all that it knows.
+    """
     try:
-        with Image.open(source) as file:
+        with Image.open(source, formats=formats) as file:
             _reduce(file, format)
             file.load()  # TIFFs are turned upright here, and then have no orientation any more
             image, changes = _to_rgb(file)

@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from cifar.commands import install
 from cifar.exporting.source import PROGRAM, ExportError, Source, provenance
 from cifar.exporting.weights import load_safetensors
 from cifar.inference.model import load_model

@@ -216,11 +216,11 @@ from cifar.data.request import Request
 from cifar.options.data import ImageFolder
 root, cache, decoded = sys.argv[1:]
 real = Image.open
-def noted(path):
+def noted(path, **options):
     with open(decoded, "a") as file:
         file.write(f"{path}\\n")
     time.sleep(0.005)
-    return real(path)
+    return real(path, **options)
 Image.open = noted
 print("ready", flush=True)
 input()

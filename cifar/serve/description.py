@@ -1,0 +1,69 @@
+"""What the page and GET /model say about the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cifar.inference.model import ExportedModel, Model, TrainedModel
+from cifar.results import ResultsError, read_result
+from cifar.serve.limits import MAX_IMAGES, MAX_PIXELS
+from cifar.serve.predictor import FORMATS
+
+
+def describe(model: Model, max_megabytes: float) -> dict[str, Any]:
+    """As JSON: which model it is and why this one, its classes, its accuracy where known, and what may be sent."""
+    file = model.chosen.file.resolve()
+    study = model.chosen.study
+    return {
+        "name": file.parent.name if study is None else f"{study.resolve().name}, run {file.parent.name}",
+        "source": "/".join(file.parts[-3:]),
+        "reason": model.chosen.reason,
+        "classes": list(model.classes),
+        "size": model.format.size,
+        "input": model.format.change,
+        "accuracy": accuracy(model),
+        "calibrated": is_calibrated(model),
+        "limits": {
+            "megabytes": max_megabytes,
+            "megapixels": MAX_PIXELS / 1e6,
+            "images": MAX_IMAGES,
+            "formats": list(FORMATS),
+        },
+    }
+
+
+def accuracy(model: Model) -> dict[str, dict[str, float | int | None]]:
+    """By "test" and "validation": the share of images that were classified correctly, and of how many where known.
+
+    From the result.json beside the model, or from what an exported model holds; empty where neither says so.
+    """
+    try:
+        result = read_result(model.chosen.file.parent)
+        best, data, test = result.get("best") or {}, result.get("data") or {}, result.get("test") or {}
+        rows = {
+            "test": (test.get("accuracy"), test.get("images")),
+            "validation": (best.get("val_accuracy"), data.get("val", {}).get("images")),
+        }
+    except (ResultsError, AttributeError):  # AttributeError: a file of another program
+        rows = {"validation": (_number(exported_with(model).get("validation_accuracy")), None)}
+    return {part: {"accuracy": share, "images": images} for part, (share, images) in rows.items() if share is not None}
+
+
+def is_calibrated(model: Model) -> bool | None:
+    """Whether its probabilities were adjusted on validation images; None where that is not known."""
+    if isinstance(model, TrainedModel):
+        return model.classifier.temperature != 1
+    temperature = _number(exported_with(model).get("temperature"))
+    return None if temperature is None else temperature != 1
+
+
+def exported_with(model: Model) -> dict[str, str]:
+    """What an exported model holds besides its weights; empty for others."""
+    return dict(model.session.get_modelmeta().custom_metadata_map) if isinstance(model, ExportedModel) else {}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

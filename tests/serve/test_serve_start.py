@@ -1,0 +1,74 @@
+"""What the command says before it serves, and what is known of the model."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvicorn
+
+from cifar.data.preprocessing import InputFormat
+from cifar.errors import UserError
+from cifar.experiment import run
+from cifar.inference.chosen import Chosen
+from cifar.inference.model import ExportedModel
+from cifar.options.check import check
+from cifar.reporting import NO_REPORTER
+from cifar.serve import __main__ as command
+from cifar.serve.address import listen
+from cifar.serve.description import describe
+
+
+def test_the_command_prints_the_model_and_the_url(
+    compose: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    run(check(compose(*tiny)), str(tmp_path), NO_REPORTER)
+    command.main([str(tmp_path), "--host", "0.0.0.0", "--port", "0", "--device", "cpu", "--open"])
+    name, warning, last = capsys.readouterr().out.splitlines()[-3:]
+    assert name == str(tmp_path / "best.pt") and "no passwords" in warning
+    assert last == f"10 classes · {opened[0]} · Ctrl-C ends it" and opened[0].startswith("http://127.0.0.1:")
+
+
+def exported(folder: Path, **metadata: str) -> ExportedModel:
+    session = SimpleNamespace(get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=metadata))
+    return ExportedModel(Chosen(folder / "model.onnx", "chosen", folder / "study"), ("a", "b"), InputFormat(), session)
+
+
+def test_an_exported_model_says_what_it_knows(tmp_path: Path) -> None:
+    answer = describe(exported(tmp_path, validation_accuracy="0.75", temperature="1.2"), 20)
+    assert answer["accuracy"] == {"validation": {"accuracy": 0.75, "images": None}} and answer["calibrated"] is True
+    assert answer["name"] == f"study, run {tmp_path.name}" and answer["reason"] == "chosen"
+
+
+def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"best": ["of another program"]}')
+    answer = describe(exported(tmp_path, validation_accuracy="good"), 20)
+    assert answer["accuracy"] == {} and answer["calibrated"] is None
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "PACKAGES", {"not_installed": "not-installed"})
+    with pytest.raises(UserError, match=r"not installed: not-installed; do: pip install .*serve\]"):
+        command.main(["run"])
+
+
+@pytest.mark.parametrize("option", ["--port=70000", "--top=0", "--device=gpu", "--max-megabytes=none"])
+def test_a_wrong_option_says_what_is_allowed(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["run", option])
+    assert "allowed: " in capsys.readouterr().err
+
+
+def test_an_address_that_is_not_free_is_one_error_before_the_model_is_loaded() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(UserError, match=rf"--port {port}: in use by another program.*--port {port + 1}"):
+            command.main(["never read", "--port", str(port)])
+    with pytest.raises(UserError, match=r"--host nowhere\.invalid: cannot listen there"):
+        command.main(["never read", "--host", "nowhere.invalid"])
