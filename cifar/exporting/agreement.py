@@ -11,10 +11,11 @@ from torch import Tensor
 from cifar.exporting.formats import Compute
 from cifar.exporting.source import CheckImages, ExportError, Source, check_images
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
 """The largest difference of a probability that is allowed.
 
-Of 15 models, exports differed by 4e-7 to 2e-5 from PyTorch in fp32 (benchmarks/results/exports.json).
+Of 14 models, exports differed by 5e-8 to 2e-4 from PyTorch in fp32 (benchmarks/results/exports.json): the most with a
+ResNet-50 whose logits are large, where PyTorch itself differs as much between two memory layouts.
 """
 FIRST_BATCHES = (1, 2, 7)
 """Batch sizes that are tried first, so that one that is fixed is noticed."""
