@@ -11,7 +11,7 @@ import pytest
 
 NO_TORCH = {
     *("errors", "cores", "trust", "endings", "commands", "overrides", "files", "signals", "reporting"),
-    *("objective", "results", "content", "options"),
+    *("objective", "calibration", "results", "content", "options"),
     *("cache", "sweep", "search", "analysis", "run"),
 }
 """The rooms that import no torch, not even inside a function."""
