@@ -90,21 +90,25 @@ class OnFeatures(nn.Module):
         return logits
 
 
+def calibrated(logits: Tensor, temperature: float | None) -> Tensor:
+    """The probabilities (B, classes) of logits (B, classes)."""
+    return (logits / (temperature or 1.0)).softmax(1)
+
+
 @dataclass(frozen=True)
 class Classifier:
     """A trained model with its preprocessing.
 
     `model` holds the weights that best.pt keeps; `network`, of which it is a part, computes the logits of images.
-    Image files are brought to `format`. `temperature` divides the logits before probabilities are made of them;
-    `calibrated`: it was fitted on validation images.
+    Image files are brought to `format`. `temperature`, fitted on validation images, divides the logits before
+    probabilities are made of them; None: it was not fitted.
     """
 
     classes: tuple[str, ...]
     model: nn.Module
     network: nn.Module
     format: InputFormat
-    temperature: float = 1.0
-    calibrated: bool = False
+    temperature: float | None = None
 
     @property
     def size(self) -> int:
@@ -123,6 +127,10 @@ class Classifier:
             return torch.zeros(0, len(self.classes))
         logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """float32 (B, classes), rows that sum to 1. Raises InputError as `logits` does."""
+        return calibrated(self.logits(images), self.temperature)
 
     def predict(self, images: Tensor) -> list[str]:
         """The most likely class of each image. Raises InputError as `logits` does."""

@@ -28,11 +28,10 @@ from typing import TYPE_CHECKING
 from cifar import trust
 from cifar.commands import as_started, program
 from cifar.errors import UserError
-from cifar.inference import output
-from cifar.inference.paths import ImagePaths, image_paths
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are needed, as torch takes seconds: --help and refusals appear at once
     from cifar.inference.model import Model
+    from cifar.inference.paths import ImagePaths
     from cifar.inference.reading import Batch
 
 BATCH_SIZE = 128
@@ -74,7 +73,7 @@ class Files:
         if self.unreadable:
             reasons.append(f"{len(self.unreadable)} of {len(self.paths)} files could not be read")
         if problems:
-            reasons.append(f"{len(problems)} arguments named no image")
+            reasons.append(f"{len(problems)} argument{'s' if len(problems) > 1 else ''} named no image")
         if reasons:
             raise PredictError(f"{', and '.join(reasons)}; they are named above, the others are done")
 
@@ -161,6 +160,9 @@ def _check(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Predict what each image is, and print or write it."""
+    from cifar.inference import output
+    from cifar.inference.paths import image_paths
+
     images = image_paths(options.images, sys.stdin)
     for problem in images.problems:
         print(problem, file=sys.stderr)
@@ -181,7 +183,9 @@ def evaluate(options: argparse.Namespace) -> None:
     """Predict images of known classes, and print or write how many are right."""
     import numpy as np
 
+    from cifar.inference import output
     from cifar.inference.evaluation import Evaluation, labelled_images
+    from cifar.inference.paths import ImagePaths
 
     model = _load(options)
     images = ImagePaths()

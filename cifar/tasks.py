@@ -234,8 +234,7 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
         raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
     checkpoint.load_weights(classifier.model, best["model"], path)
     classifier.network.eval()
-    temperature = best.get("temperature")  # earlier versions fitted none
-    return dataclasses.replace(classifier, temperature=temperature or 1.0, calibrated=temperature is not None)
+    return dataclasses.replace(classifier, temperature=best.get("temperature"))  # earlier versions fitted none
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

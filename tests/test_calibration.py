@@ -78,11 +78,11 @@ def test_a_run_keeps_the_temperature_of_its_best_epoch(settings: Settings, tmp_p
     best = checkpoint.load(tmp_path / "whole" / "best.pt")
     assert read_result(tmp_path / "whole")["calibration"] == best["calibration"]
     classifier = load_classifier(tmp_path / "whole" / "best.pt")
-    assert classifier.calibrated and classifier.temperature == best["temperature"] == best["calibration"]["temperature"]
+    assert classifier.temperature == best["temperature"] == best["calibration"]["temperature"]
     del best["temperature"]
     checkpoint.save(tmp_path / "former.pt", best)
     former = load_classifier(tmp_path / "former.pt")
-    assert not former.calibrated and former.temperature == 1
+    assert former.temperature is None
 
     part = tmp_path / "part"
     with pytest.raises(Pruned):

@@ -102,6 +102,7 @@ def test_images_are_named_by_files_folders_patterns_and_a_list(tmp_path: Path, m
         (["empty"], "empty: no images in this folder; allowed: image files, folders, patterns"),
         (["x*.png"], r"x\*\.png: no image matches this pattern"),
         (["-"], "the list on standard input is empty"),
+        (["x.png", "y.png"], r"x\.png: no such file; y\.png: no such file; allowed"),
     ):
         with pytest.raises(NoImagesError, match=message):
             names(*arguments)

@@ -150,8 +150,7 @@ class Safetensors(Format):
         path.write_bytes(save(copies, subject.metadata | build))
 
     def compute(self, path: Path) -> Compute:
-        classifier = load_safetensors(path)
-        return lambda images: (classifier.logits(images) / classifier.temperature).softmax(1)
+        return load_safetensors(path).probabilities
 
     def program_of(self, path: Path) -> str:
         try:

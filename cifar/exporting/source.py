@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar import metadata
-from cifar.classifier import Classifier
+from cifar.classifier import Classifier, calibrated
 from cifar.compose import recorded_config, recorded_splits
 from cifar.errors import UserError
 from cifar.inference.model import TrainedModel, load_model, onnx_metadata
@@ -45,8 +45,7 @@ class Probabilities(nn.Module):
         self.temperature = classifier.temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)
-        return (logits / self.temperature).softmax(1)
+        return calibrated(self.network(images), self.temperature)
 
 
 @dataclass(frozen=True)

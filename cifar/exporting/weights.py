@@ -31,7 +31,7 @@ def load_safetensors(path: str | Path) -> Classifier:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
         best = json.loads(metadata["build"])
-        temperature = float(metadata.get("temperature", 1.0))
+        temperature = float(metadata["temperature"]) if "temperature" in metadata else None
         best["settings"] = upgrade_settings(best["settings"])
         best["transfer"] = upgrade_settings(best["transfer"])
         classifier = task_class(best["transfer"]["mode"]).skeleton(best, Resources())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cifar.inference.model import Model, TrainedModel
+from cifar.inference.model import Model
 from cifar.inference.tta import IN_WORDS
 from cifar.options.restored import of_run
 
@@ -14,18 +14,16 @@ def description(model: Model, tta: str) -> Iterator[str]:
     if model.chosen.reason:
         yield model.chosen.reason
     size = model.format.size
-    words = [str(model.chosen.file), f"{len(model.classes)} classes", f"{size}x{size} pixels", *_calibration(model)]
+    words = [str(model.chosen.file), f"{len(model.classes)} classes", f"{size}x{size} pixels", _calibration(model)]
     yield " · ".join([*words, IN_WORDS[tta]] if tta != "none" else words)
     if tta != "none" and was_trained_without_mirror_images(model):
         yield f"--tta {tta}: the model was trained with augment.flip=false, so mirror images may be unlike its classes"
 
 
-def _calibration(model: Model) -> list[str]:
-    if not isinstance(model, TrainedModel):
-        return []
-    if model.classifier.calibrated:
-        return [f"calibrated: temperature {model.classifier.temperature:.3f}"]
-    return ["calibrated: no, as it was trained by an earlier version"]
+def _calibration(model: Model) -> str:
+    if model.temperature is None:
+        return "calibrated: no, as it was trained by an earlier version"
+    return f"calibrated: temperature {model.temperature:.3f}"
 
 
 def was_trained_without_mirror_images(model: Model) -> bool:

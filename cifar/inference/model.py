@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cifar.classifier import Classifier, check_images
+from cifar.commands import install
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.inference.chosen import Chosen, choose
@@ -34,11 +35,15 @@ class ModelError(UserError):
 
 @dataclass(frozen=True)
 class Model(ABC):
-    """A trained model. Image files are brought to `format`; `chosen` says where it is from, and why this one."""
+    """A trained model. Image files are brought to `format`; `chosen` says where it is from, and why this one.
+
+    `temperature`: by which its probabilities are calibrated on validation images; None: they are not.
+    """
 
     chosen: Chosen
     classes: tuple[str, ...]
     format: InputFormat
+    temperature: float | None
 
     def probabilities(self, images: Tensor, tta: str = "none") -> Tensor:
         """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError.
@@ -73,14 +78,14 @@ class TrainedModel(Model):
     device: torch.device
 
     def _probabilities(self, images: Tensor) -> Tensor:
-        logits = self.classifier.logits(images.to(self.device))
-        return (logits / self.classifier.temperature).softmax(1).cpu()
+        return self.classifier.probabilities(images.to(self.device)).cpu()
 
 
 @dataclass(frozen=True)
 class ExportedModel(Model):
-    """An exported model, run by onnxruntime on the CPU."""
+    """An exported model, run by onnxruntime on the CPU. `metadata`: what it holds besides its weights."""
 
+    metadata: Mapping[str, str]
     session: Any = field(repr=False)
 
     def _probabilities(self, images: Tensor) -> Tensor:
@@ -98,7 +103,7 @@ def load_model(place: str | Path, device: str = "auto") -> Model:
         return _exported(chosen)
     on = set_up_device(device, None, True)
     classifier = load_classifier(chosen.file, Resources()).to(on)
-    return TrainedModel(chosen, classifier.classes, classifier.format, classifier, on)
+    return TrainedModel(chosen, classifier.classes, classifier.format, classifier.temperature, classifier, on)
 
 
 def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]:
@@ -111,13 +116,14 @@ def _exported(chosen: Chosen) -> ExportedModel:
         import onnxruntime
     except ImportError:
         raise ModelError(
-            f"{chosen.file}: needs onnxruntime: pip install onnxruntime; or name the run that it was exported from"
+            f"{chosen.file}: needs onnxruntime: {install('export')}; or name the run that it was exported from"
         ) from None
     try:
         session = onnxruntime.InferenceSession(str(chosen.file), providers=["CPUExecutionProvider"])
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         classes, format = tuple(json.loads(metadata["classes"])), InputFormat(**json.loads(metadata["input"]))
+        temperature = float(metadata["temperature"]) if "temperature" in metadata else None
     except Exception as error:  # the errors of onnxruntime share no base
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{chosen.file}: not a model that this program exported ({reason})") from None
-    return ExportedModel(chosen, classes, format, session)
+    return ExportedModel(chosen, classes, format, temperature, metadata, session)

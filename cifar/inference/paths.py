@@ -1,4 +1,4 @@
-"""The image files that arguments of a command line name: files, folders, patterns, a list. Imports no torch."""
+"""The image files that arguments of a command line name: files, folders, patterns, a list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from cifar.data.images import on_one_line
-from cifar.data.listing import Walk
+from cifar.data.listing import NAMES_SHOWN, Walk
 from cifar.errors import UserError
 
 MAGIC = re.compile(r"[*?[]")
@@ -98,7 +98,9 @@ def image_paths(arguments: Iterable[str], stdin: TextIO) -> ImagePaths:
             collected.add_list(stdin.buffer)
         else:
             collected.add(argument)
-    if not collected.paths:
-        reasons = collected.problems or ["the list on standard input is empty"]
-        raise NoImagesError(f"{'; '.join(reasons)}; {ALLOWED}")
-    return collected
+    if any(map(os.path.lexists, collected.paths)):
+        return collected
+    missing = [f"{on_one_line(path)}: no such file" for path in collected.paths[:NAMES_SHOWN]]
+    more = len(collected.paths) - NAMES_SHOWN
+    reasons = [*collected.problems, *missing, *([f"and {more} more"] if more > 0 else [])]
+    raise NoImagesError(f"{'; '.join(reasons or ['the list on standard input is empty'])}; {ALLOWED}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cifar.inference.model import ExportedModel, Model, TrainedModel
+from cifar.inference.model import ExportedModel, Model
 from cifar.results import ResultsError, read_result
 from cifar.serve.limits import MAX_IMAGES, MAX_PIXELS
 from cifar.serve.predictor import FORMATS
@@ -22,7 +22,7 @@ def describe(model: Model, max_megabytes: float) -> dict[str, Any]:
         "size": model.format.size,
         "input": model.format.change,
         "accuracy": accuracy(model),
-        "calibrated": is_calibrated(model),
+        "calibrated": model.temperature is not None,
         "limits": {
             "megabytes": max_megabytes,
             "megapixels": MAX_PIXELS / 1e6,
@@ -45,21 +45,9 @@ def accuracy(model: Model) -> dict[str, dict[str, float | int | None]]:
             "validation": (best.get("val_accuracy"), data.get("val", {}).get("images")),
         }
     except (ResultsError, AttributeError):  # AttributeError: a file of another program
-        rows = {"validation": (_number(exported_with(model).get("validation_accuracy")), None)}
+        exported = model.metadata if isinstance(model, ExportedModel) else {}
+        rows = {"validation": (_number(exported.get("validation_accuracy")), None)}
     return {part: {"accuracy": share, "images": images} for part, (share, images) in rows.items() if share is not None}
-
-
-def is_calibrated(model: Model) -> bool | None:
-    """Whether its probabilities were adjusted on validation images; None where that is not known."""
-    if isinstance(model, TrainedModel):
-        return model.classifier.temperature != 1
-    temperature = _number(exported_with(model).get("temperature"))
-    return None if temperature is None else temperature != 1
-
-
-def exported_with(model: Model) -> dict[str, str]:
-    """What an exported model holds besides its weights; empty for others."""
-    return dict(model.session.get_modelmeta().custom_metadata_map) if isinstance(model, ExportedModel) else {}
 
 
 def _number(text: str | None) -> float | None:

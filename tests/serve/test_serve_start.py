@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,8 +35,9 @@ def test_the_command_prints_the_model_and_the_url(
 
 
 def exported(folder: Path, **metadata: str) -> ExportedModel:
-    session = SimpleNamespace(get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=metadata))
-    return ExportedModel(Chosen(folder / "model.onnx", "chosen", folder / "study"), ("a", "b"), InputFormat(), session)
+    chosen = Chosen(folder / "model.onnx", "chosen", folder / "study")
+    temperature = float(metadata["temperature"]) if "temperature" in metadata else None
+    return ExportedModel(chosen, ("a", "b"), InputFormat(), temperature, metadata, session=None)
 
 
 def test_an_exported_model_says_what_it_knows(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_an_exported_model_says_what_it_knows(tmp_path: Path) -> None:
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"best": ["of another program"]}')
     answer = describe(exported(tmp_path, validation_accuracy="good"), 20)
-    assert answer["accuracy"] == {} and answer["calibrated"] is None
+    assert answer["accuracy"] == {} and answer["calibrated"] is False
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
