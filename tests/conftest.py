@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import browser as chromium
 import postgresql as server
 import toy_app
+from forkserver import ForkServer
 from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
@@ -171,15 +172,27 @@ def command() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Runs scripts as separate processes in which the packages are imported already."""
+    server = ForkServer(os.environ)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def run_py(
-    command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
+    command: Callable[..., list[str]], fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """run_py(*arguments, cwd=, env=): run.py as a separate process, in an empty directory unless `cwd` is given."""
 
     def started(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         place = cwd or tmp_path_factory.mktemp("cwd")
+        interpreter, *argv = command(*arguments)
+        environment = os.environ | env
+        if fork_server.accepts(environment):
+            return fork_server.run(argv, place, environment, timeout=300)
         return subprocess.run(
-            command(*arguments), cwd=place, env=os.environ | env, capture_output=True, text=True, timeout=300
+            [interpreter, *argv], cwd=place, env=environment, capture_output=True, text=True, timeout=300
         )
 
     return started
