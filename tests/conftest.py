@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 import browser as chromium
 import postgresql as server
 import toy_app
-from forkserver import ForkServer
+from forkserver import ForkServer, shared
 from sweeps import QUICK, Toy
 
 import run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
@@ -174,9 +174,8 @@ def command() -> Callable[..., list[str]]:
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """Runs scripts as separate processes in which the packages are imported already."""
-    server = ForkServer(os.environ)
-    yield server
-    server.close()
+    yield shared()
+    shared().close()
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from select import select
 from typing import TextIO
@@ -72,6 +73,9 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, signum)
 
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
@@ -83,7 +87,9 @@ class ForkServer:
         self.environment = dict(environment)
         self._requests, requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, __file__]
-        self._process = subprocess.Popen(command, stdin=requests, stdout=subprocess.DEVNULL, env=self.environment)
+        self._process = subprocess.Popen(
+            command, stdin=requests.fileno(), stdout=subprocess.DEVNULL, env=self.environment
+        )
         requests.close()
 
     def accepts(self, environment: Mapping[str, str]) -> bool:
@@ -126,6 +132,12 @@ class ForkServer:
     def close(self) -> None:
         self._requests.close()
         self._process.wait()
+
+
+@cache
+def shared() -> ForkServer:
+    """The server of this process, with the environment of the first call; it ends with this process."""
+    return ForkServer(os.environ)
 
 
 def serve() -> dict[str, object] | None:
@@ -178,8 +190,8 @@ def _set_up(request: dict[str, object], out: int, errors: int) -> None:
     for descriptor, standard in ((nothing, 0), (out, 1), (errors, 2)):
         os.dup2(descriptor, standard)
         os.close(descriptor)
-    sys.stdout = sys.__stdout__ = _stream(sys.stdout, 1)
-    sys.stderr = sys.__stderr__ = _stream(sys.stderr, 2)
+    sys.stdout = sys.__stdout__ = _stream(sys.stdout, 1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(sys.stderr, 2)  # type: ignore[misc]
     if request["session"]:
         os.setsid()
     os.chdir(str(request["cwd"]))
@@ -187,13 +199,18 @@ def _set_up(request: dict[str, object], out: int, errors: int) -> None:
     os.environ.update(request["environment"])  # type: ignore[call-overload]
 
 
-def _stream(stream: TextIO, descriptor: int) -> TextIO:
+def _stream(stream: TextIO, descriptor: int) -> io.TextIOWrapper:
     """A new stream with the settings of `stream`, which may be of another kind of file; it is no terminal."""
     assert isinstance(stream, io.TextIOWrapper)
     raw = io.FileIO(descriptor, "w", closefd=False)
     buffer = raw if stream.write_through else io.BufferedWriter(raw)  # raw: PYTHONUNBUFFERED
-    settings = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-    return io.TextIOWrapper(buffer, stream.encoding, stream.errors, **settings)  # type: ignore[type-var]
+    return io.TextIOWrapper(
+        buffer,
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def main_module(argv: Sequence[str]) -> tuple[types.CodeType, dict[str, object]]:

@@ -61,8 +61,9 @@ def test_scripts_share_nothing_and_a_fork_is_stopped_as_a_process(fork_server: F
         assert fork_server.run([str(script), "0"], tmp_path, os.environ, timeout=60).stdout == "False\n"
     with pytest.raises(subprocess.TimeoutExpired):
         fork_server.run([str(script), "60"], tmp_path, os.environ, timeout=0.1)
-    with Path(os.devnull).open("w") as nothing:
-        two = [fork_server.start([str(script), "60"], tmp_path, os.environ, *[nothing.fileno()] * 2) for _ in "ab"]
+    with Path(os.devnull).open("w") as file:
+        nothing = file.fileno()
+        two = [fork_server.start([str(script), "60"], tmp_path, os.environ, nothing, nothing) for _ in "ab"]
     assert [forked.poll() for forked in two] == [None, None]
     for forked in two:
         forked.kill()
