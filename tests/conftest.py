@@ -94,6 +94,16 @@ def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
+@pytest.fixture(autouse=True)
+def same_environment(separate_cache: Path) -> Iterator[None]:
+    """After a test, variables are as before it: searches in this process set those that their workers need."""
+    before = os.environ.copy()
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Callable[[], str]]:
     """postgresql(): the URL of an empty database."""
