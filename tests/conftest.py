@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import browser as chromium
 import postgresql as server
 import toy_app
+from forkserver import ForkServer, shared
 from sweeps import QUICK, Toy
 
 import cifar.run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
@@ -91,6 +92,16 @@ def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("no_proxy", "127.0.0.1")
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
         yield place
+
+
+@pytest.fixture(autouse=True)
+def same_environment(separate_cache: Path) -> Iterator[None]:
+    """After a test, variables are as before it: searches in this process set those that their workers need."""
+    before = os.environ.copy()
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -171,15 +182,26 @@ def command() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Runs scripts as separate processes in which the packages are imported already."""
+    yield shared()
+    shared().close()
+
+
+@pytest.fixture(scope="session")
 def run_py(
-    command: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
+    command: Callable[..., list[str]], fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """run_py(*arguments, cwd=, env=): run.py as a separate process, in an empty directory unless `cwd` is given."""
 
     def started(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         place = cwd or tmp_path_factory.mktemp("cwd")
+        interpreter, *argv = command(*arguments)
+        environment = os.environ | env
+        if fork_server.accepts(environment):
+            return fork_server.run(argv, place, environment, timeout=300)
         return subprocess.run(
-            command(*arguments), cwd=place, env=os.environ | env, capture_output=True, text=True, timeout=300
+            [interpreter, *argv], cwd=place, env=environment, capture_output=True, text=True, timeout=300
         )
 
     return started

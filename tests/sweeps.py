@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+from forkserver import Forked, shared
 from optuna.trial import FrozenTrial
 
 from cifar.sweep.study import SharedStudy, create
@@ -29,14 +30,8 @@ class Sweep:
     ) -> None:
         handle, name = tempfile.mkstemp(dir=folder, suffix=".log")
         self.log = Path(name)
-        self.process = subprocess.Popen(
-            [sys.executable, str(APP), "-m", f"hydra/sweeper={sweeper[0]}", *sweeper[1:], *overrides],
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-            stdout=handle,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        argv = [str(APP), "-m", f"hydra/sweeper={sweeper[0]}", *sweeper[1:], *overrides]
+        self.process = started(argv, folder, os.environ | {"OMP_NUM_THREADS": "1", **environment}, handle)
         os.close(handle)
 
     def wait(self) -> tuple[int, str]:
@@ -47,6 +42,16 @@ class Sweep:
         """The process ids of the workers (and of joblib's resource tracker)."""
         listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True)
         return [int(pid) for pid in listed.stdout.split()]
+
+
+def started(argv: list[str], cwd: Path, environment: dict[str, str], output: int) -> subprocess.Popen[bytes] | Forked:
+    """A script in a new session; its output goes to the file `output`."""
+    if shared().accepts(environment):
+        return shared().start(argv, cwd, environment, output, output, start_new_session=True)
+    command = [sys.executable, *argv]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 def trials(folder: Path, study: str = "study") -> list[FrozenTrial]:

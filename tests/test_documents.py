@@ -27,8 +27,6 @@ from cifar.sweep import plugin
 
 ELSEWHERE = {"find", "jupyter", "optuna-dashboard", "python3", ".", "tensorboard", "mlflow", "wandb"}
 """Programs of others."""
-BUILT_APART = ("cifar.predict", "cifar.export", "cifar.serve", "cifar.inference")
-"""Modules that a page may name before they are merged."""
 names = [pytest.param(page, id=page.name) for page in PAGES]
 
 
@@ -124,12 +122,10 @@ def check_module(name: str, arguments: list[str]) -> None:
     if name in ("pytest", "tests.house", "venv"):
         return
     if not arguments and name != "cifar.cache":  # the name of a program
-        assert is_there(name) or name.startswith(BUILT_APART)
+        assert is_there(name)
         return
     if name == "benchmarks":
         assert not arguments or (ROOT / "benchmarks" / f"{arguments[0]}.py").exists()
-        return
-    if name.startswith(BUILT_APART) and not is_there(name):
         return
     module = importlib.import_module(f"{name}.__main__" if name == "cifar.serve" else name)
     if hasattr(module, "parser"):
@@ -154,7 +150,7 @@ def check_extras(words: tuple[str, ...]) -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     for extra in re.findall(r"\[(\w+)\]", " ".join(words)):
-        assert extra in setup["options.extras_require"] or extra in ("export", "serve")
+        assert extra in setup["options.extras_require"]
 
 
 @pytest.mark.parametrize("page", names)

@@ -57,18 +57,15 @@ def test_photographs_become_a_model_in_four_commands(here: Path, make_folder: Ca
     assert (here / "sweeps" / "photos" / "best.yaml").exists()
     run_it(confirm.words)
     assert (here / "sweeps" / "photos" / "confirmed.yaml").exists()
-    if (ROOT / "cifar" / "export.py").exists() and (ROOT / "cifar" / "predict.py").exists():
-        run_it(export.words)
-        assert (here / "photos-model" / "model.onnx").exists()
-        run_it(predict.words)
+    run_it(export.words)
+    assert (here / "photos-model" / "model.onnx").exists()
+    run_it(predict.words)
 
 
 @pytest.mark.parametrize("page, word", [("report.md", "importance"), ("use.md", "load_model")])
 def test_the_python_of_a_page_runs(
     page: str, word: str, here: Path, searched: Path, make_folder: Callable[..., Path]
 ) -> None:
-    if word == "load_model" and not (ROOT / "cifar" / "inference").exists():
-        return  # it is being built
     (here / "sweeps").mkdir()
     (here / "sweeps" / "NAME").symlink_to(searched / "search")
     (make_folder(suffix="jpg") / "train" / "cat" / "0.jpg").rename(here / "photo.jpg")

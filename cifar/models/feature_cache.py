@@ -37,7 +37,7 @@ PART_IMAGES, PART_PIXELS = 16, 16 * 224**2
 """On a CPU, a batch passes through the backbone in parts of at least so many images, and of about so many pixels.
 
 ResNet-50 at 224 pixels in bfloat16 takes 0.9 GB for a batch of 64 in one, 0.2 GB in parts of 16, which are no slower.
-Features are the same bit for bit, which those of parts of 8 are not in float32: measured with 5 networks.
+Features are the same bit for bit, which those of parts of 8 are not in float32: measured with 8 networks.
 """
 NAMES_IN_KEYS = {"cifar.models.resnet.BottleneckResNet": "cifar.resnet.BottleneckResNet"}
 """Networks that have moved: keys hold their first import path, so that older cache entries stay valid."""
