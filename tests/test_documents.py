@@ -25,7 +25,7 @@ from cifar.overrides import key_of, parse
 from cifar.search import APP
 from cifar.sweep import plugin
 
-ELSEWHERE = {"find", "jupyter", "optuna-dashboard", "python3", ".", "tensorboard", "mlflow", "wandb"}
+ELSEWHERE = {"curl", "find", "jupyter", "optuna-dashboard", "python3", ".", "tensorboard", "mlflow", "wandb"}
 """Programs of others."""
 names = [pytest.param(page, id=page.name) for page in PAGES]
 

@@ -13,7 +13,8 @@ from forkserver import ForkServer
 SCRIPT = """
 import atexit, json, os, sys, threading
 
-state = [__name__, __file__, sys.argv, sys.path[0], os.getcwd(), fork_server.environment["CIFAR_CACHE"], threading.active_count()]
+state = [__name__, __file__, sys.argv, sys.path[0], os.getcwd(), fork_server.environment["CIFAR_CACHE"]]
+state += [threading.active_count()]
 state += [sys.stdout.encoding, sys.stdout.write_through, sys.stderr.line_buffering, sys.stdin.read()]
 state += [sys.modules["__main__"].__dict__ is globals()]
 state += [sorted({name.split(".")[0] for name in sys.modules} & {"cifar", "analysis", "run", "conftest", "forkserver"})]

@@ -117,7 +117,8 @@ def test_one_name_is_installed_with_its_config_and_its_analysis(wheel: Path, roo
     expected = {f"cifar/{file.relative_to(root)}" for file in (root / "conf").rglob("*.yaml")}
     expected |= {f"cifar/{file.relative_to(root)}" for file in (root / "analysis").rglob("*.py")}
     expected |= {f"cifar/{file.relative_to(root)}" for file in (root / "analysis").rglob("*.jinja")}
-    expected |= {str(file.relative_to(root)) for file in (root / "cifar").rglob("*.py")}
+    for suffix in ("py", "jinja", "css", "js"):
+        expected |= {str(file.relative_to(root)) for file in (root / "cifar").rglob(f"*.{suffix}")}
     assert {name for name in names if name.startswith("cifar/")} == expected
 
 
@@ -136,6 +137,19 @@ def test_the_printed_command_of_a_search_trains_the_best(searched: str, shell: S
     resumed = shell("cifar-search resume=trained epochs=2 --cfg job")
     assert "momentum: 0.5" in resumed and "--config-dir" in resumed, "with the user's own option"
     assert "command: cifar-search --config-dir" in shell("cat sweeps/s/best.yaml")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("searched")
+def test_a_study_predicts_and_becomes_a_bundle_that_predicts(shell: Shell) -> None:
+    shell('python -c \'from PIL import Image; Image.new("RGB", (40, 30)).save("photo.png")\'')
+    predicted = shell("cifar-predict sweeps/s photo.png --device cpu")
+    shell("cifar-export sweeps/s --bundle model")
+    card = shell("cat model/README.md")
+    assert "cifar-search" in card and "python -m" not in card
+    assert shell("python model/predict.py photo.png").split()[:2] == predicted.split()[:2]
+    assert shell("cifar-predict model photo.png").split()[:2] == predicted.split()[:2]
+    assert "cifar-serve" in shell("cifar-serve --help")
 
 
 @pytest.mark.slow
