@@ -13,8 +13,7 @@ from forkserver import ForkServer
 SCRIPT = """
 import atexit, json, os, sys, threading
 
-state = [__name__, __file__, sys.argv, sys.path[0], os.getcwd(), fork_server.environment["CIFAR_CACHE"]]
-state += [threading.active_count()]
+state = [__name__, __file__, sys.argv, sys.path[0], os.getcwd(), os.environ["CIFAR_CACHE"], threading.active_count()]
 state += [sys.stdout.encoding, sys.stdout.write_through, sys.stderr.line_buffering, sys.stdin.read()]
 state += [sys.modules["__main__"].__dict__ is globals()]
 state += [sorted({name.split(".")[0] for name in sys.modules} & {"cifar", "analysis", "run", "conftest", "forkserver"})]
@@ -47,6 +46,7 @@ def test_a_script_sees_and_does_what_it_does_in_a_new_process(
         capture_output=True,
         text=True,
     )
+    assert forked.returncode == {"0": 0, "3": 3, "error": 1, "killed": -9}[end] and "NameError" not in forked.stderr
     assert (forked.returncode, forked.stdout) == (new.returncode, new.stdout)
     ours, theirs = ([line for line in done.stderr.splitlines() if line[0] != " "] for done in (forked, new))
     assert ours == theirs, "but for the lines of the traceback"
@@ -74,10 +74,7 @@ def test_scripts_share_nothing_and_a_fork_is_stopped_as_a_process(fork_server: F
 
 
 def test_what_may_change_the_packages_needs_a_new_process(fork_server: ForkServer) -> None:
-    assert fork_server.accepts(fork_server.environment) and fork_server.accepts(
-        fork_server.environment | {"HYDRA_FULL_ERROR": "1"}
-    )
-    assert not fork_server.accepts(fork_server.environment | {"PYTHONPATH": "elsewhere"})
-    assert not fork_server.accepts(
-        {name: value for name, value in fork_server.environment.items() if name != "OMP_NUM_THREADS"}
-    )
+    usual = fork_server.environment
+    assert fork_server.accepts(usual) and fork_server.accepts(usual | {"HYDRA_FULL_ERROR": "1"})
+    assert not fork_server.accepts(usual | {"PYTHONPATH": "elsewhere"})
+    assert not fork_server.accepts({name: value for name, value in usual.items() if name != "OMP_NUM_THREADS"})
