@@ -90,6 +90,7 @@ def measured(overrides: tuple[str, ...]) -> dict[str, Any]:
     """By format, the largest difference, or why the model cannot be exported."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        torch.manual_seed(0)
         if WEIGHTS in overrides:
             backbone = lite0 if "transfer.head=_fc" in overrides else resnet50
             overrides = (*overrides, f"transfer.weights={settled_weights(backbone(), place)}")
@@ -120,7 +121,6 @@ def lite0() -> nn.Module:
 
 def settled_weights(model: nn.Module, folder: Path) -> Path:
     """A file of the weights of a network, after it has seen some images in training mode."""
-    torch.manual_seed(0)
     layers = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in layers:
         layer.momentum = None  # the mean over all batches

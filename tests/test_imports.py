@@ -16,7 +16,7 @@ NO_TORCH = {
     *("cache", "html", "sweep", "search", "analysis", "run", "console"),
 }
 """The rooms that import no torch, not even inside a function."""
-READ_CONFIGS = {"overrides", "options", "tasks", "experiment", "sweep", "search", "run", "benchmarks"}
+READ_CONFIGS = {"overrides", "options", "tasks", "experiment", "compose", "sweep", "search", "run", "benchmarks"}
 """The rooms that may import Hydra and OmegaConf."""
 INSTANTIATE = {"hydra.utils.instantiate", "hydra.errors.InstantiationException"}
 """What the other rooms may import of Hydra, to call what a `_target_` names."""

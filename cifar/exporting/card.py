@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import yaml
-from hydra.core.override_parser.types import Override
 
 from cifar import layout
 from cifar.exporting.agreement import Agreement
@@ -271,12 +270,12 @@ def public_overrides(run: Path) -> list[str]:
     except (OSError, ValueError, yaml.YAMLError):
         return []
     overrides = parse([str(line) for line in recorded]) if isinstance(recorded, list) else []
-    return [str(override.input_line) for override in overrides if not _is_private(override)]
+    lines = [(key_of(override), str(override.input_line)) for override in overrides]
+    return [line for key, line in lines if not _is_private(key, line)]
 
 
-def _is_private(override: Override) -> bool:
-    key = key_of(override)
-    names_place = key == "transfer.weights" and "/" in str(override.input_line)
+def _is_private(key: str, line: str) -> bool:
+    names_place = key == "transfer.weights" and "/" in line
     return names_place or any(f"{key}.".startswith((f"{private}.", f"{private}/")) for private in PRIVATE)
 
 
