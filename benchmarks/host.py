@@ -75,15 +75,16 @@ def shrink(trainer: Trainer) -> None:
     for parameter in trainer.measured.parameters():
         parameter.data = torch.zeros(1)
     assert isinstance(trainer.step, EagerStep) and isinstance(trainer.score, EagerScore)
-    trainer.step = StaticStep(trainer.step, partial(no_replay, torch.zeros((), dtype=torch.int64)))
-    trainer.score = Static(trainer.score, partial(no_replay, torch.zeros(len(CLASSES) ** 2, dtype=torch.int64)))
+    loss, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+    confusion, logits = torch.zeros(len(CLASSES) ** 2, dtype=torch.int64), torch.zeros(BATCH, len(CLASSES))
+    trainer.step = StaticStep(trainer.step, partial(no_replay, (loss, correct)))
+    trainer.score = Static(trainer.score, partial(no_replay, (loss, confusion, logits)))
 
 
-def no_replay(counts: Tensor, compute: Compute, model: nn.Module) -> Compute:
-    """A Capture whose replay does nothing, and returns a loss of 0 and these counts."""
-    outputs = torch.zeros(()), counts
+def no_replay(outputs: tuple[Tensor, ...], compute: Compute, model: nn.Module) -> Compute:
+    """A Capture whose replay does nothing, and returns these tensors."""
 
-    def replay() -> tuple[Tensor, Tensor]:
+    def replay() -> tuple[Tensor, ...]:
         return outputs
 
     return replay

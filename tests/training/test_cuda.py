@@ -86,7 +86,7 @@ def test_training_learns_and_writes_its_results(
     assert history[-1].train_loss < history[0].train_loss
     assert (result["status"], result["device"]["type"]) == ("finished", "cuda")
     assert result["device"]["name"] == torch.cuda.get_device_name()
-    assert "test" in result
+    assert "test" in result and result["calibration"]["images"] == result["data"]["val"]["images"]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
