@@ -12,7 +12,7 @@ from torch import nn
 
 from cifar import trust
 from cifar.options.option import ConfigError, whitelist
-from cifar.options.own import call
+from cifar.options.own import OwnModel, call
 
 BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, RuntimeError, OSError)
 """What building a network raises where the settings do not fit it, or where it downloads something and cannot."""
@@ -20,12 +20,13 @@ BUILD_ERRORS = (InstantiationException, ImportError, TypeError, ValueError, Runt
 
 def build_model(settings: Mapping[str, object], classes: int) -> nn.Module:
     """The model with a logit for each class. Raises ConfigError where its settings do not fit it."""
-    allowed = (*whitelist(), *trust.trusted())
     try:
+        if settings["_target_"] == OwnModel._target_:  # Hydra refuses networks whose class it may not call
+            return own_model(num_classes=classes, **{key: settings[key] for key in ("factory", "kwargs")})
         arguments: dict[str, Any] = {
             "num_classes": classes,
             **_without_download(settings),
-            "_execution_whitelist_": allowed,
+            "_execution_whitelist_": (*whitelist(), *trust.trusted()),
         }
         model: nn.Module = instantiate(dict(settings), **arguments)
     except BUILD_ERRORS as error:
@@ -46,7 +47,7 @@ def _without_download(settings: Mapping[str, object]) -> dict[str, None]:
     return {"weights_backbone": None} if "weights_backbone" in parameters and "weights_backbone" not in settings else {}
 
 
-def own_model(factory: str, kwargs: Mapping[str, Any], num_classes: int) -> nn.Module:
+def own_model(factory: Any, kwargs: Any, num_classes: int) -> nn.Module:
     """The network of model=own. Raises ConfigError where the factory does not make one of these arguments."""
     key = "model.factory"
     model = call(key, factory, num_classes=num_classes, **kwargs)

@@ -20,6 +20,10 @@ class Net(nn.Module):
         return logits
 
 
+def sequential(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, num_classes))
+
+
 class OneLogitMore(Net):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes + 1)

@@ -40,6 +40,8 @@ def test_a_factory_is_called_with_its_arguments() -> None:
     assert weights[0].shape == (7, 48)
     optimizer = own_optimizer([{"params": weights}], f"{MODULE}:Lion", {"scale": 2.0}, lr=0.1, weight_decay=0.0)
     assert optimizer.param_groups[0]["scale"] == 2.0
+    network_of_torch = model_of("sequential")
+    assert network_of_torch(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
 @pytest.mark.usefixtures("trusted")
