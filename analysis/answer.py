@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from cifar.commands import command, override, program
+from cifar.commands import command, module_command, override, program
 
 from .architecture import architecture
 from .confirmation import trained_execution
@@ -41,6 +41,9 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
         return answer | {"problem": _why_no_best(counts), "reason": str(reasons.iloc[0]) if len(reasons) else ""}
     if evidence.confirmed:
         answer["confirmed"] = evidence.confirmed
+        if (Path(frames.place) / "best.yaml").exists():
+            bundle = f"{Path(frames.place).resolve().name}-model"
+            answer["export"] = module_command("cifar.export", frames.place, "--bundle", bundle)
     elif len(frames.fresh):
         answer["confirming"] = len(frames.fresh)
     answer["best"] = _best(frames, evidence.winner)

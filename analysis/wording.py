@@ -24,10 +24,8 @@ def text(answer: dict[str, Any]) -> str:
         lines += _confirmation(answer["confirmed"], _name(answer), answer["direction"])
     if "confirming" in answer:
         lines += [f"  its confirmation has begun: {_runs_are(answer['confirming'])} done"]
-    if "unknown" in answer:
-        return "\n".join([*lines, f"  not known yet: {answer['unknown']}"])
     steps = [f"  {step}" for step in advice(answer)]
-    return "\n".join([*lines, *_estimates(answer), "next:", *steps])
+    return "\n".join([*lines, *_estimates(answer), *(["next:", *steps] if steps else [])])
 
 
 def _runs_are(count: int) -> str:
@@ -167,6 +165,8 @@ def _are_copies(count: int, images: int, part: str) -> str:
 
 def _estimates(answer: dict[str, Any]) -> list[str]:
     """What the search itself says."""
+    if "unknown" in answer:
+        return [f"  what else the trials say is not known yet: {answer['unknown']}"]
     lines = []
     if "confirmed" not in answer:
         true = answer["truly"]
@@ -185,14 +185,21 @@ def _estimates(answer: dict[str, Any]) -> list[str]:
 
 def advice(answer: dict[str, Any]) -> list[str]:
     """What to do next, a sentence each, at most six."""
+    lines = [] if "unknown" in answer else _of_the_statistics(answer)
+    if "confirm" in answer and "confirmed" not in answer:
+        lines += [f"confirm it: {answer['confirm']}"]
+    if "export" in answer:
+        lines += [f"use it: {answer['export']}"]
+    return lines
+
+
+def _of_the_statistics(answer: dict[str, Any]) -> list[str]:
+    """What the trials say of the search."""
     lines = [*_ranges_to_widen(answer)[:2], *_what_to_fix(answer["importance"])]
     learned = answer["learned"]
     if learned.get("improving"):
         lines += [f"the best run still improved at its end, in epoch {learned['best_epoch']}: try more epochs"]
-    lines += [_whether_more_trials(answer)]
-    if "confirm" in answer and "confirmed" not in answer:
-        lines += [f"confirm it: {answer['confirm']}"]
-    return lines
+    return [*lines, _whether_more_trials(answer)]
 
 
 def _ranges_to_widen(answer: dict[str, Any]) -> list[str]:
@@ -209,12 +216,12 @@ def _what_to_fix(importance: list[dict[str, Any]]) -> list[str]:
     if not idle:
         return []
     if len(idle) == len(importance):
-        return ["no hyperparameter is shown to matter: the trials are too few, or the ranges too narrow"]
+        return ["no hyperparameter is shown to matter: to learn which do, take more trials or wider ranges"]
     return [f"{', '.join(idle[:SHOWN])}: not shown to matter; may be fixed"]
 
 
 def _whether_more_trials(answer: dict[str, Any]) -> str:
     done = sum(answer["trials"].get(outcome, 0) for outcome in ("complete", "pruned"))
     enough = answer["enough_trials"]
-    more = "more trials are hardly worth it" if enough <= done / 2 else "more trials may still find a better one"
+    more = "more will hardly find a better one" if enough <= done / 2 else "more may still find a better one"
     return f"{enough} of {done} trials would have been enough to come within the noise of the best: {more}"

@@ -38,10 +38,8 @@ def report_of(frames: Frames) -> Report:
 
 
 def _next_steps(answer: dict[str, Any]) -> list[str]:
-    copies = copies_in(answer)
-    if "unknown" in answer:
-        return [sentence(step) for step in (*copies, f"the uncertainty cannot be estimated: {answer['unknown']}")]
-    return [sentence(step) for step in (*copies, *advice(answer))]
+    unknown = [f"what else the trials say is not known yet: {answer['unknown']}"] if "unknown" in answer else []
+    return [sentence(step) for step in (*copies_in(answer), *unknown, *advice(answer))]
 
 
 def facts(frames: Frames, answer: dict[str, Any]) -> list[Fact]:
