@@ -11,7 +11,7 @@ import torch
 
 from cifar.experiment import run
 from cifar.inference.chosen import PlaceError, choose
-from cifar.inference.model import load_model
+from cifar.inference.model import ModelError, load_model
 from cifar.options.check import check
 from cifar.reporting import NO_REPORTER
 
@@ -35,6 +35,19 @@ def test_a_run_and_its_best_pt_are_one_model(trained: Path) -> None:
 def test_a_study_means_its_best_trial(searched: Path) -> None:
     chosen = choose(searched / "search")
     assert chosen.file.is_file() and "is not confirmed" in chosen.reason and chosen.study == searched / "search"
+
+
+def test_a_confirmed_trial_without_its_weights_is_no_other_trial(searched: Path, tmp_path: Path) -> None:
+    study = shutil.copytree(searched / "search", tmp_path / "search")
+    (study / "confirmed.yaml").write_text("trial: 2\n")
+    with pytest.raises(PlaceError, match=r"trial 2 .* is confirmed, but none of its runs .*best\.pt.*from_study="):
+        choose(study)
+
+
+def test_an_exported_model_runs_on_the_cpu_alone(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ModelError, match=r"--device cuda: .* runs on the CPU; allowed: auto, cpu"):
+        load_model(tmp_path, "cuda")
 
 
 @pytest.mark.parametrize(

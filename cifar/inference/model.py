@@ -28,6 +28,9 @@ from cifar.resources import Resources
 from cifar.tasks import load_classifier
 from cifar.training.device import set_up_device
 
+ON_CPU = ("auto", "cpu")
+"""The devices on which an exported model may be asked to run."""
+
 
 class ModelError(UserError):
     """An exported model that cannot be used here."""
@@ -100,6 +103,11 @@ def load_model(place: str | Path, device: str = "auto") -> Model:
     """
     chosen = choose(place)
     if chosen.file.suffix == ".onnx":
+        if device not in ON_CPU:
+            raise ModelError(
+                f"--device {device}: {chosen.file} is an exported model, which runs on the CPU; allowed:"
+                f" {', '.join(ON_CPU)}"
+            )
         return _exported(chosen)
     on = set_up_device(device, None, True)
     classifier = load_classifier(chosen.file, Resources()).to(on)

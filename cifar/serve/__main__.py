@@ -48,10 +48,13 @@ def main(argv: list[str]) -> None:
         port = listening.getsockname()[1]
         from cifar.inference.model import load_model
         from cifar.serve.app import make_app
+        from cifar.serve.predictor import Predictor
         from cifar.serve.server import make_server
 
         model = load_model(options.place, options.device)
-        app = make_app(model, hosts(options.host, port, options.allowed_host), options.top, options.max_megabytes)
+        predictor = Predictor(model)
+        predictor.warm_up()
+        app = make_app(predictor, hosts(options.host, port, options.allowed_host), options.top, options.max_megabytes)
         print(model.chosen.reason or model.chosen.file, flush=True)
         if is_everywhere(options.host):
             print("everyone who can reach this machine can use it, as it has no passwords", flush=True)

@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cifar import html
-from cifar.inference.model import Model
 from cifar.serve.address import Hosts
 from cifar.serve.bodies import FIELD, Bodies, form_images
 from cifar.serve.description import describe
@@ -32,12 +31,11 @@ ERROR = "an error of the server; its terminal shows it"
 
 
 def make_app(
-    model: Model, hosts: Hosts, top: int = 5, max_megabytes: float = 20, body_seconds: float = BODY_SECONDS
+    predictor: Predictor, hosts: Hosts, top: int = 5, max_megabytes: float = 20, body_seconds: float = BODY_SECONDS
 ) -> Starlette:
     """The application for one model. `top`: how many classes an answer has, unless the request says otherwise."""
     bodies = Bodies(int(max_megabytes * 1e6), body_seconds)
-    predictor = Predictor(model)
-    description = describe(model, max_megabytes)
+    description = describe(predictor.model, max_megabytes)
     routes = [
         Route("/", page(description)),
         Route("/page.css", asset(html.STYLE + (FOLDER / "page.css").read_text("utf-8"), "text/css")),

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import uvicorn
 
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.experiment import run
 from cifar.inference.chosen import Chosen
-from cifar.inference.model import ExportedModel
+from cifar.inference.model import ExportedModel, Model
 from cifar.options.check import check
 from cifar.reporting import NO_REPORTER
 from cifar.serve import __main__ as command
@@ -32,6 +33,20 @@ def test_the_command_prints_the_model_and_the_url(
     name, warning, last = capsys.readouterr().out.splitlines()[-3:]
     assert name == str(tmp_path / "best.pt") and "no passwords" in warning
     assert last == f"10 classes · {opened[0]} · Ctrl-C ends it" and opened[0].startswith("http://127.0.0.1:")
+
+
+def test_a_model_that_cannot_answer_is_seen_before_the_url_is_printed(
+    compose: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(model: Model, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("a defect")
+
+    run(check(compose(*tiny)), str(tmp_path), NO_REPORTER)
+    capsys.readouterr()
+    monkeypatch.setattr(Model, "probabilities", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        command.main([str(tmp_path), "--port", "0", "--device", "cpu"])
+    assert capsys.readouterr().out == ""
 
 
 def exported(folder: Path, **metadata: str) -> ExportedModel:
