@@ -23,7 +23,7 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
-    *("signals", "reporting", "objective", "calibration", "results", "content", "options"),
+    *("signals", "reporting", "formatting", "intervals", "objective", "calibration", "results", "content", "options"),
     *("trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
     *("experiment", "compose", "html", "sweep", "analysis", "search"),
@@ -38,7 +38,8 @@ ONLY = {
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.config_dir", "cifar.objective", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective", "cifar.options.former"),
+        *("cifar.html", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

@@ -12,7 +12,7 @@ import pytest
 NO_TORCH = {
     *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
     *("signals", "reporting"),
-    *("objective", "calibration", "results", "content", "options"),
+    *("formatting", "intervals", "objective", "calibration", "results", "content", "options"),
     *("cache", "html", "sweep", "search", "analysis", "run", "console"),
 }
 """The rooms that import no torch, not even inside a function."""
