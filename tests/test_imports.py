@@ -10,7 +10,8 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir"),
+    *("overrides", "files"),
     *("signals", "reporting"),
     *("formatting", "intervals", "objective", "calibration", "results", "content", "options"),
     *("cache", "html", "sweep", "search", "analysis", "run", "console"),

@@ -95,8 +95,7 @@ class Evaluation:
 
     @property
     def class_scores(self) -> list[ClassScore]:
-        counts = (self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0))
-        return class_scores(*(of_classes.tolist() for of_classes in counts))
+        return class_scores(self.confusion)
 
     def confused_pairs(self) -> pd.DataFrame:
         """true, predicted, images, share of the true class: what is taken for what, most often first."""
