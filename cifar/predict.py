@@ -195,11 +195,11 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _load(options: argparse.Namespace) -> Model:
     """The model, and on standard error why it is this one, and how probabilities are made."""
-    from cifar.inference.description import description
     from cifar.inference.model import load_model
+    from cifar.inference.notice import notice
 
     model = load_model(options.place, options.device)
-    for line in description(model, options.tta):
+    for line in notice(model, options.tta):
         print(line, file=sys.stderr)
     return model
 

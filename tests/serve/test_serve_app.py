@@ -126,6 +126,7 @@ def test_what_is_refused(
 ) -> None:
     answer = client.request(method, path, headers=headers, content=content)
     assert answer.status_code == status and answer.json().keys() == {"error"} and phrase in answer.json()["error"]
+    assert "remove the file" not in answer.json()["error"], "the server has none"
 
 
 @pytest.mark.parametrize(

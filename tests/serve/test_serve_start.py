@@ -19,7 +19,7 @@ from cifar.options.check import check
 from cifar.reporting import NO_REPORTER
 from cifar.serve import __main__ as command
 from cifar.serve.address import listen
-from cifar.serve.description import describe
+from cifar.serve.model_facts import model_facts
 
 
 def test_the_command_prints_the_model_and_the_url(
@@ -56,14 +56,14 @@ def exported(folder: Path, **metadata: str) -> ExportedModel:
 
 
 def test_an_exported_model_says_what_it_knows(tmp_path: Path) -> None:
-    answer = describe(exported(tmp_path, validation_accuracy="0.75", temperature="1.2"), 20)
+    answer = model_facts(exported(tmp_path, validation_accuracy="0.75", temperature="1.2"), 20)
     assert answer["accuracy"] == {"validation": {"accuracy": 0.75, "images": None}} and answer["calibrated"] is True
     assert answer["name"] == f"study, run {tmp_path.name}" and answer["reason"] == "chosen"
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"best": ["of another program"]}')
-    answer = describe(exported(tmp_path, validation_accuracy="good"), 20)
+    answer = model_facts(exported(tmp_path, validation_accuracy="good"), 20)
     assert answer["accuracy"] == {} and answer["calibrated"] is False
 
 
