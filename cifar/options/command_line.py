@@ -1,4 +1,4 @@
-"""What a command line brings along: the settings of resume= and from_study=, and what it trusts.
+"""What a command line adds: the settings of resume= and from_study=, and what it trusts.
 
 Hydra parses it and composes the config; `resume` and `from_study` are read from that config, wherever they are given.
 """
