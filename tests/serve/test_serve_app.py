@@ -17,10 +17,7 @@ from bad_images import encoded, png
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from cifar.experiment import run
 from cifar.inference.model import Model, load_model
-from cifar.options.check import check
-from cifar.reporting import NO_REPORTER
 from cifar.serve.address import Hosts, hosts, is_everywhere, listen, url
 from cifar.serve.app import make_app
 from cifar.serve.predictor import Predictor
@@ -31,10 +28,8 @@ PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def model(compose: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = tmp_path_factory.mktemp("model")
-    run(check(compose(*tiny)), str(folder), NO_REPORTER)
-    return load_model(folder, "cpu")
+def model(tiny_run: Path) -> Model:
+    return load_model(tiny_run, "cpu")
 
 
 @pytest.fixture(scope="module")

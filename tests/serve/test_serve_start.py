@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,40 +11,34 @@ import uvicorn
 
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
-from cifar.experiment import run
 from cifar.inference.chosen import Chosen
 from cifar.inference.model import ExportedModel, Model
-from cifar.options.check import check
-from cifar.reporting import NO_REPORTER
 from cifar.serve import __main__ as command
 from cifar.serve.address import listen
 from cifar.serve.model_facts import model_facts
 
 
 def test_the_command_prints_the_model_and_the_url(
-    compose: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    run(check(compose(*tiny)), str(tmp_path), NO_REPORTER)
-    command.main([str(tmp_path), "--host", "0.0.0.0", "--port", "0", "--device", "cpu", "--open"])
+    command.main([str(tiny_run), "--host", "0.0.0.0", "--port", "0", "--device", "cpu", "--open"])
     name, warning, last = capsys.readouterr().out.splitlines()[-3:]
-    assert name == str(tmp_path / "best.pt") and "no passwords" in warning
+    assert name == str(tiny_run / "best.pt") and "no passwords" in warning
     assert last == f"10 classes · {opened[0]} · Ctrl-C ends it" and opened[0].startswith("http://127.0.0.1:")
 
 
 def test_a_model_that_cannot_answer_is_seen_before_the_url_is_printed(
-    compose: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(model: Model, images: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("a defect")
 
-    run(check(compose(*tiny)), str(tmp_path), NO_REPORTER)
-    capsys.readouterr()
     monkeypatch.setattr(Model, "probabilities", fail)
     with pytest.raises(RuntimeError, match="a defect"):
-        command.main([str(tmp_path), "--port", "0", "--device", "cpu"])
+        command.main([str(tiny_run), "--port", "0", "--device", "cpu"])
     assert capsys.readouterr().out == ""
 
 
