@@ -6,12 +6,12 @@ Read:      frames.py        studies, trials, runs and epochs as tidy frames, rea
            architecture.py  the model of a run
 Compute:   scaling.py       hyperparameters as places in [0, 1]
            surrogate.py     the score as a function of the hyperparameters, with its noise and its uncertainty
-           statistics/      what follows from the frames, a file a topic: each a short function, with its source
+           statistics/      what follows from the frames, a file a topic: each a short function, with its source;
+                            cifar/intervals.py: their intervals
            evidence.py      the statistics of one study, each computed once
            answer.py        the answer of a search in plain types
            scores.py        the scores and costs of trials and runs
-Show:      formatting.py    numbers as texts
-           wording.py       the answer in words
+Show:      wording.py       the answer in words; cifar/formatting.py: numbers as texts
            summary.py       the answer in the terminal: python -m analysis.summary sweeps/NAME
            figures/         the frames as plotly figures, a file a topic
            static.py        a plotly figure as SVG and PNG, without a browser

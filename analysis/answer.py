@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from cifar.commands import command, module_command, override, program
+from cifar.commands import command, module_command, override
 
 from .architecture import architecture
 from .confirmation import trained_execution
@@ -66,7 +66,8 @@ def _why_no_best(counts: dict[str, int]) -> str:
 def why_no_search(frames: Frames) -> str:
     """Why a place has no answer: it holds no study, or one with several objectives."""
     if not frames.objectives:
-        return f"{frames.place}: holds runs, but no study; allowed: a study ({program('analysis.report')} shows runs)"
+        report = module_command("analysis.report")
+        return f"{frames.place}: holds runs, but no study; allowed: a study ({report} shows runs)"
     directions = ", ".join(frames.objectives)
     return (
         f"{frames.place}: study {frames.study} has {len(frames.objectives)} objectives ({directions}), so that no trial"

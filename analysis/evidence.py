@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cifar.intervals import SHARE, mean_interval
 from cifar.objective import ACCURACY, Objective
 
 from .frames import Frames
@@ -16,7 +17,6 @@ from .statistics import boundaries, importance
 from .statistics.accuracy import accuracy_on_test
 from .statistics.budget import best_of_n, budget_scores
 from .statistics.curse import measured_curse
-from .statistics.intervals import SHARE, mean_interval
 from .statistics.model import surrogate_of
 from .statistics.noise import binomial_noise
 from .statistics.ranking import top_trials

@@ -17,14 +17,14 @@ import pandas as pd
 from optuna.study import Study
 
 from cifar.errors import UserError
+from cifar.formatting import spelled
+from cifar.intervals import NO_LIMITS, SHARE, Limits
 from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.sweep.storage import StudyError, open_study, read_trials, resolve_location
 
 from . import confirmation
-from .formatting import spelled
 from .runs import run_folders, runs_and_epochs, trial_folders
 from .schema import CONFIRMATION_RUNS, SPACES, TESTS, TRIALS, table
-from .statistics.intervals import NO_LIMITS, SHARE, Limits
 from .trials import branches_of, sign_of, space_rows, trial_row
 
 

@@ -14,10 +14,10 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from cifar.formatting import cell, spelled
 from cifar.html import STYLE
 
 from . import figures
-from .formatting import cell, spelled
 from .pages import Report
 
 LONG = 40

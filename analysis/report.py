@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cifar.commands import as_started, module_command, program
+from cifar.commands import as_started, module_command
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
 
@@ -96,7 +96,7 @@ def read_report(places: Sequence[str], study: str | None) -> Report:
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog=program("analysis.report"),
+        prog=module_command("analysis.report"),
         description=as_started(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

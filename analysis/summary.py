@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cifar.commands import as_started, program
+from cifar.commands import as_started, module_command
 from cifar.errors import UserError
 
 from .answer import plain, settings_of, summarize
@@ -31,7 +31,7 @@ __all__ = ["Evidence", "advice", "main", "settings_of", "summarize", "text"]
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog=program("analysis.summary"),
+        prog=module_command("analysis.summary"),
         description=as_started(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

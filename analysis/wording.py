@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cifar.formatting import count_of, format_count, format_interval, format_value
+
 from .architecture import model_name, model_settings
-from .formatting import count_of, format_count, format_interval, format_value
 
 SHOWN = 5
 """Hyperparameters and tied trials that the text names."""

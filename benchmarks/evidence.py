@@ -30,13 +30,13 @@ from analysis.frames import of_study
 from analysis.statistics.boundaries import boundaries
 from analysis.statistics.curse import winners_curse
 from analysis.statistics.importance import importance
-from analysis.statistics.intervals import interval, mean_interval, wilson
 from analysis.statistics.model import surrogate_of
 from analysis.statistics.noise import noise_floor
 from analysis.statistics.ranking import top_trials
 from analysis.statistics.recipes import improvement
 from analysis.statistics.tunability import tunability
 from benchmarks.common import save
+from cifar.intervals import interval, mean_interval, wilson
 
 Array = NDArray[np.float64]
 SPACE = {

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from cifar.commands import as_started, program
+from cifar.commands import as_started, module_command
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=program("cifar.cache"),
+        prog=module_command("cifar.cache"),
         description=as_started(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

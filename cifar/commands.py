@@ -36,18 +36,16 @@ def command(*arguments: str, script: str = RUN, with_trust: bool = True) -> str:
 
 
 def module_command(module: str, *arguments: str) -> str:
-    """The command line of python -m MODULE, as "cifar.predict", or of the console command that stands for it."""
+    """The command line of python -m MODULE, as "cifar.predict", or of the console command that stands for it.
+
+    Without arguments it is how the module is started, for its --help and for messages.
+    """
     return shlex.join([*_module_program(module), *arguments])
-
-
-def program(module: str) -> str:
-    """How a module is started, for its --help and for messages: python -m cifar.predict, or cifar-predict."""
-    return module_command(module)
 
 
 def as_started(text: str) -> str:
     """A text with its commands (python run.py, python -m cifar.cache) as this program was started."""
-    return WRITTEN.sub(lambda match: program(match[1]) if match[1] else shlex.join(_program(RUN)), text)
+    return WRITTEN.sub(lambda match: module_command(match[1]) if match[1] else shlex.join(_program(RUN)), text)
 
 
 def install(extra: str) -> str:

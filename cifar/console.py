@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from cifar import endings, layout
-from cifar.commands import program
+from cifar.commands import module_command
 
 
 def search() -> None:
@@ -26,7 +26,7 @@ def summary() -> None:
 
 def report() -> None:
     endings.prepare()
-    layout.analysis("packages").require(program("analysis.report"))
+    layout.analysis("packages").require(module_command("analysis.report"))
     endings.run(layout.analysis("report").main)
 
 

@@ -44,6 +44,15 @@ class Console(TextIOWrapper):
         except BrokenPipeError:
             self._discard()
 
+    def write_bytes(self, content: bytes) -> None:
+        """Write bytes as they are, as of a CSV file whose names of files are not UTF-8."""
+        self.flush()
+        try:
+            self.buffer.write(content)
+            self.buffer.flush()
+        except BrokenPipeError:
+            self._discard()
+
     def _discard(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
@@ -75,6 +84,14 @@ def prepare() -> None:
     sys.unraisablehook = _show_unraisable
     sys.stdout = _console(sys.stdout)
     sys.stderr = _console(sys.stderr)
+
+
+def write_to_stdout(content: bytes) -> None:
+    """Write bytes to standard output, and discard them where its reader has left."""
+    if isinstance(sys.stdout, Console):
+        sys.stdout.write_bytes(content)
+    else:
+        sys.stdout.buffer.write(content)
 
 
 def _console(stream: TextIO) -> TextIO:

@@ -295,7 +295,7 @@ class Experiment:
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images)))
+        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
         present = images.present_classes()
         missing = [name for name in images.classes if name not in present]
         scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""

@@ -20,7 +20,8 @@ import argparse
 from pathlib import Path
 
 from cifar import trust
-from cifar.commands import as_started, program
+from cifar.commands import as_started, module_command
+from cifar.inference.arguments import TRAINED, add_place, add_trust
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -28,18 +29,16 @@ SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensor
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
-        prog=program("cifar.export"),
+        prog=module_command("cifar.export"),
         description=as_started(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("place", help="a run directory, a folder sweeps/NAME (its confirmed trial), or a best.pt")
+    add_place(options, *TRAINED)
     what = options.add_mutually_exclusive_group(required=True)
     what.add_argument("--format", choices=FORMATS, help="write one file")
     what.add_argument("--bundle", type=Path, metavar="DIR", help="write a folder with a model card")
     options.add_argument("--out", type=Path, metavar="FILE", help="of --format; default: model and its suffix")
-    options.add_argument(
-        "--trust", action="append", default=[], metavar="MODULE", help="a module of yours that builds the model"
-    )
+    add_trust(options)
     return options
 
 

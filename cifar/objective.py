@@ -12,8 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cifar.reporting import EpochMetrics
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,10 @@ class ClassScore:
     f1: float | None
 
 
-def class_scores(hits: Sequence[int], actual: Sequence[int], predicted: Sequence[int]) -> list[ClassScore]:
-    """Of each class: images that were rightly predicted as it, all of the class, all that were predicted as it."""
-    return [_score(*counts) for counts in zip(hits, actual, predicted, strict=True)]
+def class_scores(confusion: NDArray[np.int64]) -> list[ClassScore]:
+    """Of each class, from the images by true class (rows) and predicted class (K, K)."""
+    hits, actual, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    return [_score(*counts) for counts in zip(hits.tolist(), actual.tolist(), predicted.tolist(), strict=True)]
 
 
 def _score(hits: int, actual: int, predicted: int) -> ClassScore:

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifar import trust
-from cifar.commands import as_started, program
+from cifar.commands import as_started, module_command
 from cifar.errors import UserError
+from cifar.inference.arguments import EXPORTED, TRAINED, add_device, add_place, add_trust, positive
 
 if TYPE_CHECKING:  # imported where they are needed, as torch takes seconds: --help and refusals appear at once
     from cifar.inference.model import Model
@@ -80,34 +81,32 @@ class Files:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=program("cifar.predict"),
+        prog=module_command("cifar.predict"),
         description=as_started(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_place(parser, *TRAINED, *EXPORTED)
     parser.add_argument(
-        "place", metavar="PLACE", help="a run directory, a folder sweeps/NAME, a best.pt, a bundle or an .onnx"
-    )
-    parser.add_argument(
-        *("images",),
+        "images",
         metavar="IMAGES",
         nargs="+",
         help="image files, folders (with all folders in them), patterns in quotes, or - for a list of files and folders"
         " on standard input, one a line; a name that begins with a dash: ./-name",
     )
-    parser.add_argument("--top", metavar="K", type=_positive, default=1, help="show the K most likely classes")
+    parser.add_argument("--top", metavar="K", type=positive, default=1, help="show the K most likely classes")
     parser.add_argument(
-        *("--csv",),
+        "--csv",
         metavar="FILE",
         help="write file, class, probability, class_2, probability_2 and so on, a row for each image; with --evaluate"
         " the confusion matrix; - is standard output",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - is standard output")
     parser.add_argument(
-        "--batch-size", metavar="N", type=_positive, default=BATCH_SIZE, help=f"images at once (default {BATCH_SIZE})"
+        "--batch-size", metavar="N", type=positive, default=BATCH_SIZE, help=f"images at once (default {BATCH_SIZE})"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU, if any")
+    add_device(parser)
     parser.add_argument(
-        *("--tta",),
+        "--tta",
         choices=("none", "flip", "crops"),
         default="none",
         help="test-time augmentation: average over the image and its mirror image, or over 5 crops and their mirror"
@@ -116,20 +115,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--evaluate", action="store_true", help="IMAGES is one folder with a folder for each class: how many are right"
     )
-    parser.add_argument(
-        *("--trust",),
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="a module of yours that the model is built with (model=own); can be repeated",
-    )
+    add_trust(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: allowed: 1, 2, 3 and so on")
-    return int(text)
 
 
 def main(argv: list[str]) -> None:
@@ -208,11 +195,11 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _load(options: argparse.Namespace) -> Model:
     """The model, and on standard error why it is this one, and how probabilities are made."""
-    from cifar.inference.description import description
     from cifar.inference.model import load_model
+    from cifar.inference.notice import notice
 
     model = load_model(options.place, options.device)
-    for line in description(model, options.tta):
+    for line in notice(model, options.tta):
         print(line, file=sys.stderr)
     return model
 

@@ -51,7 +51,7 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
 
 
 def start() -> None:
-    """Run main with what resume=, from_study= and trust= bring along, wherever they are given."""
+    """Run main with what resume=, from_study= and trust= add, wherever they are given."""
     with prepared():
         main()
 

@@ -34,8 +34,10 @@ import cifar.run  # noqa: F401  (it registers the resolvers and the plugins that
 from cifar import trust
 from cifar.data.augment.pieces import NO_PIECES, Pieces
 from cifar.data.loader import ImageLoader
+from cifar.experiment import run
 from cifar.options.check import check
 from cifar.options.config import Config
+from cifar.reporting import NO_REPORTER
 from cifar.training import optim, schedulers
 from cifar.training.step import EagerScore, EagerStep, autocast
 from cifar.training.trainer import Trainer
@@ -173,6 +175,14 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(compose: Callable[..., DictConfig]) -> Callable[..., Config]:
     """settings(*overrides): the checked config of a tiny run."""
     return lambda *overrides: check(compose(*TINY, *overrides))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(compose: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of TINY, which no test changes."""
+    folder = tmp_path_factory.mktemp("run")
+    run(check(compose(*TINY)), str(folder), NO_REPORTER)
+    return folder
 
 
 @pytest.fixture(scope="session")

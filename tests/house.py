@@ -22,9 +22,9 @@ MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_LINES = 9
 
 ORDER = (
-    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
-    *("signals", "reporting", "objective", "calibration", "results", "content", "options"),
-    *("trackers", "cache"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
+    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
+    *("content", "options", "trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
     *("experiment", "compose", "html", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
@@ -33,12 +33,13 @@ ORDER = (
 ONLY = {
     "cache": ("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files"),
     "sweep": (
-        *("cifar.errors", "cifar.layout", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.overrides"),
-        *("cifar.config_dir", "cifar.files", "cifar.signals", "cifar.reporting"),
+        *("cifar.errors", "cifar.layout", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.packages"),
+        *("cifar.overrides", "cifar.config_dir", "cifar.files", "cifar.signals", "cifar.reporting"),
     ),
     "analysis": (
-        *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files", "cifar.results", "cifar.reporting"),
-        *("cifar.config_dir", "cifar.objective", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
+        *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
+        *("cifar.options.former", "cifar.html", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

@@ -20,7 +20,6 @@ from cifar.commands import (
     install,
     module_command,
     override,
-    program,
     quoted,
 )
 
@@ -119,7 +118,7 @@ def test_commands_begin_as_the_program_was_started(console: Path, monkeypatch: p
     (console / "run.py").touch()
     monkeypatch.setattr(sys, "argv", [str(console / "run.py")])
     assert shlex.split(command("x=1"))[1:] == [str(console / "run.py"), "x=1"]
-    assert program("cifar.predict").endswith(" -m cifar.predict")
+    assert module_command("cifar.predict").endswith(" -m cifar.predict")
 
 
 def test_an_installed_package_has_no_script(console: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +128,5 @@ def test_an_installed_package_has_no_script(console: Path, monkeypatch: pytest.M
     assert install("wandb") == "pip install -e '.[wandb]'"
     monkeypatch.setattr(layout, "INSTALLED", True)
     assert command("x=1") == "cifar-search x=1"
-    assert program("analysis.report").endswith(" -m cifar.analysis.report")
+    assert module_command("analysis.report").endswith(" -m cifar.analysis.report")
     assert install("wandb") == "pip install 'cifar-search[wandb]'"

@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from cifar import trust
+from cifar.commands import CONSOLE
 from cifar.options.check import check
 from cifar.options.command_line import expand, without_trust
 from cifar.options.help import group_help
@@ -74,11 +75,35 @@ def check_command(command: Command) -> None:
         check_module(words[2], list(words[3:]))
     elif words[0] == "pip":
         check_extras(words)
-    elif words[0].startswith("cifar-") or words[:2] == ("python", "app.py") or words[0] == "cd":
-        return  # they are run in tests/sweep/test_any_app.py, and in the tests of the wheel
+    elif words[0] == CONSOLE[0]:
+        check_run(words[1:])
+    elif words[0] in CONSOLE:
+        name = words[0].removeprefix("cifar-")
+        check_module(f"cifar.{name}" if is_there(f"cifar.{name}") else f"analysis.{name}", list(words[1:]))
+    elif words[:2] == ("python", "app.py") or words[0] == "cd":
+        return  # they are run in tests/sweep/test_any_app.py
     else:
         assert words[0] in ELSEWHERE, f"{words[0]} is not a program that is known here"
         assert command.mark or words[0] == "find", "it is not run: say so in a comment before the block"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_right"),
+    [
+        ("cifar-predict sweeps/NAME photo.jpg", True),
+        ("cifar-predikt sweeps/NAME photo.jpg", False),
+        ("cifar-report sweeps/NAME --outt x", False),
+        ("cifar-search optimizer=sdg", False),
+        ("cifar-summary sweeps/NAME", True),
+    ],
+)
+def test_a_wrong_command_is_seen(text: str, is_right: bool, directory: Path) -> None:
+    command = Command(ROOT / "README.md", 1, tuple(text.split()), "", text)
+    if is_right:
+        check_command(command)
+    else:
+        with pytest.raises((Exception, SystemExit)):
+            check_command(command)
 
 
 def check_run(words: tuple[str, ...]) -> None:

@@ -256,6 +256,7 @@ def test_a_console_whose_reader_has_left_discards_what_follows() -> None:
         assert os.read(reader, 100) == b"one\n"
         os.close(reader)
         for _ in range(2):
+            console.write_bytes(b"two")
             assert console.write("two\n") == 4
             console.flush()
 

@@ -73,7 +73,7 @@ def test_best_is_the_best_epochs_weights_and_test_uses_them(settings: Settings, 
     config = settings()
     trainer = build_trainer(config, load_splits(config), CPU)
     checkpoint.load_weights(trainer.model, best["model"], tmp_path)
-    accuracy = Evaluation.of(evaluate(trainer.score, trainer.val)).accuracy
+    accuracy = Evaluation.of(evaluate(trainer.score, trainer.val)[0]).accuracy
     assert accuracy == best["val_accuracy"] == read_result(tmp_path)["best"]["val_accuracy"]
     confusion = pd.read_csv(tmp_path / "confusion.csv", index_col=0, dtype={0: str})
     assert confusion.index.tolist() == confusion.columns.tolist() == best["classes"]

@@ -10,9 +10,10 @@ import house
 import pytest
 
 NO_TORCH = {
-    *("errors", "layout", "cores", "trust", "endings", "commands", "config_dir", "overrides", "files"),
+    *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir"),
+    *("overrides", "files"),
     *("signals", "reporting"),
-    *("objective", "calibration", "results", "content", "options"),
+    *("formatting", "intervals", "objective", "calibration", "results", "content", "options"),
     *("cache", "html", "sweep", "search", "analysis", "run", "console"),
 }
 """The rooms that import no torch, not even inside a function."""

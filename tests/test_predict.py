@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,17 @@ def test_bad_files_are_named_and_the_others_predicted(
 def test_results_that_cannot_be_written_are_refused_first(options: list[str], message: str, predicted: Predict) -> None:
     with pytest.raises(PredictError, match=message):
         predicted("missing.png", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+def test_what_is_written_to_standard_output_may_be_cut_off(option: str, photos: Path, trained: Path) -> None:
+    command = [sys.executable, "-m", "cifar.predict", str(trained), str(photos), option, "-", "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 0
 
 
 class Recorder(nn.Module):

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..formatting import format_value
+from cifar.formatting import format_value
+
 from ..frames import Frames
 
 BLUE = "#0072B2"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..statistics.intervals import wilson
+from cifar.intervals import wilson
 
 
 def after_training(row: pd.Series[Any]) -> str:

@@ -13,13 +13,13 @@ import yaml
 
 from cifar import config_dir
 from cifar.commands import command
+from cifar.formatting import as_whole, count_of, format_count, format_duration, format_interval, format_value
+from cifar.intervals import wilson
 from cifar.objective import ACCURACY, OBJECTIVES
 
 from ..architecture import architecture, model_name, model_settings
-from ..formatting import as_whole, count_of, format_count, format_duration, format_interval, format_value
 from ..frames import Frames
 from ..sections import Section
-from ..statistics.intervals import wilson
 
 
 @dataclass(frozen=True)

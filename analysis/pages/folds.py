@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cifar.formatting import count_of, format_interval
+from cifar.intervals import SHARE, mean_interval
 from cifar.objective import ACCURACY, OBJECTIVES
 
-from ..formatting import count_of, format_interval
 from ..frames import Frames
 from ..sections.run_table import differing_settings, setting_text
-from ..statistics.intervals import SHARE, mean_interval
 from .base import Fact
 
 FOLD = "config.data.fold"

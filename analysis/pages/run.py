@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.formatting import count_of, format_interval, format_value
+from cifar.intervals import wilson
 from cifar.objective import ACCURACY, OBJECTIVES
 
 from .. import figures
 from ..answer import copies_of
-from ..formatting import count_of, format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
-from ..statistics.intervals import wilson
 from ..statistics.learning import diagnosis
 from ..wording import on_copies
 from .advice import after_training, on_generalization

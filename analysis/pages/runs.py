@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pandas as pd
 
+from cifar.formatting import count_of, format_interval
+from cifar.intervals import mean_interval
+
 from .. import figures
-from ..formatting import count_of, format_interval
 from ..frames import Frames
 from ..sections import MAX_ROWS, Context, Place, sections_of
 from ..sections.run_table import best_first
-from ..statistics.intervals import mean_interval
 from ..statistics.learning import diagnosis
 from ..statistics.noise import noise_floor
 from . import folds

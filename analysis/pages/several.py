@@ -9,18 +9,18 @@ from pathlib import Path
 import pandas as pd
 
 from cifar.commands import command, override
+from cifar.formatting import count_of, format_interval, format_value
+from cifar.intervals import clipped, mean_interval
 
 from .. import figures
 from ..answer import settings_of
 from ..evidence import Evidence
-from ..formatting import count_of, format_interval, format_value
 from ..frames import Frames, FramesError
 from ..scores import trial_scores
 from ..sections import Context, Place, sections_of
 from ..sections.recipes import win_probability
 from ..sections.run_table import best_first
 from ..statistics.curse import winners_curse
-from ..statistics.intervals import clipped, mean_interval
 from ..statistics.model import StatisticsError
 from ..statistics.recipes import improvement
 from . import folds

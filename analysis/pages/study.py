@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.formatting import count_of, format_interval, format_value
+
 from ..answer import summarize
 from ..evidence import Evidence
-from ..formatting import count_of, format_interval, format_value
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..wording import advice, copies_in

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..formatting import format_interval
-from ..statistics.intervals import wilson
+from cifar.formatting import format_interval
+from cifar.intervals import wilson
+
 from . import MAX_ROWS, Context, Section
 from .confusion import run_and_name
 

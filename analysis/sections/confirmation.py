@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..formatting import format_interval
+from cifar.formatting import format_interval
+from cifar.intervals import clipped
+
 from ..frames import Frames
 from ..statistics.curse import measured_curse
-from ..statistics.intervals import clipped
 from ..statistics.noise import noise_floor
 from . import Context, Section
 

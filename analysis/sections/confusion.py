@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from cifar.formatting import format_interval
+
 from .. import figures
-from ..formatting import format_interval
 from ..statistics.confusion import confused
 from . import Context, Section
 from .run_table import best_first

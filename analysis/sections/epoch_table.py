@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..formatting import spelled
+from cifar.formatting import spelled
+
 from . import Context, Section
 
 ORDER = 150

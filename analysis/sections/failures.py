@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..formatting import count_of, format_interval
+from cifar.formatting import count_of, format_interval
+
 from ..statistics import failures
 from . import MAX_ROWS, Context, Section
 

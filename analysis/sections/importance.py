@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cifar.formatting import format_interval
+
 from .. import figures
 from ..evidence import Evidence
-from ..formatting import format_interval
 from ..statistics.tunability import tunability
 from . import Context, Section
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.formatting import count_of
+
 from .. import figures
-from ..formatting import count_of
 from ..statistics.learning import diagnosis
 from . import Context, Section, file_name
 

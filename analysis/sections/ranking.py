@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cifar.formatting import format_interval, format_value
+from cifar.intervals import Limits, clipped
+
 from ..evidence import Evidence
-from ..formatting import format_interval, format_value
-from ..statistics.intervals import Limits, clipped
 from . import MAX_ROWS, Context, Section
 
 ORDER = 120

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cifar.formatting import count_of, format_count, format_interval
+
 from .. import figures
-from ..formatting import count_of, format_count, format_interval
 from ..frames import Frames
 from ..scores import relevant_cost, trial_scores
 from ..statistics import recipes

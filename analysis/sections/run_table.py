@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.formatting import format_value
 from cifar.objective import ACCURACY
 
 from .. import figures
-from ..formatting import format_value
 from . import MAX_ROWS, Context, Section
 
 ORDER = 140

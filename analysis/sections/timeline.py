@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cifar.formatting import count_of
+
 from .. import figures
-from ..formatting import count_of
 from . import Context, Section
 
 ORDER = 110

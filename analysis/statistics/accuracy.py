@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .intervals import SHARE, mean_interval, wilson
+from cifar.intervals import SHARE, mean_interval, wilson
 
 
 def accuracy_on_test(tests: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .intervals import wilson
+from cifar.intervals import wilson
 
 
 def confused(confusion: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .intervals import mean_interval
+from cifar.intervals import mean_interval
 
 
 def winners_curse(top: pd.DataFrame) -> pd.DataFrame:

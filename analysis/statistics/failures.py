@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cifar.intervals import wilson
+
 from .budget import ENDED
-from .intervals import wilson
 
 
 def failures(trials: pd.DataFrame, key: str) -> pd.DataFrame:

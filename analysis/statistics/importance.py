@@ -13,9 +13,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from scipy import stats
 
+from cifar.intervals import LEVEL, interval
+
 from ..scaling import columns, unit
 from ..surrogate import Array, Surrogate
-from .intervals import LEVEL, interval
 from .places import LEVELS, column_indices, levels_of, scattered, varying
 from .scratch import scratch_study
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cifar.intervals import LEVEL
+
 from ..surrogate import Noise
-from .intervals import LEVEL
 
 
 def binomial_noise(accuracy: float, images: int) -> Noise:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cifar.intervals import interval
+
 from ..scaling import unit
 from ..surrogate import Surrogate
-from .intervals import interval
 
 
 def top_trials(

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cifar.intervals import interval
+
 from .budget import best_of_n
-from .intervals import interval
 
 
 def recipes(scores: pd.DataFrame, costs: tuple[str, ...] = ("parameters", "flops", "seconds")) -> pd.DataFrame:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cifar.intervals import interval
+
 from ..scaling import unscaled
 from ..surrogate import Surrogate
-from .intervals import interval
 from .places import along, best_places, numbers
 
 RESPONSE = ["hyperparameter", "value", "estimate", "low", "high"]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cifar.intervals import interval
+
 from ..scaling import scaled, unscaled
 from ..surrogate import Array, Surrogate
-from .intervals import interval
 from .places import along, numbers
 
 

@@ -73,7 +73,14 @@ TRANSPOSITIONS = {
 
 
 class ImageError(Exception):
-    """An image that cannot be used. The message says why, and what to do; it does not name the file."""
+    """An image that cannot be used: `problem` says why, `remedy` what to do with its file, which is not named."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ def decode(
         problem = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its text holds the path
             problem = "in no format that Pillow reads"
-        raise ImageError(f"not an image that can be decoded ({problem}); repair or remove the file") from None
+        raise ImageError(f"not an image that can be decoded ({problem})", "repair or remove the file") from None
     if transposition is not None:
         changes.append(UPRIGHT)
         image = image.transpose(transposition)
@@ -225,7 +232,8 @@ def _scaled(values: NDArray[np.generic]) -> tuple[NDArray[np.uint8], str]:
         if not (low >= 0 and high <= 1):
             raise ImageError(
                 f"it has floats from {low:g} to {high:g}; allowed: floats in [0, 1], which become 0 to 255, or integers"
-                " of 8 or 16 bits; scale the values of all images in the same way and save them again"
+                " of 8 or 16 bits",
+                "scale the values of all images in the same way and save them again",
             )
         return np.rint(numbers * 255).astype(np.uint8), "floats"
     if low >= 0 and high <= 65535:

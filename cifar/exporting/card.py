@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import yaml
 
-from cifar import layout
+from cifar import formatting, intervals, layout
 from cifar.exporting.agreement import Agreement
 from cifar.exporting.cost import Cost
 from cifar.exporting.history import History
@@ -23,10 +23,9 @@ from cifar.options.transfer import Frozen, Pretrained
 from cifar.overrides import key_of, parse
 
 if TYPE_CHECKING:
-    from analysis import formatting, wording
-    from analysis.statistics import intervals
+    from analysis import wording
 else:
-    formatting, intervals, wording = map(layout.analysis, ("formatting", "statistics.intervals", "wording"))
+    wording = layout.analysis("wording")
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import logging
@@ -22,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from cifar.commands import install
+from cifar import packages
 from cifar.exporting.source import PROGRAM, ExportError, Source, provenance
 from cifar.exporting.weights import load_safetensors
 from cifar.inference.model import load_model
@@ -165,17 +164,9 @@ FORMATS: dict[str, Format] = {"onnx": Onnx(), "torch_export": TorchExport(), "sa
 
 
 def require_packages(name: str) -> None:
-    """Raises ExportError where a package is missing that this format needs."""
-    if name != "onnx":
-        return
-    missing = []
-    for package in PACKAGES:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            missing.append(package)
-    if missing:
-        raise ExportError(f"--format onnx: needs {', '.join(missing)}; install the extra: {install('export')}")
+    """Raises PackageError where a package is missing that this format needs."""
+    if name == "onnx":
+        packages.require("--format onnx", "export", *PACKAGES)
 
 
 @contextmanager

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cifar import layout
+from cifar import formatting, intervals, layout
 
 if TYPE_CHECKING:
-    from analysis import answer, formatting, reading
+    from analysis import answer, reading
     from analysis.evidence import Evidence
     from analysis.frames import Frames, read
-    from analysis.statistics import intervals
 else:
-    answer, formatting, reading = map(layout.analysis, ("answer", "formatting", "reading"))
-    intervals, read = layout.analysis("statistics.intervals"), layout.analysis("frames").read
+    answer, reading = map(layout.analysis, ("answer", "reading"))
+    read = layout.analysis("frames").read
     Evidence = layout.analysis("evidence").Evidence
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from cifar.commands import command, override
 from cifar.errors import UserError
 from cifar.layout import analysis
 
@@ -66,22 +68,17 @@ def _of_study(folder: Path) -> Chosen:
         raise PlaceError(f"{folder}: holds several runs, but no study; name one of them{example}")
     if len(frames.objectives) != 1:
         raise PlaceError(f"{folder}: a study of {len(frames.objectives)} objectives has no best trial; name a run")
-    chosen = _confirmed(frames, folder) or _best(frames, folder)
-    if chosen is None:
-        raise PlaceError(
-            f"{folder}: no trial of study {frames.study} is complete and has its {BEST}; let the search finish, or name"
-            " a run"
-        )
-    return chosen
+    return _best(frames, folder) if frames.chosen is None else _confirmed(frames, folder)
 
 
-def _confirmed(frames: Frames, folder: Path) -> Chosen | None:
+def _confirmed(frames: Frames, folder: Path) -> Chosen:
     """The run with the best validation score of the runs on fresh seeds of the confirmed trial."""
-    if frames.chosen is None:
-        return None
     fresh = _with_model(frames.fresh[frames.fresh.number == frames.chosen])
     if fresh.empty:
-        return None
+        raise PlaceError(
+            f"{folder}: trial {frames.chosen} of study {frames.study} is confirmed, but none of its runs on fresh seeds"
+            f" has its {BEST}; train it again ({command(override('from_study', folder))}) and name that run, or another"
+        )
     run = fresh.iloc[0]
     reason = (
         f"study {frames.study}: trial {frames.chosen}, confirmed on {len(fresh)} fresh seeds; of these seed"
@@ -90,11 +87,14 @@ def _confirmed(frames: Frames, folder: Path) -> Chosen | None:
     return Chosen(Path(run.run) / BEST, reason, folder)
 
 
-def _best(frames: Frames, folder: Path) -> Chosen | None:
+def _best(frames: Frames, folder: Path) -> Chosen:
     """The run of the best trial."""
     complete = _with_model(frames.trials[frames.trials.outcome == "complete"])
     if complete.empty:
-        return None
+        raise PlaceError(
+            f"{folder}: no trial of study {frames.study} is complete and has its {BEST}; let the search finish, or name"
+            " a run"
+        )
     trial = complete.iloc[0]
     reason = (
         f"study {frames.study}: trial {trial.number} has the best {frames.value_name}, {trial.value:.4f};"
@@ -106,4 +106,4 @@ def _best(frames: Frames, folder: Path) -> Chosen | None:
 def _with_model(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a score whose run has a best.pt, best first; of equals the earlier first."""
     usable = [pd.notna(score) and (Path(run) / BEST).is_file() for score, run in zip(rows.score, rows.run, strict=True)]
-    return rows[usable].sort_values("score", ascending=False, kind="stable")
+    return rows[np.array(usable, bool)].sort_values("score", ascending=False, kind="stable")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cifar import layout
+from cifar import intervals, layout
 from cifar.calibration import expected_calibration_error
 from cifar.data.images import printable
 from cifar.data.listing import Walk, list_images
@@ -20,9 +20,9 @@ from cifar.errors import UserError
 from cifar.objective import ClassScore, balanced_accuracy, class_scores, macro_f1
 
 if TYPE_CHECKING:
-    from analysis.statistics import confusion, intervals
+    from analysis.statistics import confusion
 else:
-    confusion, intervals = map(layout.analysis, ("statistics.confusion", "statistics.intervals"))
+    confusion = layout.analysis("statistics.confusion")
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """A probability of the true class below it counts as this one, so that the loss is finite."""
@@ -95,8 +95,7 @@ class Evaluation:
 
     @property
     def class_scores(self) -> list[ClassScore]:
-        counts = (self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0))
-        return class_scores(*(of_classes.tolist() for of_classes in counts))
+        return class_scores(self.confusion)
 
     def confused_pairs(self) -> pd.DataFrame:
         """true, predicted, images, share of the true class: what is taken for what, most often first."""

@@ -18,15 +18,18 @@ import torch
 from torch import Tensor
 
 from cifar.classifier import Classifier, check_images
-from cifar.commands import install
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.inference.chosen import Chosen, choose
 from cifar.inference.reading import read_image, to_tensor
 from cifar.inference.tta import averaged
+from cifar.packages import require
 from cifar.resources import Resources
 from cifar.tasks import load_classifier
 from cifar.training.device import set_up_device
+
+ON_CPU = ("auto", "cpu")
+"""The devices on which an exported model may be asked to run."""
 
 
 class ModelError(UserError):
@@ -96,10 +99,16 @@ class ExportedModel(Model):
 def load_model(place: str | Path, device: str = "auto") -> Model:
     """The model of a run, a study (its confirmed trial, else its best one), a best.pt, a bundle or an exported model.
 
-    Raises PlaceError, CheckpointError, TransferError, ModelError, and ConfigError for a device that is not there.
+    Raises PlaceError, CheckpointError, TransferError, ModelError, PackageError, and ConfigError for a device that is
+    not there.
     """
     chosen = choose(place)
     if chosen.file.suffix == ".onnx":
+        if device not in ON_CPU:
+            raise ModelError(
+                f"--device {device}: {chosen.file} is an exported model, which runs on the CPU; allowed:"
+                f" {', '.join(ON_CPU)}"
+            )
         return _exported(chosen)
     on = set_up_device(device, None, True)
     classifier = load_classifier(chosen.file, Resources()).to(on)
@@ -112,12 +121,9 @@ def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]
 
 
 def _exported(chosen: Chosen) -> ExportedModel:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ModelError(
-            f"{chosen.file}: needs onnxruntime: {install('export')}; or name the run that it was exported from"
-        ) from None
+    require(str(chosen.file), "export", "onnxruntime", alternative=", or name the run that it was exported from")
+    import onnxruntime
+
     try:
         session = onnxruntime.InferenceSession(str(chosen.file), providers=["CPUExecutionProvider"])
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map

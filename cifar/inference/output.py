@@ -9,15 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from cifar.data.images import on_one_line
+from cifar.endings import write_to_stdout
 from cifar.files import write_atomically, writing_atomically
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 STDOUT = "-"
 WIDEST = 60
 """Characters of a file name that are aligned; longer ones move their line to the right."""
-Unreadable = Sequence[tuple[Path, str]]
+Problems = Sequence[tuple[Path, str]]
+"""Paths that could not be read, each with the reason."""
 
 
 class Writer(ABC):
@@ -36,7 +37,7 @@ class Writer(ABC):
     @abstractmethod
     def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float]) -> None: ...
 
-    def end(self, facts: dict[str, Any], unreadable: Unreadable) -> None:  # noqa: B027  (a no-op by default)
+    def end(self, facts: dict[str, Any], unreadable: Problems) -> None:  # noqa: B027  (a no-op by default)
         """Called after the last image; `facts` say what was predicted with."""
 
 
@@ -57,7 +58,7 @@ class Lines(Writer):
 class Table(Writer):
     """CSV: file, class, probability, and class_2, probability_2 and so on, where more than one class is asked for."""
 
-    file: BinaryIO
+    write: Callable[[bytes], object]
     top: int
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Table(Writer):
         self._write([str(path), *(cell for pair in zip(classes, shares, strict=True) for cell in pair)])
 
     def _write(self, cells: Sequence[str]) -> None:
-        self.file.write(_csv([cells]))
+        self.write(_csv([cells]))
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Document(Writer):
         shares = [float(f"{share:.6g}") for share in probabilities]
         self.predictions.append({"file": str(path), "classes": list(classes), "probabilities": shares})
 
-    def end(self, facts: dict[str, Any], unreadable: Unreadable) -> None:
+    def end(self, facts: dict[str, Any], unreadable: Problems) -> None:
         write_json(self.file, facts | {"predictions": self.predictions, "unreadable": _unreadable(unreadable)})
 
 
@@ -97,7 +98,7 @@ class AllOf(Writer):
         for writer in self.writers:
             writer.row(path, classes, probabilities)
 
-    def end(self, facts: dict[str, Any], unreadable: Unreadable) -> None:
+    def end(self, facts: dict[str, Any], unreadable: Problems) -> None:
         for writer in self.writers:
             writer.end(facts, unreadable)
 
@@ -110,9 +111,10 @@ def writing(
     writers: list[Writer] = []
     with ExitStack() as stack:
         if csv_file is not None:
-            is_stdout = csv_file == STDOUT
-            file = sys.stdout.buffer if is_stdout else stack.enter_context(writing_atomically(Path(csv_file)))
-            writers.append(Table(file, top))
+            write: Callable[[bytes], object] = write_to_stdout
+            if csv_file != STDOUT:
+                write = stack.enter_context(writing_atomically(Path(csv_file))).write
+            writers.append(Table(write, top))
         if json_file is not None:
             writers.append(Document(json_file))
         if not writers:
@@ -122,7 +124,7 @@ def writing(
 
 
 def write_evaluation(
-    evaluation: Evaluation, facts: dict[str, Any], unreadable: Unreadable, csv_file: str | None, json_file: str | None
+    evaluation: Evaluation, facts: dict[str, Any], unreadable: Problems, csv_file: str | None, json_file: str | None
 ) -> None:
     """Print an evaluation, unless standard output is for a file; its confusion matrix as CSV, everything as JSON."""
     if STDOUT not in (csv_file, json_file):
@@ -143,7 +145,7 @@ def facts(model: Model, tta: str) -> dict[str, Any]:
     return {"model": str(model.chosen.file), "chosen": model.chosen.reason or None, "tta": tta}
 
 
-def _unreadable(problems: Unreadable) -> list[dict[str, str]]:
+def _unreadable(problems: Problems) -> list[dict[str, str]]:
     return [{"file": str(path), "reason": reason} for path, reason in problems]
 
 
@@ -155,6 +157,6 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
 
 def _write(file: str, content: bytes) -> None:
     if file == STDOUT:
-        sys.stdout.buffer.write(content)
+        write_to_stdout(content)
     else:
         write_atomically(Path(file), content)

@@ -27,7 +27,7 @@ MAX_THREADS = 8
 LARGE = 2**24
 """Images of more pixels are decoded one at a time. 169 million take up to 1.6 GB; Pillow's limit is 179 million."""
 ONE_AT_A_TIME = Lock()
-Unreadable = Callable[[Path, str], None]
+OnUnreadable = Callable[[Path, str], None]
 """Called with each path that cannot be read, and the message that says why."""
 
 
@@ -58,11 +58,13 @@ def _is_large(path: Path) -> bool:
         return False
 
 
-def batches(paths: Sequence[Path], format: InputFormat, batch_size: int, unreadable: Unreadable) -> Iterator[Batch]:
+def batches(
+    paths: Sequence[Path], format: InputFormat, batch_size: int, on_unreadable: OnUnreadable
+) -> Iterator[Batch]:
     """The images in files, in their order, those left out that cannot be read."""
     readable: list[Path] = []
     images: list[NDArray[np.uint8]] = []
-    for path, image in _decoded(paths, format, 2 * batch_size, unreadable):
+    for path, image in _decoded(paths, format, 2 * batch_size, on_unreadable):
         readable.append(path)
         images.append(image)
         if len(images) == batch_size:
@@ -78,7 +80,7 @@ def to_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
 
 
 def _decoded(
-    paths: Iterable[Path], format: InputFormat, ahead: int, unreadable: Unreadable
+    paths: Iterable[Path], format: InputFormat, ahead: int, on_unreadable: OnUnreadable
 ) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
     """Each path with its image; `ahead` images are being decoded or wait for the model."""
     rest = iter(paths)
@@ -94,7 +96,7 @@ def _decoded(
             try:
                 image = future.result()
             except DataError as error:
-                unreadable(path, str(error))
+                on_unreadable(path, str(error))
                 continue
             yield path, image
     finally:

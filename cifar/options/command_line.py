@@ -1,4 +1,4 @@
-"""What a command line brings along: the settings of resume= and from_study=, and what it trusts.
+"""What a command line adds: the settings of resume= and from_study=, and what it trusts.
 
 Hydra parses it and composes the config; `resume` and `from_study` are read from that config, wherever they are given.
 """
@@ -25,9 +25,9 @@ from cifar.options.former import RENAMED_KEYS
 from cifar.options.help import show_help
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
-from cifar.options.own_conf import bring, check_names
 from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
+from cifar.options.user_conf import add_recorded_folder, check_names
 from cifar.overrides import is_within, key_of, leaves
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
@@ -38,13 +38,13 @@ CONFIG_NAME = "config"
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Within the block, Hydra starts with the settings that resume and from_study bring along, in a new directory.
+    """Within the block, Hydra starts with the settings that resume and from_study add, in a new directory.
 
     With --help GROUP it does not start: its own --help takes no argument.
     """
     show_help(sys.argv[1:])
     earlier = Earlier()
-    with composing(settings_alone, (earlier.bring, earlier.restore, claim)):
+    with composing(settings_alone, (earlier.extend, earlier.restore, claim)):
         yield
 
 
@@ -94,32 +94,32 @@ def _grant(override: Override) -> None:
 
 
 class Earlier:
-    """The run or the study that a start names: what it brings along, and what conf/ said then."""
+    """The run or the study that a start names: its settings, and what conf/ said then."""
 
     def __init__(self) -> None:
         self.place = ""
         self.decided: set[str] = set()
         self.record: dict[str, Any] = {}
 
-    def bring(self, start: Composition) -> list[Override]:
+    def extend(self, start: Composition) -> list[Override]:
         """The overrides of a start, with those of the run or study that its config names."""
         check_names(start.loader)
         resume, study = named(start.config, "resume"), named(start.config, "from_study")
         if start.mode == RunMode.MULTIRUN:
             _check_multirun(start, resume)
         if resume is None and study is None:
-            return self._bring_to_confirmation(start)
-        bring(start.loader, Path(resume) if resume else run_of(trial_file(Path(study or ""))))
+            return self._extend_confirmation(start)
+        add_recorded_folder(start.loader, Path(resume) if resume else run_of(trial_file(Path(study or ""))))
         self.decided = decided_keys(start.overrides, _set_by_files(start))
         self.place = resume or study or ""
         self.record = restored.of_run(resume) if resume else restored.of_trial(trial_file(Path(self.place)))
         return expand(start.overrides, resume, study, self.decided)
 
-    def _bring_to_confirmation(self, start: Composition) -> list[Override]:
+    def _extend_confirmation(self, start: Composition) -> list[Override]:
         """The overrides of a start, which sees the user's config files that the search it confirms was started with."""
         study = OmegaConf.select(start.config, "hydra.sweeper.study")
         if start.mode == RunMode.MULTIRUN and study and (Path(study) / BEST).exists():
-            bring(start.loader, run_of(Path(study) / BEST))
+            add_recorded_folder(start.loader, run_of(Path(study) / BEST))
         return start.overrides
 
     def restore(self, start: Composition) -> list[Override]:
@@ -156,7 +156,7 @@ def _check_multirun(start: Composition, resume: str | None) -> None:
 def expand(
     overrides: list[Override], resume: str | None, study: str | None, decided: Collection[str] = ()
 ) -> list[Override]:
-    """The overrides that `resume` and `study` bring along, followed by `overrides`, which win.
+    """The overrides of `resume` and `study`, followed by `overrides`, which win.
 
     So do other keys that are `decided`. `resume` and `study` are among the result. A resumed run has the settings of
     its study already. Raises ConfigError where a directory holds no run, or no best trial.

@@ -6,14 +6,13 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
 import cifar.options
-from cifar.commands import install
 from cifar.errors import UserError
+from cifar.packages import PackageError, require
 
 if TYPE_CHECKING:
     from cifar.options.config import Config
@@ -81,6 +80,7 @@ def _targets(group: type[Option]) -> Iterator[str]:
 
 def check_package(name: str, option: type[Option]) -> None:
     """Raises ConfigError where the package that the option needs is not installed."""
-    spec = find_spec(option.package) if option.package else None
-    if option.package and (spec is None or spec.origin is None):  # no origin: a mere folder of that name, as W&B makes
-        raise ConfigError(f"{name}: {option.package} is not installed; do: {install(option.package)}")
+    try:
+        require(name, option.package, *filter(None, [option.package]))
+    except PackageError as error:
+        raise ConfigError(str(error)) from None

@@ -22,24 +22,19 @@ if __name__ == "__main__":
     endings.prepare()
 
 import argparse
-import re
-from importlib.util import find_spec
 
 from cifar import trust
-from cifar.commands import as_started, install, program
-from cifar.errors import UserError
+from cifar.commands import as_started, module_command
+from cifar.inference.arguments import EXPORTED, TRAINED, add_device, add_place, add_trust, positive, whole
+from cifar.packages import require
 
-PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
-"""The extra "serve": modules and the packages that they are in."""
-
-
-class ServeError(UserError):
-    """A server that cannot be started."""
+PACKAGES = ("starlette", "uvicorn", "python_multipart")
+"""Of the extra "serve"."""
 
 
 def main(argv: list[str]) -> None:
     options = parser().parse_args(argv)
-    require_packages()
+    require(module_command("cifar.serve"), "serve", *PACKAGES)
     trust.grant(options.trust)
     # Imported late: --help and wrong options are answered at once.
     from cifar.serve.address import hosts, is_everywhere, listen, url
@@ -48,10 +43,13 @@ def main(argv: list[str]) -> None:
         port = listening.getsockname()[1]
         from cifar.inference.model import load_model
         from cifar.serve.app import make_app
+        from cifar.serve.predictor import Predictor
         from cifar.serve.server import make_server
 
         model = load_model(options.place, options.device)
-        app = make_app(model, hosts(options.host, port, options.allowed_host), options.top, options.max_megabytes)
+        predictor = Predictor(model)
+        predictor.warm_up()
+        app = make_app(predictor, hosts(options.host, port, options.allowed_host), options.top, options.max_megabytes)
         print(model.chosen.reason or model.chosen.file, flush=True)
         if is_everywhere(options.host):
             print("everyone who can reach this machine can use it, as it has no passwords", flush=True)
@@ -59,14 +57,6 @@ def main(argv: list[str]) -> None:
         if options.open:
             open_browser(url(options.host, port))
         make_server(app).run([listening])
-
-
-def require_packages() -> None:
-    """Raises ServeError where a package of the extra "serve" is not installed."""
-    missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
-    if missing:
-        names = ", ".join(missing)
-        raise ServeError(f"cifar.serve needs packages that are not installed: {names}; do: {install('serve')}")
 
 
 def open_browser(url: str) -> None:
@@ -77,36 +67,22 @@ def open_browser(url: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
-        prog=program("cifar.serve"),
+        prog=module_command("cifar.serve"),
         description=as_started(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = options.add_argument
-    add("place", metavar="PLACE", help="a run, a study, a best.pt, a bundle or an exported model (.onnx)")
+    add_place(options, *TRAINED, *EXPORTED)
     add("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1); 0.0.0.0: all of this machine")
-    add("--port", type=_port, default=8000, help="from 0 to 65535 (8000); 0: any free one, which is printed")
+    add("--port", type=whole(0, 65535), default=8000, help="from 0 to 65535 (8000); 0: any free one, which is printed")
     name = "a name by which browsers call it, besides localhost and --host; without a port: with any"
     add("--allowed-host", metavar="NAME[:PORT]", action="append", default=[], help=name)
-    add("--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-    add("--top", type=_top, default=5, help="classes in an answer, from 1 (5)")
+    add_device(options)
+    add("--top", type=positive, default=5, help="classes in an answer, from 1 (5)")
     add("--max-megabytes", type=_megabytes, default=20.0, help="of one request, above 0 (20)")
-    add("--trust", metavar="MODULE", action="append", default=[], help="a module of yours that the model is from")
+    add_trust(options)
     add("--open", action="store_true", help="open the page in the browser")
     return options
-
-
-def _port(text: str) -> int:
-    return _number(text, 0, 65535)
-
-
-def _top(text: str) -> int:
-    return _number(text, 1, 10**6)
-
-
-def _number(text: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: an integer from {low} to {high}")
-    return int(text)
 
 
 def _megabytes(text: str) -> float:
@@ -117,12 +93,6 @@ def _megabytes(text: str) -> float:
     if not 0 < value <= 1000:
         raise argparse.ArgumentTypeError(f"{text}; allowed: a number above 0, at most 1000")
     return value
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text}; allowed: auto, cpu, cuda, cuda:N")
-    return text
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cifar import html
-from cifar.inference.model import Model
 from cifar.serve.address import Hosts
 from cifar.serve.bodies import FIELD, Bodies, form_images
-from cifar.serve.description import describe
 from cifar.serve.guard import Guard
 from cifar.serve.limits import BODY_SECONDS
+from cifar.serve.model_facts import model_facts
 from cifar.serve.predictor import BadImage, Predictor
 
 FOLDER = Path(__file__).parent
@@ -32,18 +31,17 @@ ERROR = "an error of the server; its terminal shows it"
 
 
 def make_app(
-    model: Model, hosts: Hosts, top: int = 5, max_megabytes: float = 20, body_seconds: float = BODY_SECONDS
+    predictor: Predictor, hosts: Hosts, top: int = 5, max_megabytes: float = 20, body_seconds: float = BODY_SECONDS
 ) -> Starlette:
     """The application for one model. `top`: how many classes an answer has, unless the request says otherwise."""
     bodies = Bodies(int(max_megabytes * 1e6), body_seconds)
-    predictor = Predictor(model)
-    description = describe(model, max_megabytes)
+    facts = model_facts(predictor.model, max_megabytes)
     routes = [
-        Route("/", page(description)),
+        Route("/", page(facts)),
         Route("/page.css", asset(html.STYLE + (FOLDER / "page.css").read_text("utf-8"), "text/css")),
         Route("/page.js", asset((FOLDER / "page.js").read_text("utf-8"), "text/javascript")),
         Route("/predict", Predict(bodies, predictor, top).answer, methods=["POST"]),
-        Route("/model", lambda request: JSONResponse(description)),
+        Route("/model", lambda request: JSONResponse(facts)),
         Route("/health", lambda request: JSONResponse({"status": "ok", "waiting": predictor.waiting})),
     ]
     handlers: dict[Any, Callable[..., Response]] = {
@@ -110,12 +108,12 @@ class Predict:
         return JSONResponse(results[0] | {"images": results}, status)
 
 
-def page(description: dict[str, Any]) -> Callable[[Request], Response]:
+def page(facts: dict[str, Any]) -> Callable[[Request], Response]:
     """The page, with the address by which the browser calls it in the commands."""
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.get_template("page.html.jinja")
-    return lambda request: HTMLResponse(template.render(model=description, url=str(request.base_url).rstrip("/")))
+    return lambda request: HTMLResponse(template.render(model=facts, url=str(request.base_url).rstrip("/")))
 
 
 def asset(text: str, kind: str) -> Callable[[Request], Response]:

@@ -34,13 +34,17 @@ class Bodies:
         """The body, which counts as held within the block. Raises HTTPException 408, 413 or 503."""
         content = bytearray()
         try:
-            with anyio.fail_after(self.seconds):
-                await self._read_into(content, request)
+            await self._read_in_time(content, request)
             yield bytes(content)
-        except TimeoutError:
-            raise HTTPException(408, f"the request took longer than {self.seconds:g} seconds to arrive") from None
         finally:
             self.held -= len(content)
+
+    async def _read_in_time(self, content: bytearray, request: Request) -> None:
+        try:
+            with anyio.fail_after(self.seconds):
+                await self._read_into(content, request)
+        except TimeoutError:
+            raise HTTPException(408, f"the request took longer than {self.seconds:g} seconds to arrive") from None
 
     async def _read_into(self, content: bytearray, request: Request) -> None:
         size = 0

@@ -10,10 +10,10 @@ let last = Promise.resolve();
 
 /** An element with a class and a text; texts of files and of the server are never read as HTML. */
 function element(tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
 function percent(probability) {

@@ -88,7 +88,7 @@ def read_image(content: bytes, model: Model) -> tuple[NDArray[np.uint8], list[st
     except UnidentifiedImageError:
         raise BadImage(400, f"not an image of a format that is read here; allowed: {', '.join(FORMATS)}") from None
     except ImageError as error:
-        raise BadImage(400, str(error)) from None
+        raise BadImage(400, error.problem) from None
     except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise BadImage(400, f"not an image that can be decoded ({reason})") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import inspect
 import random
 import typing
@@ -19,8 +18,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler
 from optuna.trial import Trial
 
 from cifar import trust
-from cifar.commands import install
 from cifar.errors import UserError
+from cifar.packages import require
 from cifar.sweep.optuna_private import grid_choices
 from cifar.sweep.plugin import ConfirmSweeperConf, PullSweeperConf
 from cifar.sweep.space import Space
@@ -89,17 +88,15 @@ def _partial(node: DictConfig, whitelist: tuple[str, ...]) -> functools.partial[
 
 
 def check(settings: DictConfig, space: Space) -> None:
-    """Build everything once. Raises ComponentError for what cannot be built, or not be used on this machine."""
+    """Build everything once. Raises ComponentError for what cannot be built, PackageError for what is not installed."""
     _check_node("hydra.sweeper.pruner", settings.pruner, (*PRUNERS, *trusted()))
     _check_node("hydra.sweeper.sampler", settings.sampler, (*SAMPLERS, *trusted()))
     _built("hydra.sweeper.pruner", lambda: make_pruner(settings))
     sampler = _built("hydra.sweeper.sampler", lambda: make_sampler(settings, space, 0, "options", 0))
     package = PACKAGES.get(type(sampler))
-    if package and importlib.util.find_spec(package) is None:
-        raise ComponentError(
-            f"hydra/sweeper/sampler: {type(sampler).__name__} needs the package {package}, which is not installed;"
-            f" {install(package)}, or take another sampler: tpe, gp, random"
-        )
+    if package:
+        name = f"hydra/sweeper/sampler: {type(sampler).__name__}"
+        require(name, package, package, alternative=", or take another sampler: tpe, gp, random")
     key = f"hydra.sweeper.custom_search_space={settings.custom_search_space}"
     _built(key, lambda: custom_space(settings))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import platform
+import re
 
 import torch
 
@@ -21,7 +22,7 @@ M_ARENA_MAX = -8
 def set_up_device(name: str, threads: int | None, deterministic: bool) -> torch.device:
     """Apply the process-wide settings, and return the device called `name`: "auto", "cpu", "cuda" or "cuda:N".
 
-    Raises ConfigError for a device that this machine does not have.
+    Raises ConfigError for another name, and for a device that this machine does not have.
     """
     device = _device(name)
     if threads is not None:
@@ -40,6 +41,8 @@ def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if available else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name, re.ASCII):
+        raise ConfigError(f"device={name}: unknown; allowed: auto, cpu, cuda, cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and not available:
         raise ConfigError(f"device={name}: PyTorch finds no CUDA device on this machine; allowed: auto, cpu")

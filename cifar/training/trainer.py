@@ -40,7 +40,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, values: Tensor) -> Evaluation:
-        """From the tensor that evaluate() returned; waits for the device."""
+        """From the first tensor that evaluate() returned; waits for the device."""
         loss, *counts = values.tolist()
         classes = math.isqrt(len(counts))
         return cls(loss, torch.tensor(counts, dtype=torch.int64).reshape(classes, classes))
@@ -52,28 +52,27 @@ class Evaluation:
 
     @property
     def class_scores(self) -> list[ClassScore]:
-        counts = (self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0))
-        return class_scores(*(of_classes.tolist() for of_classes in counts))
+        return class_scores(self.confusion.numpy())
 
 
 @torch.inference_mode()
-def evaluate(score: EagerScore | Static, batches: EpochLoader, logits: list[Tensor] | None = None) -> Tensor:
+def evaluate(score: EagerScore | Static, batches: EpochLoader) -> tuple[Tensor, list[Tensor]]:
     """Evaluate score.model in eval mode, without waiting for the device.
 
-    Returns float64 (1 + K * K,) on the device: the fields of an Evaluation, flattened. Appends the logits of each
-    batch to `logits`, float32 (B, K), also on the device.
+    Returns the fields of an Evaluation, flattened, float64 (1 + K * K,), and the logits of each batch, float32 (B, K);
+    all on the device.
     """
     score.model.eval()
     device = batches.labels.device
     loss = torch.zeros((), device=device)
     confusion = torch.zeros((), dtype=torch.int64, device=device)
+    logits: list[Tensor] = []
     for images, labels in batches.epoch(1):
         cross_entropy, counts, of_batch = score(images, labels)
         loss = loss + cross_entropy
         confusion = confusion + counts
-        if logits is not None:
-            logits.append(of_batch.clone())  # the next call may overwrite what this one returned
-    return torch.cat([(loss / batches.total).double()[None], confusion.double()])
+        logits.append(of_batch.clone())  # the next call may overwrite what this one returned
+    return torch.cat([(loss / batches.total).double()[None], confusion.double()]), logits
 
 
 @dataclass
@@ -164,8 +163,8 @@ class Trainer:
             self.schedule.step()
             after_step()
         totals = torch.stack([loss.double(), correct.double()])
-        self.val_logits = []
-        return torch.cat([totals, evaluate(self.score, self.val, self.val_logits)]), lr
+        values, self.val_logits = evaluate(self.score, self.val)
+        return torch.cat([totals, values]), lr
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the remaining epochs depend on."""

@@ -20,10 +20,10 @@ from sweeps import Sweep
 from test_figures import HOSTILE
 
 from analysis import packages, pages, render, report, summary
-from analysis.formatting import format_value
 from analysis.frames import of_study, read
 from analysis.pages.study import facts as study_facts
 from benchmarks.report import make_study
+from cifar.formatting import format_value
 
 LIMIT = 8e6
 """Bytes of a page of 200 trials."""

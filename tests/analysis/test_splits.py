@@ -18,7 +18,7 @@ from analysis.pages import several as comparison
 from analysis.pages import study as search
 from analysis.schema import CONFIRMATION_RUNS, TESTS, table
 from analysis.sections import Context, Place, confirmation
-from analysis.statistics.intervals import mean_interval
+from cifar.intervals import mean_interval
 
 COPIES = "7 of 500 validation images are also training images (identical pixels)"
 

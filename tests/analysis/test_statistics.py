@@ -17,7 +17,6 @@ from analysis.statistics.budget import best_of_n, enough_trials
 from analysis.statistics.curse import measured_curse, winners_curse
 from analysis.statistics.failures import failures
 from analysis.statistics.importance import importance
-from analysis.statistics.intervals import mean_interval, wilson
 from analysis.statistics.learning import diagnosis
 from analysis.statistics.model import StatisticsError, surrogate_of
 from analysis.statistics.noise import noise_floor
@@ -25,6 +24,7 @@ from analysis.statistics.ranking import top_trials
 from analysis.statistics.recipes import improvement, recipes
 from analysis.statistics.tunability import tunability
 from analysis.surrogate import Surrogate
+from cifar.intervals import mean_interval, wilson
 
 NONE = pd.DataFrame(columns=["number", "step", "score"])
 NOISE = 0.005

@@ -14,9 +14,9 @@ from test_statistics import search
 
 from analysis import summary
 from analysis.evidence import true_value
-from analysis.formatting import count_of, spelled
 from analysis.frames import of_study
 from analysis.summary import summarize, text
+from cifar.formatting import count_of, spelled
 
 
 def stored(folder: Path, directions: tuple[str, ...] = ("maximize",)) -> optuna.Study:

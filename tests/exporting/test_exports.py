@@ -143,7 +143,7 @@ def test_files_of_others_are_recognised(name: str, tmp_path: Path) -> None:
 
 def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match=r"needs onnxscript; install the extra: pip install .*\[export\]"):
+    with pytest.raises(UserError, match=r"--format onnx: onnxscript is not installed; do: pip install .*\[export\]"):
         export.main([str(tmp_path), "--format", "onnx"])
 
 

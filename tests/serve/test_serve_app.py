@@ -17,10 +17,7 @@ from bad_images import encoded, png
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from cifar.experiment import run
 from cifar.inference.model import Model, load_model
-from cifar.options.check import check
-from cifar.reporting import NO_REPORTER
 from cifar.serve.address import Hosts, hosts, is_everywhere, listen, url
 from cifar.serve.app import make_app
 from cifar.serve.predictor import Predictor
@@ -31,15 +28,13 @@ PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def model(compose: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = tmp_path_factory.mktemp("model")
-    run(check(compose(*tiny)), str(folder), NO_REPORTER)
-    return load_model(folder, "cpu")
+def model(tiny_run: Path) -> Model:
+    return load_model(tiny_run, "cpu")
 
 
 @pytest.fixture(scope="module")
 def client(model: Model) -> TestClient:
-    app = make_app(model, HOSTS, top=3, max_megabytes=0.2)
+    app = make_app(Predictor(model), HOSTS, top=3, max_megabytes=0.2)
     return TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
 
 
@@ -73,7 +68,7 @@ def test_a_bad_file_among_several_has_an_error_and_the_others_an_answer(client: 
 
 def test_the_model_and_the_health_are_told(client: TestClient, model: Model) -> None:
     answer = client.get("/model").json()
-    assert answer["classes"] == list(model.classes) and answer["size"] == 32 and answer["calibrated"] is False
+    assert answer["classes"] == list(model.classes) and answer["size"] == 32 and answer["calibrated"] is True
     assert answer["accuracy"]["validation"].keys() == {"accuracy", "images"}
     assert client.get("/health").json()["status"] == "ok"
 
@@ -126,6 +121,7 @@ def test_what_is_refused(
 ) -> None:
     answer = client.request(method, path, headers=headers, content=content)
     assert answer.status_code == status and answer.json().keys() == {"error"} and phrase in answer.json()["error"]
+    assert "remove the file" not in answer.json()["error"], "the server has none"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +199,7 @@ def test_bodies_of_all_requests_together_are_bounded(client: TestClient, model: 
 
     async def post_all(seconds: float) -> list[int]:
         waits, full = asyncio.Event(), asyncio.Event()
-        app = make_app(model, HOSTS, max_megabytes=0.2, body_seconds=seconds)
+        app = make_app(Predictor(model), HOSTS, max_megabytes=0.2, body_seconds=seconds)
         posts = [asyncio.create_task(post(app, waits, full)) for _ in range(9)]
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_later(0.05, waits.set) if seconds > 1 else None
@@ -222,7 +218,7 @@ def serving(model: Model) -> Iterator[tuple[str, int]]:
     """A server in a thread: its address."""
     with listen("127.0.0.1", 0) as listening:
         host, port = listening.getsockname()
-        server = make_server(make_app(model, hosts(host, port, [])), Hasty)
+        server = make_server(make_app(Predictor(model), hosts(host, port, [])), Hasty)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
@@ -244,7 +240,7 @@ def test_a_defect_is_an_error_as_json(model: Model, monkeypatch: pytest.MonkeyPa
     def fail(images: torch.Tensor) -> torch.Tensor:
         raise KeyError("a defect")
 
-    app = make_app(model, HOSTS)
+    app = make_app(Predictor(model), HOSTS)
     monkeypatch.setattr(type(model), "probabilities", lambda self, images: fail(images))
     client = TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
     answer = client.post("/predict", content=encoded(), headers=PNG)

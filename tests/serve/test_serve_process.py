@@ -12,17 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 from bad_images import bad_files, encoded, odd_files, regular
 from browser import Browser
 
-from cifar.experiment import run
 from cifar.inference.model import load_model
-from cifar.options.check import check
-from cifar.reporting import NO_REPORTER
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -50,17 +46,15 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(compose: Any, tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    run(check(compose(*tiny)), str(folder), NO_REPORTER)
-    arguments = [sys.executable, "-m", "cifar.serve", str(folder), "--port", "0", "--device", "cpu"]
+def served(tiny_run: Path) -> Iterator[Served]:
+    arguments = [sys.executable, "-m", "cifar.serve", str(tiny_run), "--port", "0", "--device", "cpu"]
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:
         lines = [process.stdout.readline(), process.stdout.readline()]
         assert "10 classes" in lines[1], lines
         with httpx2.Client(trust_env=False, timeout=60) as client:
-            yield Served(process, lines[1].split(" · ")[1], folder, client)
+            yield Served(process, lines[1].split(" · ")[1], tiny_run, client)
     finally:
         process.kill()
         process.wait()

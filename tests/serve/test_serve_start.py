@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 import uvicorn
 
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
-from cifar.experiment import run
 from cifar.inference.chosen import Chosen
-from cifar.inference.model import ExportedModel
-from cifar.options.check import check
-from cifar.reporting import NO_REPORTER
+from cifar.inference.model import ExportedModel, Model
 from cifar.serve import __main__ as command
 from cifar.serve.address import listen
-from cifar.serve.description import describe
+from cifar.serve.model_facts import model_facts
 
 
 def test_the_command_prints_the_model_and_the_url(
-    compose: Any, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    run(check(compose(*tiny)), str(tmp_path), NO_REPORTER)
-    command.main([str(tmp_path), "--host", "0.0.0.0", "--port", "0", "--device", "cpu", "--open"])
+    command.main([str(tiny_run), "--host", "0.0.0.0", "--port", "0", "--device", "cpu", "--open"])
     name, warning, last = capsys.readouterr().out.splitlines()[-3:]
-    assert name == str(tmp_path / "best.pt") and "no passwords" in warning
+    assert name == str(tiny_run / "best.pt") and "no passwords" in warning
     assert last == f"10 classes · {opened[0]} · Ctrl-C ends it" and opened[0].startswith("http://127.0.0.1:")
+
+
+def test_a_model_that_cannot_answer_is_seen_before_the_url_is_printed(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(model: Model, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Model, "probabilities", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        command.main([str(tiny_run), "--port", "0", "--device", "cpu"])
+    assert capsys.readouterr().out == ""
 
 
 def exported(folder: Path, **metadata: str) -> ExportedModel:
@@ -41,24 +49,24 @@ def exported(folder: Path, **metadata: str) -> ExportedModel:
 
 
 def test_an_exported_model_says_what_it_knows(tmp_path: Path) -> None:
-    answer = describe(exported(tmp_path, validation_accuracy="0.75", temperature="1.2"), 20)
+    answer = model_facts(exported(tmp_path, validation_accuracy="0.75", temperature="1.2"), 20)
     assert answer["accuracy"] == {"validation": {"accuracy": 0.75, "images": None}} and answer["calibrated"] is True
     assert answer["name"] == f"study, run {tmp_path.name}" and answer["reason"] == "chosen"
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"best": ["of another program"]}')
-    answer = describe(exported(tmp_path, validation_accuracy="good"), 20)
+    answer = model_facts(exported(tmp_path, validation_accuracy="good"), 20)
     assert answer["accuracy"] == {} and answer["calibrated"] is False
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "PACKAGES", {"not_installed": "not-installed"})
-    with pytest.raises(UserError, match=r"not installed: not-installed; do: pip install .*serve\]"):
+    monkeypatch.setattr(command, "PACKAGES", ("not_installed",))
+    with pytest.raises(UserError, match=r"cifar.serve: not_installed is not installed; do: pip install .*serve\]"):
         command.main(["run"])
 
 
-@pytest.mark.parametrize("option", ["--port=70000", "--top=0", "--device=gpu", "--max-megabytes=none"])
+@pytest.mark.parametrize("option", ["--port=70000", "--top=0", "--max-megabytes=none"])
 def test_a_wrong_option_says_what_is_allowed(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["run", option])

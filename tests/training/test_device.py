@@ -40,6 +40,12 @@ def test_a_cuda_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyP
         set_up_device("cuda:2", None, deterministic=True)
 
 
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:x", ""])
+def test_another_name_is_an_error(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device={name}: unknown; allowed: auto, cpu, cuda, cuda:N"):
+        set_up_device(name, None, deterministic=True)
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_cudnn_is_deterministic_or_chooses_the_fastest_kernels(deterministic: bool) -> None:
     cudnn = torch.backends.cudnn

@@ -176,10 +176,9 @@ def test_a_warm_up_leaves_no_trace(make_trainer: Callable[..., Trainer]) -> None
 
 def test_what_a_static_score_returns_is_that_of_each_batch(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer()
-    logits: list[Tensor] = []
-    plain = evaluate(trainer.score, trainer.val, logits)
-    static: list[Tensor] = []
-    assert torch.equal(evaluate(make_static(trainer, imitated_graph).score, trainer.val, static), plain)
+    plain, logits = evaluate(trainer.score, trainer.val)
+    replayed, static = evaluate(make_static(trainer, imitated_graph).score, trainer.val)
+    assert torch.equal(replayed, plain)
     assert torch.equal(torch.cat(static), torch.cat(logits)), "copies of what the next batch overwrites"
     assert len(torch.cat(static)) == trainer.val.total
 

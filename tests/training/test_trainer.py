@@ -200,7 +200,7 @@ def test_evaluation_is_in_eval_mode_and_changes_nothing(make_trainer: MakeTraine
     next(trainer.epochs())
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     generator = torch.get_rng_state()
-    first, second = (evaluate(trainer.score, trainer.val) for _ in range(2))
+    first, second = (evaluate(trainer.score, trainer.val)[0] for _ in range(2))
     assert torch.equal(first, second), "dropout was on"
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from ..surrogate import Array
-
+Array = NDArray[np.float64]
 LEVEL = 0.95
 Limits = tuple[float, float]
 SHARE: Limits = (0.0, 1.0)

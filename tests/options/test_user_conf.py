@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from analysis.pages.base import command_of
 from cifar import config_dir
 from cifar.layout import CONF
-from cifar.options import own_conf
+from cifar.options import user_conf
 from cifar.options.command_line import Earlier, prepared
 from cifar.options.hydra_private import Composition
 from cifar.options.option import ConfigError
@@ -59,7 +59,7 @@ def study(mine: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", ["resume={}/0", "from_study={}"])
-def test_a_run_or_a_study_brings_its_folder_along(
+def test_a_run_or_a_study_uses_its_folder(
     way: str, study: Path, mine: Path, compose: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with prepared():
@@ -67,34 +67,34 @@ def test_a_run_or_a_study_brings_its_folder_along(
     assert f"as it was started: --config-dir {mine}" in capsys.readouterr().err
 
 
-def test_a_confirmation_brings_the_folder_of_its_search_along(study: Path, mine: Path, compose: Compose) -> None:
+def test_a_confirmation_uses_the_folder_of_its_search(study: Path, mine: Path, compose: Compose) -> None:
     added: list[str] = []
     loader = loader_of()
     loader.get_search_path = lambda: SimpleNamespace(prepend=lambda provider, path, anchor: added.append(path))
     loader.repository = SimpleNamespace(initialize_sources=lambda search_path: None)
     config = OmegaConf.create({"hydra": {"sweeper": {"study": str(study)}}})
     start = Composition(config, [], RunMode.MULTIRUN, True, loader)
-    assert Earlier().bring(start) == [] and added == [f"file://{mine}"]
+    assert Earlier().extend(start) == [] and added == [f"file://{mine}"]
 
 
 def test_a_folder_that_is_given_wins_and_one_that_is_gone_is_named(
     study: Path, mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own_conf.bring(loader_of(tmp_path), study / "0")
+    user_conf.add_recorded_folder(loader_of(tmp_path), study / "0")
     assert capsys.readouterr().err == ""
     mine.rename(tmp_path / "moved")
-    own_conf.bring(loader_of(), study / "0")
+    user_conf.add_recorded_folder(loader_of(), study / "0")
     assert f"--config-dir {mine}, which is not there" in capsys.readouterr().err
 
 
 def test_a_file_that_hydra_would_ignore_is_refused(mine: Path) -> None:
-    own_conf.check_names(loader_of())
+    user_conf.check_names(loader_of())
     same = mine / "optimizer" / "sgd.yaml"
     same.write_bytes((CONF / "optimizer" / "sgd.yaml").read_bytes())
-    own_conf.check_names(loader_of(mine))
+    user_conf.check_names(loader_of(mine))
     same.write_text(OWN)
     with pytest.raises(ConfigError, match=r"sgd.yaml: without effect.*optimizer/sgd already.*optimizer/my_sgd.yaml"):
-        own_conf.check_names(loader_of(mine))
+        user_conf.check_names(loader_of(mine))
 
 
 def test_a_printed_command_of_settings_names_the_folder(study: Path, mine: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from cifar.serve.limits import MAX_IMAGES, MAX_PIXELS
 from cifar.serve.predictor import FORMATS
 
 
-def describe(model: Model, max_megabytes: float) -> dict[str, Any]:
+def model_facts(model: Model, max_megabytes: float) -> dict[str, Any]:
     """As JSON: which model it is and why this one, its classes, its accuracy where known, and what may be sent."""
     file = model.chosen.file.resolve()
     study = model.chosen.study

@@ -9,7 +9,7 @@ from cifar.inference.tta import IN_WORDS
 from cifar.options.restored import of_run
 
 
-def description(model: Model, tta: str) -> Iterator[str]:
+def notice(model: Model, tta: str) -> Iterator[str]:
     """Why this model, what it takes, whether its probabilities are calibrated, and what is averaged; in lines."""
     if model.chosen.reason:
         yield model.chosen.reason

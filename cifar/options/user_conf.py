@@ -32,7 +32,7 @@ def check_names(loader: ConfigLoader) -> None:
             )
 
 
-def bring(loader: ConfigLoader, run: Path) -> None:
+def add_recorded_folder(loader: ConfigLoader, run: Path) -> None:
     """Add the folder with which the run in a directory was started, where this start names none; says so."""
     folder = recorded(run)
     if folder is None or _given(loader) is not None:

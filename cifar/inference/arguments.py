@@ -1,0 +1,39 @@
+"""The arguments that the commands for a trained model share. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+TRAINED = ("a run directory", "a folder sweeps/NAME (its confirmed trial, else its best one)", "a best.pt")
+EXPORTED = ("a bundle", "an exported model (.onnx)")
+
+
+def add_place(parser: argparse.ArgumentParser, *kinds: str) -> None:
+    """PLACE; `kinds`: of what it may be the place."""
+    parser.add_argument("place", metavar="PLACE", help=f"{', '.join(kinds[:-1])} or {kinds[-1]}")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    help = "auto, cpu, cuda or cuda:N; an exported model runs on the CPU (default auto: a GPU, if any)"
+    parser.add_argument("--device", metavar="DEVICE", default="auto", help=help)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    help = "a module of yours that the model is built with (model=own); can be repeated"
+    parser.add_argument("--trust", metavar="MODULE", action="append", default=[], help=help)
+
+
+def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
+    """The type of an argument that is an integer in a range."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text}; allowed: an integer from {low} to {high}")
+        return int(text)
+
+    return number
+
+
+positive = whole(1)
