@@ -19,7 +19,7 @@ from cifar.exporting.files import export_file
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.history import History, history_of
 from cifar.exporting.source import PLACES, PROGRAM, ExportError, Source
-from cifar.files import cannot_write
+from cifar.files import cannot_write, check_target
 from cifar.options.config import Config
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
@@ -32,13 +32,10 @@ IGNORED = "__pycache__"
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ExportError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
-    if not folder.absolute().parent.is_dir():
-        raise ExportError(f"--bundle {folder}: there is no folder {folder.absolute().parent}; create it first")
+    """Raises ExportError or FileError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
+    check_target("--bundle", folder, folder=True)
     if not folder.exists():
         return
-    if not folder.is_dir():
-        raise ExportError(f"--bundle {folder}: already there, and no folder; allowed: another name")
     names = {path.name for path in folder.iterdir()} - {IGNORED}
     others = sorted(names - FILES)
     if others or (names and not FORMATS["onnx"].program_of(folder / ONNX).startswith(PROGRAM)):
@@ -59,8 +56,9 @@ def write(source: Source, folder: Path) -> Iterator[str]:
         )
     history = _history(source)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had the same number
     try:
+        temporary.mkdir()
         line = _fill(source, config, history, temporary, _name(source, config, history))
         _replace(temporary, folder)
     except OSError as error:

@@ -8,17 +8,16 @@ from pathlib import Path
 from cifar.exporting.agreement import Agreement, Reference
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.source import PROGRAM, ExportError
-from cifar.files import cannot_write
+from cifar.files import cannot_write, check_target
 
 
 def check_file(out: Path, name: str) -> None:
-    """Raises ExportError where an export may not be written to `out`: only exports of this program are replaced."""
+    """Raises ExportError or FileError where an export may not be written to `out`: only exports of this program are replaced."""
     suffix = FORMATS[name].suffix
     if out.suffix != suffix:
         raise ExportError(f"--out {out}: allowed: a name that ends in {suffix}, as --format is {name}")
-    if not out.parent.is_dir():
-        raise ExportError(f"--out {out}: there is no folder {out.parent}; create it first")
-    if out.is_dir() or (out.exists() and not FORMATS[name].program_of(out).startswith(PROGRAM)):
+    check_target("--out", out)
+    if out.exists() and not FORMATS[name].program_of(out).startswith(PROGRAM):
         raise ExportError(f"--out {out}: already there, and no export of this program; allowed: another name")
 
 

@@ -76,7 +76,7 @@ def test_the_card_of_a_run_says_what_is_not_known(bundled: Path) -> None:
     head = yaml.safe_load(card.split("---\n")[1])
     metrics = [(row["dataset"]["split"], row["metrics"][0]["value"]) for row in head["model-index"][0]["results"]]
     assert [split for split, _ in metrics] == ["validation", "test"] and head["license"] == "other"
-    assert "nothing is known of a search" in card and "not calibrated" in card
+    assert "nothing is known of a search" in card and "divided by a temperature of" in card
     assert f"Test accuracy of these weights {metrics[1][1]:.4f}" in card
     assert "optimizer.lr=0.05" in card and "cache.dir" not in card
 
