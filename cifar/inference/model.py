@@ -19,13 +19,15 @@ from torch import Tensor
 
 from cifar.classifier import Classifier, check_images
 from cifar.commands import install
+from cifar.cores import available_cores
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.inference.chosen import Chosen, choose
 from cifar.inference.reading import read_image, to_tensor
 from cifar.inference.tta import averaged
 from cifar.resources import Resources
-from cifar.tasks import load_classifier
+from cifar.tasks import loaded_classifier
+from cifar.training import checkpoint
 from cifar.training.device import set_up_device
 
 
@@ -72,10 +74,11 @@ class Model(ABC):
 
 @dataclass(frozen=True)
 class TrainedModel(Model):
-    """The model in a best.pt, on `device`."""
+    """The model in a best.pt, on `device`. `description`: what that file holds besides the weights."""
 
     classifier: Classifier
     device: torch.device
+    description: Mapping[str, Any] = field(repr=False)
 
     def _probabilities(self, images: Tensor) -> Tensor:
         return self.classifier.probabilities(images.to(self.device)).cpu()
@@ -102,8 +105,20 @@ def load_model(place: str | Path, device: str = "auto") -> Model:
     if chosen.file.suffix == ".onnx":
         return _exported(chosen)
     on = set_up_device(device, None, True)
-    classifier = load_classifier(chosen.file, Resources()).to(on)
-    return TrainedModel(chosen, classifier.classes, classifier.format, classifier.temperature, classifier, on)
+    best = checkpoint.load(chosen.file)
+    classifier = loaded_classifier(best, chosen.file, Resources()).to(on)
+    description = {key: value for key, value in best.items() if key != "model"}
+    facts = (classifier.classes, classifier.format, classifier.temperature)
+    return TrainedModel(chosen, *facts, classifier, on, description)
+
+
+def open_session(file: Path) -> Any:
+    """The onnxruntime.InferenceSession of a file, on the CPU cores that this process may use."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cores()
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]:
@@ -113,13 +128,13 @@ def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]
 
 def _exported(chosen: Chosen) -> ExportedModel:
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError:
         raise ModelError(
             f"{chosen.file}: needs onnxruntime: {install('export')}; or name the run that it was exported from"
         ) from None
     try:
-        session = onnxruntime.InferenceSession(str(chosen.file), providers=["CPUExecutionProvider"])
+        session = open_session(chosen.file)
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         classes, format = tuple(json.loads(metadata["classes"])), InputFormat(**json.loads(metadata["input"]))
         temperature = float(metadata["temperature"]) if "temperature" in metadata else None
