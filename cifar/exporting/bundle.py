@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cifar.data import preprocessing
 from cifar.exporting import card, cost
@@ -18,8 +14,10 @@ from cifar.exporting.agreement import Reference
 from cifar.exporting.files import export_file
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.history import History, history_of
-from cifar.exporting.source import PLACES, PROGRAM, ExportError, Source
+from cifar.exporting.public import settings_text
+from cifar.exporting.source import ExportError, Source
 from cifar.files import cannot_write, check_target
+from cifar.metadata import PROGRAM
 from cifar.options.config import Config
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
@@ -32,7 +30,7 @@ IGNORED = "__pycache__"
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ExportError or FileError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
+    """Raises UserError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
     check_target("--bundle", folder, folder=True)
     if not folder.exists():
         return
@@ -114,16 +112,3 @@ def _name(source: Source, config: Config, history: History | None) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()) if "\n" in text or "\r" in text else text
-
-
-def settings_text(config: Config) -> str:
-    """All settings of a run as YAML, without those that name places on its machine."""
-    settings: dict[str, Any] = dataclasses.asdict(config)
-    for key in PLACES:
-        group, _, name = key.rpartition(".")
-        (settings[group] if group else settings).pop(name, None)
-    weights = settings["transfer"].get("weights")
-    if weights:
-        settings["transfer"]["weights"] = Path(weights).name
-    head = "# All settings of the run that trained this model, without places and machines.\n"
-    return head + str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

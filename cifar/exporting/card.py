@@ -15,12 +15,12 @@ from cifar import layout
 from cifar.exporting.agreement import Agreement
 from cifar.exporting.cost import Cost
 from cifar.exporting.history import History
-from cifar.exporting.source import PROGRAM, Source, program_version, settings_fingerprint
-from cifar.metadata import augmentation_text, model_name
+from cifar.exporting.public import public_overrides, public_weights, settings_fingerprint
+from cifar.exporting.source import Source
+from cifar.metadata import PROGRAM, augmentation_text, model_name, program_name
 from cifar.objective import OBJECTIVES
 from cifar.options.config import Config
 from cifar.options.transfer import Frozen, Pretrained
-from cifar.overrides import key_of, parse
 
 if TYPE_CHECKING:
     from analysis import formatting, wording
@@ -36,10 +36,9 @@ TEMPLATES = jinja2.Environment(
     keep_trailing_newline=True,
     undefined=jinja2.StrictUndefined,
 )
-PRIVATE = ("data.root", "cache", "tracker", "hydra", "device", "threads", "resume", "from_study", "trust")
-"""Overrides that say where something is on the machine of whoever trained, and not what was trained."""
 FEW_IMAGES = 2000
 """Below so many test images, an accuracy is known to no better than 2 points."""
+TEST_COPIES = ("test_also_in_train", "test_images")
 Row = dict[str, str]
 
 
@@ -81,7 +80,7 @@ def render(source: Source, config: Config, history: History | None, cost: Cost, 
         calibration=result.get("calibration"),
         cost=cost,
         agreement=agreement,
-        program=f"{PROGRAM} {program_version()}",
+        program=program_name(),
         settings_sha256=settings_fingerprint(config),
         date=date.today().isoformat(),
         few_images=FEW_IMAGES,
@@ -152,8 +151,11 @@ def copies(result: Mapping[str, Any], history: History | None) -> dict[str, int]
     counts: dict[str, int] = {}
     if val.get("also_in_train"):
         counts |= {"also_in_train": val["also_in_train"], "val_images": val["images"]}
-    test = history.test if history else {}
-    return counts | {key: test[key] for key in ("test_also_in_train", "test_images") if "test_also_in_train" in test}
+    test = result.get("test") or {}
+    if test.get("also_in_train"):
+        counts |= {"test_also_in_train": test["also_in_train"], "test_images": test["images"]}
+    confirmed = history.test if history else {}
+    return counts | {key: confirmed[key] for key in TEST_COPIES if "test_also_in_train" in confirmed}
 
 
 def weakest(rows: Sequence[Row]) -> str:
@@ -221,7 +223,7 @@ def model_text(config: Config) -> str:
     transfer = config.transfer
     if not isinstance(transfer, Pretrained):
         return f"{type(config.model).__name__} {model_name(config)}"
-    return model_name(config).replace(str(transfer.weights), Path(str(transfer.weights)).name)
+    return model_name(config).replace(str(transfer.weights), public_weights(transfer.weights))
 
 
 def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
@@ -229,7 +231,7 @@ def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
     transfer = result.get("transfer") or {}
     if "weights_sha256" not in transfer:
         return None
-    return {"weights": Path(str(transfer["weights"])).name, "weights_sha256": transfer["weights_sha256"]}
+    return {"weights": public_weights(transfer["weights"]), "weights_sha256": transfer["weights_sha256"]}
 
 
 def augmentation(config: Config) -> str:
@@ -261,22 +263,6 @@ def recipe(config: Config) -> list[Row]:
         for key, value in shown.items()
         if value not in (None, 0.0)
     ]
-
-
-def public_overrides(run: Path) -> list[str]:
-    """The overrides of the command line that trained the run, without those that name places on its machine."""
-    try:
-        recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    overrides = parse([str(line) for line in recorded]) if isinstance(recorded, list) else []
-    lines = [(key_of(override), str(override.input_line)) for override in overrides]
-    return [line for key, line in lines if not _is_private(key, line)]
-
-
-def _is_private(key: str, line: str) -> bool:
-    names_place = key == "transfer.weights" and "/" in line
-    return names_place or any(f"{key}.".startswith((f"{private}.", f"{private}/")) for private in PRIVATE)
 
 
 def class_rows(run: Path) -> list[Row]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from cifar.exporting.agreement import Agreement, Reference
 from cifar.exporting.formats import FORMATS, Subject
-from cifar.exporting.source import PROGRAM, ExportError
+from cifar.exporting.source import ExportError
 from cifar.files import cannot_write, check_target
+from cifar.metadata import PROGRAM
 
 
 def check_file(out: Path, name: str) -> None:
-    """Raises ExportError or FileError where an export may not be written to `out`: only exports of this program are replaced."""
+    """Raises UserError where an export may not be written to `out`: only exports of this program are replaced."""
     suffix = FORMATS[name].suffix
     if out.suffix != suffix:
         raise ExportError(f"--out {out}: allowed: a name that ends in {suffix}, as --format is {name}")

@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from cifar.commands import install
-from cifar.exporting.source import PROGRAM, ExportError, Source, provenance
+from cifar.exporting.source import ExportError, Source, provenance
 from cifar.exporting.weights import load_safetensors
 from cifar.inference.model import load_model
+from cifar.metadata import PROGRAM
 
 LARGEST_ONNX = 2_000_000_000
 """Bytes: the largest file that protobuf, the encoding of ONNX, can hold, is of 2 GiB."""
