@@ -21,9 +21,7 @@ from pathlib import Path
 
 from cifar import trust
 from cifar.commands import as_started, program
-
-FORMATS = ("onnx", "torch_export", "safetensors")
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
+from cifar.exporting.suffixes import SUFFIXES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("place", help="a run directory, a folder sweeps/NAME (its confirmed trial), or a best.pt")
     what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("--format", choices=FORMATS, help="write one file")
+    what.add_argument("--format", choices=tuple(SUFFIXES), help="write one file")
     what.add_argument("--bundle", type=Path, metavar="DIR", help="write a folder with a model card")
     options.add_argument("--out", type=Path, metavar="FILE", help="of --format; default: model and its suffix")
     options.add_argument(

@@ -52,6 +52,7 @@ def write(source: Source, folder: Path) -> Iterator[str]:
             f"{source.run}: a bundle describes the run too, and its result.json or .hydra/config.yaml is missing or"
             " cannot be read; allowed: the whole run directory, or --format"
         )
+    card.class_rows(source.run)  # raises before the work where they are damaged
     history = _history(source)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had the same number

@@ -16,7 +16,7 @@ from cifar.exporting.agreement import Agreement
 from cifar.exporting.cost import Cost
 from cifar.exporting.history import History
 from cifar.exporting.public import public_overrides, public_weights, settings_fingerprint
-from cifar.exporting.source import Source
+from cifar.exporting.source import ExportError, Source
 from cifar.metadata import PROGRAM, augmentation_text, model_name, program_name
 from cifar.objective import OBJECTIVES
 from cifar.options.config import Config
@@ -43,45 +43,24 @@ Row = dict[str, str]
 
 
 def render(source: Source, config: Config, history: History | None, cost: Cost, agreement: Agreement, name: str) -> str:
-    """The model card. `name`: what the model is called."""
-    result = source.result
-    data, best = result["data"], result["best"]
-    objective = OBJECTIVES[result.get("objective") or "accuracy"]
-    test = test_of(result, history)
-    rows = class_rows(source.run)
+    """The model card. `name`: what the model is called. Raises ExportError where a record is damaged."""
+    data, best = source.result["data"], source.result["best"]
+    test = test_of(source.result, history)
     return TEMPLATES.get_template("model_card.md.jinja").render(
-        summary=summary(data, best, test, history),
-        front_matter=front_matter(name, config, data, best, test),
-        name=name,
-        classes=source.model.classes,
-        format=source.model.format,
-        reason=source.model.chosen.reason,
-        result=result,
-        data=data,
-        data_name=data_name(config),
-        best=best,
-        objective=objective,
-        objective_value=best.get(objective.column),
-        val_interval=_of_share(best["val_accuracy"], data["val"]["images"]),
-        test=test,
-        model=model_text(config),
-        augmentation=augmentation(config),
-        overrides=public_overrides(source.run),
-        recipe=recipe(config),
+        source=source,
+        config=config,
         history=history,
-        class_rows=rows,
-        weakest=weakest(rows),
-        split_text=split_text(data),
-        test_images=test_images(test, history),
-        copies=wording.on_copies(copies(result, history)),
-        fresh_interval=_interval(history.confirmed if history else {}),
-        test_interval=_interval(history.test if history else {}),
-        data_transfer=pretrained_weights(result),
-        calibration=result.get("calibration"),
         cost=cost,
         agreement=agreement,
+        name=name,
+        test=test,
+        summary=summary(data, best, test, history),
+        front_matter=front_matter(name, config, data, best, test),
+        objective=OBJECTIVES[source.result.get("objective") or "accuracy"],
+        class_rows=class_rows(source.run),
+        copies=wording.on_copies(copies(source.result, history)),
+        test_images=test_images(test, history),
         program=program_name(),
-        settings_sha256=settings_fingerprint(config),
         date=date.today().isoformat(),
         few_images=FEW_IMAGES,
     )
@@ -167,8 +146,8 @@ def weakest(rows: Sequence[Row]) -> str:
 
 def test_of(result: Mapping[str, Any], history: History | None) -> dict[str, Any] | None:
     """accuracy, images, interval of the exported weights on the test set; None where these were not evaluated."""
-    if history is not None and history.own_test is not None:
-        accuracy, images = float(history.own_test.accuracy), int(history.own_test.images)
+    if history is not None and history.test_row is not None:
+        accuracy, images = float(history.test_row.accuracy), int(history.test_row.images)
     elif "test" in result:
         accuracy, images = result["test"]["accuracy"], result["test"]["images"]
     else:
@@ -266,12 +245,20 @@ def recipe(config: Config) -> list[Row]:
 
 
 def class_rows(run: Path) -> list[Row]:
-    """Images, recall with its interval, precision and F1 of each class; empty in runs of earlier versions."""
+    """Images, recall with its interval, precision and F1 of each class; empty in runs of earlier versions.
+
+    Raises ExportError where they are recorded but cannot be read.
+    """
+    path = run / "classes.csv"
     try:
-        with (run / "classes.csv").open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return [_class_row(row) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError):
+    except FileNotFoundError:
         return []
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ExportError(
+            f"{path}: cannot be read ({error!r}); restore it, or remove it for a card without figures by class"
+        ) from error
 
 
 def _class_row(row: Mapping[str, str]) -> Row:
@@ -289,9 +276,20 @@ def table(rows: Iterable[Mapping[str, str]], columns: Mapping[str, str]) -> str:
 
 
 TEMPLATES.filters |= {
+    "augmentation": augmentation,
     "cell": formatting.cell,
     "counted": formatting.count_of,
     "count": formatting.format_count,
+    "data_name": data_name,
     "duration": formatting.format_duration,
+    "interval": _interval,
+    "interval_of_share": _of_share,
+    "model_text": model_text,
+    "pretrained_weights": pretrained_weights,
+    "public_overrides": public_overrides,
+    "recipe": recipe,
+    "settings_fingerprint": settings_fingerprint,
+    "split_text": split_text,
     "table": table,
+    "weakest": weakest,
 }

@@ -8,13 +8,14 @@ from pathlib import Path
 from cifar.exporting.agreement import Agreement, Reference
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.source import ExportError
+from cifar.exporting.suffixes import SUFFIXES
 from cifar.files import cannot_write, check_target
 from cifar.metadata import PROGRAM
 
 
 def check_file(out: Path, name: str) -> None:
     """Raises UserError where an export may not be written to `out`: only exports of this program are replaced."""
-    suffix = FORMATS[name].suffix
+    suffix = SUFFIXES[name]
     if out.suffix != suffix:
         raise ExportError(f"--out {out}: allowed: a name that ends in {suffix}, as --format is {name}")
     check_target("--out", out)
@@ -25,7 +26,7 @@ def check_file(out: Path, name: str) -> None:
 def export_file(subject: Subject, reference: Reference, name: str, out: Path) -> Agreement:
     """Write one format to `out`, once it has been compared with the model. Raises ExportError, FileError."""
     format = FORMATS[name]
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{format.suffix}")
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}{SUFFIXES[name]}")
     try:
         format.write(subject, temporary)
         agreement = reference.agreement(name, format.compute(temporary))

@@ -25,7 +25,7 @@ else:
 class History:
     """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer.
 
-    `trial`: of which the exported run is. `own_test`: the row of `frames.tests` of that run; None where there is none.
+    `trial`: of which the exported run is. `test_row`: the row of `frames.tests` of that run; None where there is none.
     """
 
     frames: Frames
@@ -41,7 +41,7 @@ class History:
     seeds: str
     sampler_seed: int | None
     candidates: list[dict[str, str]]
-    own_test: pd.Series[Any] | None
+    test_row: pd.Series[Any] | None
 
     @property
     def confirmed(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def history_of(study: Path, run: Path) -> History:
         seeds=", ".join(str(seed) for seed in sorted(frames.runs.seed.dropna().unique())[:10]),
         sampler_seed=reading.value_at(sweeper, "sampler.seed"),
         candidates=_candidates(frames, evidence),
-        own_test=_own_test(frames, run),
+        test_row=_test_row(frames, run),
     )
 
 
@@ -127,7 +127,7 @@ def _candidates(frames: Frames, evidence: Evidence) -> list[dict[str, str]]:
     return rows
 
 
-def _own_test(frames: Frames, run: Path) -> pd.Series[Any] | None:
+def _test_row(frames: Frames, run: Path) -> pd.Series[Any] | None:
     """The evaluation of the exported weights on the test set: that of the trial and the seed of the exported run."""
     fresh = frames.fresh[frames.fresh.run == str(run)]
     if fresh.empty or frames.tests.empty:
