@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from analysis import answer, formatting, reading
     from analysis.evidence import Evidence
     from analysis.frames import Frames, read
-    from analysis.statistics import intervals
+    from analysis.sections.confirmation import candidates_table
 else:
     answer, formatting, reading = map(layout.analysis, ("answer", "formatting", "reading"))
-    intervals, read = layout.analysis("statistics.intervals"), layout.analysis("frames").read
-    Evidence = layout.analysis("evidence").Evidence
+    Evidence, read = layout.analysis("evidence").Evidence, layout.analysis("frames").read
+    candidates_table = layout.analysis("sections.confirmation").candidates_table
 
 
 @dataclass(frozen=True)
 class History:
-    """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer.
+    """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer,
+    `candidates` of analysis.sections.confirmation.
 
     `trial`: of which the exported run is. `test_row`: the row of `frames.tests` of that run; None where there is none.
     """
@@ -40,7 +41,7 @@ class History:
     duration: str
     seeds: str
     sampler_seed: int | None
-    candidates: list[dict[str, str]]
+    candidates: pd.DataFrame
     test_row: pd.Series[Any] | None
 
     @property
@@ -72,7 +73,7 @@ def history_of(study: Path, run: Path) -> History:
         duration=formatting.format_duration(float(frames.trials.seconds.sum())),
         seeds=", ".join(str(seed) for seed in sorted(frames.runs.seed.dropna().unique())[:10]),
         sampler_seed=reading.value_at(sweeper, "sampler.seed"),
-        candidates=_candidates(frames, evidence),
+        candidates=candidates_table(frames),
         test_row=_test_row(frames, run),
     )
 
@@ -107,24 +108,6 @@ def _range(row: pd.Series[Any], winner: pd.Series[Any]) -> dict[str, str]:
     elif row.whole:
         searched = f"{row.low:.0f} to {row.high:.0f}, whole numbers"
     return {"key": key, "searched": searched, "chosen": formatting.format_value(winner[f"params.{key}"])}
-
-
-def _candidates(frames: Frames, evidence: Evidence) -> list[dict[str, str]]:
-    sign = -1 if frames.minimizes else 1
-    rows = []
-    for row in evidence.confirmed.get("candidates", []):
-        ends = intervals.clipped(row["reported"] - row["high"], row["reported"] - row["low"], frames.score_limits)
-        low, high = sorted(sign * end for end in ends)
-        rows.append(
-            {
-                "trial": str(row["number"]),
-                "reported": f"{sign * row['reported']:.4f}",
-                "mean": f"{sign * row['estimate']:.4f}",
-                "interval": formatting.format_interval(low, high),
-                "seeds": str(row["seeds"]),
-            }
-        )
-    return rows
 
 
 def _test_row(frames: Frames, run: Path) -> pd.Series[Any] | None:
