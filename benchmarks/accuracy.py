@@ -11,8 +11,9 @@ import statistics
 import torch
 from scipy import stats
 
-from benchmarks.common import save, settings
+from benchmarks.common import save
 from benchmarks.plain import PlainLoop
+from cifar.compose import composed
 from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.models.resnet import BottleneckResNet
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     ours, theirs = [], []
     for seed in range(options.seeds):
-        config = settings(
+        config = composed(
             "data=image_folder",
             f"data.root={options.data}",
             f"data.limit={options.images}",

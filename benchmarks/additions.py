@@ -10,7 +10,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import save, settings
+from benchmarks.common import save
+from cifar.compose import composed
 from cifar.experiment import run
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
 def score(place: Path, seed: int, options: argparse.Namespace, overrides: list[str]) -> float:
     """The test accuracy of a run's best epoch."""
     place.mkdir()
-    config = settings(
+    config = composed(
         *("data=image_folder", f"data.root={options.data}", f"data.limit={options.images}", "threads=1"),
         *("test=true", f"model.width={options.width}", f"epochs={options.epochs}", f"seed={seed}"),
         *overrides,

@@ -17,11 +17,9 @@ from typing import Any
 
 import torch
 
-from cifar.compose import composed
 from cifar.metadata import git_commit
 
 RESULTS = Path(__file__).parent / "results"
-settings = composed
 
 
 def machine() -> dict[str, Any]:

@@ -21,14 +21,16 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-from benchmarks.common import RESULTS, save, settings
+from benchmarks.common import RESULTS, save
 from cifar import trust
+from cifar.compose import composed
 from cifar.errors import UserError
 from cifar.experiment import run
 from cifar.exporting.agreement import TOLERANCE, Reference
 from cifar.exporting.files import export_file
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.source import Source, read_source
+from cifar.exporting.suffixes import SUFFIXES
 from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
 
@@ -94,7 +96,7 @@ def measured(overrides: tuple[str, ...]) -> dict[str, Any]:
         if WEIGHTS in overrides:
             backbone = lite0 if "transfer.head=_fc" in overrides else resnet50
             overrides = (*overrides, f"transfer.weights={settled_weights(backbone(), place)}")
-        config = settings(*QUICK, f"cache.dir={place / 'cache'}", *overrides)
+        config = composed(*QUICK, f"cache.dir={place / 'cache'}", *overrides)
         (place / "run").mkdir()
         record = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
         run(config, str(place / "run"), NO_REPORTER, resources=Resources(), settings={"config.yaml": record})
@@ -104,9 +106,9 @@ def measured(overrides: tuple[str, ...]) -> dict[str, Any]:
         row["mean of the largest probability"] = round(float(torch.cat(reference.expected).amax(1).mean()), 3)
         row["PyTorch in another memory layout"] = other_layout(source, reference)
         start = time.perf_counter()
-        for name, format in FORMATS.items():
+        for name in FORMATS:
             try:
-                row[name] = export_file(subject, reference, name, place / f"model{format.suffix}").largest
+                row[name] = export_file(subject, reference, name, place / f"model{SUFFIXES[name]}").largest
             except UserError as error:
                 row[name] = str(error)
         return row | {"seconds": round(time.perf_counter() - start, 1)}

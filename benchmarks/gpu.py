@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]  # it is not in __all__
 
-from benchmarks.common import Remote, save, settings, spread
+from benchmarks.common import Remote, save, spread
 from benchmarks.paths import as_it_is, endless, in_turns, one_run, plain_loop, random_splits
+from cifar.compose import composed
 from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.training.isolation import Isolation
 
@@ -171,7 +172,7 @@ def _recipe(data: str) -> dict[str, Any]:
 
 
 def _recipe_epochs(data: str) -> Iterator[float]:
-    config = settings("data=image_folder", f"data.root={data}", "device=cuda", "cuda_graph=true")
+    config = composed("data=image_folder", f"data.root={data}", "device=cuda", "cuda_graph=true")
     device = set_up(config)
     with Isolation(device):
         for metrics in build_trainer(config, load_splits(config), device).epochs():

@@ -15,8 +15,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.common import settings
 from benchmarks.plain import PlainLoop, resnet
+from cifar.compose import composed
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.experiment import build_trainer, set_up
@@ -43,7 +43,7 @@ def random_splits(train: int, val: int) -> Splits:
 
 def endless(*overrides: str) -> Config:
     """The settings of a run with more epochs than any benchmark waits for."""
-    return settings(
+    return composed(
         "data=digits", "augment.crop=4", "augment.flip=true", "epochs=100000", "scheduler=constant", *overrides
     )
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.common import Remote, save, settings, spread
+from benchmarks.common import Remote, save, spread
 from benchmarks.plain import PlainLoop, resnet
+from cifar.compose import composed
 from cifar.data.split import Splits
 from cifar.experiment import build_trainer, load_splits, set_up
 from cifar.options.config import Config
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> tuple[Config, Splits]:
-    config = settings(
+    config = composed(
         "data=image_folder",
         f"data.root={options.data}",
         f"data.limit={options.train + options.val}",

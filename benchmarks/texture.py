@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.common import save, settings
+from benchmarks.common import save
+from cifar.compose import composed
 from cifar.experiment import run
 from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
@@ -75,7 +76,7 @@ def textured(random: np.random.Generator, across: bool) -> NDArray[np.uint8]:
 
 def accuracy(folder: Path, name: str, overrides: tuple[str, ...]) -> float:
     """The best validation accuracy of a run on these images."""
-    config = settings(
+    config = composed(
         *("data=image_folder", f"data.root={folder / 'images'}", "data.val_size=0.2", f"cache.dir={folder / 'cache'}"),
         *("device=cpu", *overrides),
     )

@@ -21,7 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from benchmarks.common import save, settings
+from benchmarks.common import save
+from cifar.compose import composed
 from cifar.experiment import load_splits, run
 from cifar.models.feature_cache import folder as feature_folder
 from cifar.reporting import NO_REPORTER
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
 
 def accuracies(data: Path, weights: str) -> dict[str, float]:
     """Validation accuracy of the recipe's head, and of a logistic regression on standardised features."""
-    config = settings("data=image_folder", f"data.root={data}", *COMMON, f"transfer.weights={weights}")
+    config = composed("data=image_folder", f"data.root={data}", *COMMON, f"transfer.weights={weights}")
     with tempfile.TemporaryDirectory() as folder:
         best = run(config, folder, NO_REPORTER)
         keys = read_result(Path(folder))["transfer"]["cache_keys"]

@@ -18,7 +18,8 @@ from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from benchmarks.common import save, settings
+from benchmarks.common import save
+from cifar.compose import composed
 from cifar.experiment import run
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
@@ -65,7 +66,7 @@ def score(root: Path, name: str, seed: int, options: argparse.Namespace, overrid
     """The balanced accuracy on the test part, of the epoch that the recipe's objective chose."""
     place = root / f"{name}-{seed}"
     place.mkdir()
-    config = settings(
+    config = composed(
         "data=image_folder",
         f"data.root={root / 'images'}",
         *("data.val_size=0.2", "augment=none", "model=resnet14", "test=true"),

@@ -24,9 +24,6 @@ from cifar.options.resume import completed
 from cifar.options.shared import read_yaml
 from cifar.resources import Resources
 
-ELSEWHERE = ("cache", "tracker", "resume", "from_study")
-"""Settings that say where something is written, sent or from."""
-
 
 def composed(*overrides: str) -> Config:
     """The checked settings that `python run.py OVERRIDES` would run with."""
@@ -35,7 +32,7 @@ def composed(*overrides: str) -> Config:
 
 
 def recorded_config(run: Path) -> Config:
-    """The checked settings that the run in a directory recorded; those of its version or later, today's defaults.
+    """The checked settings that the run in a directory recorded; settings that it did not record have today's defaults.
 
     Raises ConfigError where it recorded none, or some that are not allowed today.
     """
@@ -44,17 +41,17 @@ def recorded_config(run: Path) -> Config:
     if not isinstance(record, dict):
         raise ConfigError(f"{file}: holds no settings of a run")
     today = composed()
-    settings = {key: value for key, value in upgrade_settings(record).items() if key not in ELSEWHERE}
+    settings = {key: value for key, value in upgrade_settings(record).items() if key not in metadata.ELSEWHERE}
     config = check(completed(settings, today))
     return dataclasses.replace(config, device="cpu")
 
 
-def recorded_splits(run: Path, resources: Resources | None = None) -> Splits:
+def recorded_splits(run: Path) -> Splits:
     """The images that the run in a directory was trained and validated on. Nothing is downloaded.
 
     Raises ContentError where the place holds others now, DataError where it holds none.
     """
-    resources = resources or Resources()
+    resources = Resources()
     config = recorded_config(run)
     data = config.data
     if not data.only_reads(data.root or ""):

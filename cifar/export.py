@@ -21,10 +21,8 @@ from pathlib import Path
 
 from cifar import trust
 from cifar.commands import as_started, module_command
+from cifar.exporting.suffixes import SUFFIXES
 from cifar.inference.arguments import TRAINED, add_place, add_trust
-
-FORMATS = ("onnx", "torch_export", "safetensors")
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_place(options, *TRAINED)
     what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("--format", choices=FORMATS, help="write one file")
+    what.add_argument("--format", choices=tuple(SUFFIXES), help="write one file")
     what.add_argument("--bundle", type=Path, metavar="DIR", help="write a folder with a model card")
     options.add_argument("--out", type=Path, metavar="FILE", help="of --format; default: model and its suffix")
     add_trust(options)

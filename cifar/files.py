@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,36 @@ from cifar.errors import UserError
 
 class FileError(UserError):
     """A file cannot be written. The message names the file and the reason."""
+
+
+def check_target(option: str, path: Path, folder: bool = False) -> None:
+    """Raises FileError where `path` cannot be written: a file, or a folder where `folder`. For before the work.
+
+    `option`: the one that names it.
+    """
+    parent = path.absolute().parent
+    if folder and path.name in ("", ".."):
+        raise FileError(f"{option} {path}: allowed: a folder with a name, as it is replaced as a whole")
+    try:
+        if not parent.is_dir():
+            raise FileError(f"{option} {path}: there is no folder {path.parent}; create it first")
+        if path.exists():
+            _check_kind(option, path, folder)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise FileError(
+            f"{option} {path}: cannot be written ({error.strerror or error}); allowed: a folder that is writable"
+        ) from error
+
+
+def _check_kind(option: str, path: Path, folder: bool) -> None:
+    if folder and not path.is_dir():
+        raise FileError(f"{option} {path}: already there, and no folder; allowed: another name")
+    if not folder and path.is_dir():
+        raise FileError(f"{option} {path}: a folder; allowed: the name of a file")
+    if not folder and not path.is_file():
+        raise FileError(f"{option} {path}: already there, and no regular file; allowed: another name")
 
 
 def write_atomically(path: Path, content: bytes | memoryview, exclusive: bool = False) -> None:

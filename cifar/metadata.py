@@ -9,9 +9,10 @@ import logging
 import platform
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cifar import layout
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
@@ -37,8 +39,9 @@ from cifar.training.trainer import Trainer
 log = logging.getLogger(__name__)
 FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", *(objective.column for objective in OBJECTIVES.values()))
 """What a tracker receives of a run's best epoch at its end."""
-NOT_TRACKED = ("tracker", "cache", "resume", "from_study")
-"""Settings that a tracker does not receive: they say where something is, not what was trained."""
+PROGRAM = "cifar-search"
+ELSEWHERE = ("tracker", "cache", "resume", "from_study")
+"""Settings that say where something is written, sent or from, not what was trained; a tracker does not receive them."""
 SPLIT = ("limit", "val_size", "val_seed", "folds", "fold", "groups")
 """The settings of `data` that say how its images are split."""
 
@@ -54,7 +57,7 @@ def run_facts(config: Config, data: dict[str, Any], trainer: Trainer) -> dict[st
         "code": code_digests(config),
         "data": data,
         "device": _device_facts(config, trainer.val.labels.device),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision")},
+        "versions": _versions(),
         "git": git_commit(),
         "resumed_from": config.resume,
     }
@@ -127,9 +130,26 @@ def _flops(model: nn.Module, inputs: Tensor) -> int:
     return flops
 
 
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision")}
+    with suppress(PackageNotFoundError):  # in a checkout that is not installed
+        versions[PROGRAM] = version(PROGRAM)
+    return versions
+
+
+def program_name() -> str:
+    """This program with its version, as exported models name it."""
+    return f"{PROGRAM} {_versions().get(PROGRAM, '(not installed)')}"
+
+
 @cache
 def git_commit() -> str | None:
-    """The commit of this program, with "+" appended for uncommitted changes; None outside a repository."""
+    """The commit of this program, with "+" appended for uncommitted changes; None outside a repository.
+
+    None of an installed program too: a repository around it, as one with a .venv, is the user's.
+    """
+    if layout.INSTALLED:
+        return None
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"]
     try:
@@ -193,7 +213,7 @@ def epoch_line(metrics: EpochMetrics, total: int, best: bool, objective: Objecti
 
 def tracked_settings(config: Config) -> dict[str, bool | float | str]:
     """The settings that a tracker receives, by full key; lists and null as JSON."""
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_TRACKED}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in ELSEWHERE}
     return {key: _plain(value) for key, value in flatten(settings)}
 
 

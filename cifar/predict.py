@@ -17,7 +17,6 @@ if __name__ == "__main__":
     endings.prepare()
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING
 from cifar import trust
 from cifar.commands import as_started, module_command
 from cifar.errors import UserError
+from cifar.files import check_target
 from cifar.inference.arguments import EXPORTED, TRAINED, add_device, add_place, add_trust, positive
 
 if TYPE_CHECKING:  # imported where they are needed, as torch takes seconds: --help and refusals appear at once
@@ -128,17 +128,12 @@ def main(argv: list[str]) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises PredictError where the results cannot be written as asked. Before anything is loaded."""
-    targets = [Path(file) for file in (options.csv, options.json) if file not in (None, STDOUT)]
+    """Raises PredictError or FileError where the results cannot be written as asked. Before anything is loaded."""
     if options.csv is not None and options.csv == options.json:
         raise PredictError(f"--csv and --json: both are {options.csv}; allowed: different files")
-    for target in targets:
-        if not target.parent.is_dir():
-            raise PredictError(f"{target}: there is no folder {target.parent}; make it first")
-        if target.is_dir():
-            raise PredictError(f"{target}: a folder; allowed: the name of a file")
-        if not os.access(target.parent, os.W_OK):
-            raise PredictError(f"{target}: the folder {target.parent} is not writable")
+    for option, target in (("--csv", options.csv), ("--json", options.json)):
+        if target not in (None, STDOUT):
+            check_target(option, Path(target))
     if options.evaluate and (len(options.images) != 1 or not Path(options.images[0]).is_dir()):
         raise PredictError(
             f"--evaluate: {' '.join(options.images)}; allowed: one folder that holds a folder of images for each class"

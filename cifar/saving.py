@@ -60,8 +60,7 @@ class RunSaver:
         measured = {name: getattr(latest, name) for name in columns} | {"objective": objective.name}
         weights = (state["average"] or state)["model"]  # those that were measured
         calibration = self._calibration()
-        content = {"model": weights} | self.description | measured
-        content |= {"temperature": calibration["temperature"], "calibration": calibration}
+        content = {"model": weights} | self.description | measured | {"calibration": calibration}
         checkpoint.save(self.directory.path / "best.pt", content)
         self.facts = {"calibration": calibration}
         validated = self.trainer.validated

@@ -224,17 +224,30 @@ def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifi
 
     Raises CheckpointError, and TransferError where those weights are missing or are other ones.
     """
-    path = Path(path)
-    best = checkpoint.load(path)
+    return loaded_classifier(checkpoint.load(Path(path)), path, resources)
+
+
+def loaded_classifier(best: dict[str, Any], path: Path | str, resources: Resources) -> Classifier:
+    """The model in the content of the best.pt at `path`. Raises as load_classifier does."""
     try:
-        best["settings"] = upgrade_settings(best["settings"])
-        best["transfer"] = upgrade_settings(best["transfer"])
-        classifier = task_class(best["transfer"]["mode"]).load(best, resources)
+        classifier = classifier_of(best, resources)
     except KeyError as error:
         raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
-    checkpoint.load_weights(classifier.model, best["model"], path)
+    checkpoint.load_weights(classifier.model, best["model"], Path(path))
+    return classifier
+
+
+def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = False) -> Classifier:
+    """The classifier that the content of a best.pt describes, with the weights of its `model` still to be loaded.
+
+    `whole`: those of its `network`, which are more where a backbone is frozen. Raises as Task.load does.
+    """
+    upgraded = best | {key: upgrade_settings(best[key]) for key in ("settings", "transfer")}
+    task = task_class(upgraded["transfer"]["mode"])
+    classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
     classifier.network.eval()
-    return dataclasses.replace(classifier, temperature=best.get("temperature"))  # earlier versions fitted none
+    calibration = best.get("calibration") or {}  # earlier versions have none
+    return dataclasses.replace(classifier, temperature=calibration.get("temperature"))
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 
@@ -46,6 +47,7 @@ def test_an_exported_model_runs_on_the_cpu_alone(tmp_path: Path) -> None:
         ("empty", "allowed: a run directory"),
         ("photo.jpg", "holds no model of this program"),
         ("unfinished", "has not finished an epoch"),
+        ("failed", "no trial of study failed is complete"),
         ("grid", "holds several runs, but no study; name one of them, as .*/1, the best one"),
     ],
 )
@@ -57,6 +59,9 @@ def test_a_place_without_a_model_is_refused(what: str, message: str, tiny_run: P
         place.mkdir()
     if what == "unfinished":
         (place / "result.json").write_text("{}")
+    if what == "failed":
+        study = optuna.create_study(storage=f"sqlite:///{place}/study.db", study_name=what)
+        study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
     if what == "grid":
         for name in "01":
             shutil.copytree(tiny_run, place / name)

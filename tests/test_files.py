@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar.files import FileError, write_atomically
+from cifar.files import FileError, check_target, write_atomically
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -54,3 +54,26 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     place = tmp_path / "file" / "below"
     with pytest.raises(FileError, match=r"cannot write .*below: Not a directory"):
         write_atomically(place, b"")
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "message"),
+    [
+        ("absent/file", False, "--out .*: there is no folder .*absent"),
+        ("folder", False, "a folder; allowed: the name of a file"),
+        ("/dev/null", False, "no regular file; allowed: another name"),
+        ("file", True, "no folder; allowed: another name"),
+        ("..", True, "allowed: a folder with a name"),
+        ("file/below", False, "there is no folder"),
+        ("/proc/file", False, "cannot be written (.*); allowed: a folder that is writable"),
+        ("n" * 300, False, "cannot be written (File name too long)"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused(place: str, folder: bool, message: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        check_target("--out", tmp_path / place, folder)
+    for name, is_folder in (("file", False), ("new", False), ("folder", True), ("new", True)):
+        check_target("--out", tmp_path / name, is_folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

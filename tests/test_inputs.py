@@ -202,13 +202,13 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 import torch
-from benchmarks.common import settings
+from cifar.compose import composed
 from cifar.experiment import load_splits
 from cifar.resources import Resources
 from cifar.tasks import build_task
 torch.set_num_threads(1)
 for root in sys.argv[1:3]:
-    config = settings(f"data.root={root}", *sys.argv[3:])
+    config = composed(f"data.root={root}", *sys.argv[3:])
     build_task(config, load_splits(config, Resources()), torch.device("cpu"), Resources())
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from cifar import layout
 from cifar.experiment import build_trainer, load_images, load_splits
-from cifar.metadata import count_flops, data_facts, epoch_line, final_metrics, model_name, run_facts, tracked_settings
+from cifar.metadata import (
+    PROGRAM,
+    count_flops,
+    data_facts,
+    epoch_line,
+    final_metrics,
+    git_commit,
+    model_name,
+    program_name,
+    run_facts,
+    tracked_settings,
+)
 from cifar.options.config import Config
 from cifar.reporting import EpochMetrics
 
@@ -43,6 +56,12 @@ def test_the_facts_are_those_of_the_run(settings: Settings) -> None:
     assert (facts["seed"], facts["epochs"], facts["resumed_from"]) == (3, 2, None)
     assert facts["data"]["val"] == {"images": 24, "fingerprint": splits.val.fingerprint, "also_in_train": 0}
     assert (facts["device"]["type"], facts["device"]["precision"]) == ("cpu", "bfloat16")
+
+
+def test_an_installed_program_has_a_version_and_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "INSTALLED", True)
+    assert git_commit.__wrapped__() is None, "the repository around it is the user's"
+    assert program_name().startswith(f"{PROGRAM} ")
 
 
 def test_the_model_is_named_by_its_settings(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import nn
 
 from cifar import predict
+from cifar.errors import UserError
 from cifar.experiment import load_splits, run
 from cifar.inference.evaluation import ClassesError
 from cifar.inference.model import Model, load_model
@@ -181,13 +182,12 @@ def test_bad_files_are_named_and_the_others_predicted(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--csv", "missing/p.csv"], "there is no folder missing"),
-        (["--json", "."], "a folder; allowed: the name of a file"),
+        (["--csv", "missing/p.csv"], "--csv missing/p.csv: there is no folder missing"),
         (["--csv", "-", "--json", "-"], "allowed: different files"),
     ],
 )
 def test_results_that_cannot_be_written_are_refused_first(options: list[str], message: str, predicted: Predict) -> None:
-    with pytest.raises(PredictError, match=message):
+    with pytest.raises(UserError, match=message):
         predicted("missing.png", *options)
 
 

@@ -20,25 +20,33 @@ def section(context: Context) -> Section | None:
     if context.kind != "study" or fresh.empty:
         return None
     text = (
-        "The best trials, trained again on fresh seeds. What they reported in the search tends to be too high, because"
+        "The best trials, trained again on fresh seeds. What they reported in the search tends to be too good, because"
         " they were chosen as the best of many noisy values."
     )
     for floor in noise_floor(fresh.rename(columns={"number": "group"})).itertuples():
         interval = format_interval(floor.low, floor.high)
         text += f" Runs that differ in their seed alone vary by {floor.sd:.4f} (s.d., {interval})."
-    return Section("Confirmed on fresh seeds", text, table=_table(context.frames))
+    return Section("Confirmed on fresh seeds", text, table=candidates_table(context.frames))
 
 
-def _table(frames: Frames) -> pd.DataFrame:
+def candidates_table(frames: Frames) -> pd.DataFrame:
+    """A row of texts for each trial that was trained on fresh seeds: values, not scores, with the interval of the mean.
+
+    "too good by": what the search reported against the mean, positive also where smaller values are better.
+    """
     trials = measured_curse(frames.fresh)
-    ends = [(row.reported - row.high, row.reported - row.low) for row in trials.itertuples()]
-    intervals = [format_interval(*clipped(low, high, frames.score_limits)) for low, high in ends]
+    sign = -1 if frames.minimizes else 1
+    intervals = []
+    for row in trials.itertuples():
+        ends = clipped(row.reported - row.high, row.reported - row.low, frames.score_limits)
+        low, high = ends if sign == 1 else (0.0 - ends[1], 0.0 - ends[0])
+        intervals.append(format_interval(low, high))
     columns = {
         "trial": trials.number,
-        "reported": trials.reported.map("{:.4f}".format),
-        "on fresh seeds": trials.estimate.map("{:.4f}".format),
+        "reported": (sign * trials.reported).map("{:.4f}".format),
+        "on fresh seeds": (sign * trials.estimate).map("{:.4f}".format),
         "95% interval": intervals,
-        "too high by": trials.curse.map("{:+.4f}".format),
+        "too good by": trials.curse.map("{:+.4f}".format),
         "seeds": trials.seeds,
     }
     return pd.DataFrame(columns).astype(str)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cifar.data import preprocessing
 from cifar.exporting import card, cost
@@ -18,8 +14,10 @@ from cifar.exporting.agreement import Reference
 from cifar.exporting.files import export_file
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.history import History, history_of
-from cifar.exporting.source import PLACES, PROGRAM, ExportError, Source
-from cifar.files import cannot_write
+from cifar.exporting.public import settings_text
+from cifar.exporting.source import ExportError, Source
+from cifar.files import cannot_write, check_target
+from cifar.metadata import PROGRAM
 from cifar.options.config import Config
 
 ONNX, WEIGHTS = "model.onnx", "model.safetensors"
@@ -32,13 +30,10 @@ IGNORED = "__pycache__"
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ExportError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
-    if not folder.absolute().parent.is_dir():
-        raise ExportError(f"--bundle {folder}: there is no folder {folder.absolute().parent}; create it first")
+    """Raises UserError where a bundle may not be written: only an empty folder or a former bundle is replaced."""
+    check_target("--bundle", folder, folder=True)
     if not folder.exists():
         return
-    if not folder.is_dir():
-        raise ExportError(f"--bundle {folder}: already there, and no folder; allowed: another name")
     names = {path.name for path in folder.iterdir()} - {IGNORED}
     others = sorted(names - FILES)
     if others or (names and not FORMATS["onnx"].program_of(folder / ONNX).startswith(PROGRAM)):
@@ -57,10 +52,12 @@ def write(source: Source, folder: Path) -> Iterator[str]:
             f"{source.run}: a bundle describes the run too, and its result.json or .hydra/config.yaml is missing or"
             " cannot be read; allowed: the whole run directory, or --format"
         )
+    card.class_rows(source.run)  # raises before the work where they are damaged
     history = _history(source)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had the same number
     try:
+        temporary.mkdir()
         line = _fill(source, config, history, temporary, _name(source, config, history))
         _replace(temporary, folder)
     except OSError as error:
@@ -116,16 +113,3 @@ def _name(source: Source, config: Config, history: History | None) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()) if "\n" in text or "\r" in text else text
-
-
-def settings_text(config: Config) -> str:
-    """All settings of a run as YAML, without those that name places on its machine."""
-    settings: dict[str, Any] = dataclasses.asdict(config)
-    for key in PLACES:
-        group, _, name = key.rpartition(".")
-        (settings[group] if group else settings).pop(name, None)
-    weights = settings["transfer"].get("weights")
-    if weights:
-        settings["transfer"]["weights"] = Path(weights).name
-    head = "# All settings of the run that trained this model, without places and machines.\n"
-    return head + str(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

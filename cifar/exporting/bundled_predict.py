@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +23,32 @@ def main(argv: list[str], folder: Path) -> int:
     parser.add_argument("images", nargs="+")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="the K most likely classes")
     options = parser.parse_args(argv)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are named here
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     classes, format = json.loads(metadata["classes"]), InputFormat(**json.loads(metadata["input"]))
     unreadable = 0
     for path in options.images:
+        shown = on_one_line(path)
         try:
+            if not os.path.isfile(path):  # noqa: PTH113  (a FIFO would be waited for)
+                raise ImageError("not a regular file" if os.path.exists(path) else "no such file")  # noqa: PTH110
             pixels, _ = decode(path, format)
         except ImageError as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"{shown}: {error}", file=sys.stderr)
             unreadable += 1
             continue
         batch = np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]  # uint8 (1, 3, size, size)
         probabilities = session.run(None, {"images": batch})[0][0]
         likeliest = np.argsort(-probabilities, kind="stable")[: max(options.top, 1)]
-        print(path, *(f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest), sep="\t")
+        print(shown, *(f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest), sep="\t")
     return int(unreadable > 0)
+
+
+def on_one_line(path: str) -> str:
+    r"""A name with control characters (a line break, a tab) as \n, \t, and bytes that are not UTF-8 as \xNN."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 if __name__ == "__main__":

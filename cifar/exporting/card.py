@@ -15,12 +15,12 @@ from cifar import formatting, intervals, layout
 from cifar.exporting.agreement import Agreement
 from cifar.exporting.cost import Cost
 from cifar.exporting.history import History
-from cifar.exporting.source import PROGRAM, Source, program_version, settings_fingerprint
-from cifar.metadata import augmentation_text, model_name
+from cifar.exporting.public import public_overrides, public_weights, settings_fingerprint
+from cifar.exporting.source import ExportError, Source
+from cifar.metadata import PROGRAM, augmentation_text, model_name, program_name
 from cifar.objective import OBJECTIVES
 from cifar.options.config import Config
 from cifar.options.transfer import Frozen, Pretrained
-from cifar.overrides import key_of, parse
 
 if TYPE_CHECKING:
     from analysis import wording
@@ -35,53 +35,31 @@ TEMPLATES = jinja2.Environment(
     keep_trailing_newline=True,
     undefined=jinja2.StrictUndefined,
 )
-PRIVATE = ("data.root", "cache", "tracker", "hydra", "device", "threads", "resume", "from_study", "trust")
-"""Overrides that say where something is on the machine of whoever trained, and not what was trained."""
 FEW_IMAGES = 2000
 """Below so many test images, an accuracy is known to no better than 2 points."""
+TEST_COPIES = ("test_also_in_train", "test_images")
 Row = dict[str, str]
 
 
 def render(source: Source, config: Config, history: History | None, cost: Cost, agreement: Agreement, name: str) -> str:
-    """The model card. `name`: what the model is called."""
-    result = source.result
-    data, best = result["data"], result["best"]
-    objective = OBJECTIVES[result.get("objective") or "accuracy"]
-    test = test_of(result, history)
-    rows = class_rows(source.run)
+    """The model card. `name`: what the model is called. Raises ExportError where a record is damaged."""
+    data, best = source.result["data"], source.result["best"]
+    test = test_of(source.result, history)
     return TEMPLATES.get_template("model_card.md.jinja").render(
-        summary=summary(data, best, test, history),
-        front_matter=front_matter(name, config, data, best, test),
-        name=name,
-        classes=source.model.classes,
-        format=source.model.format,
-        reason=source.model.chosen.reason,
-        result=result,
-        data=data,
-        data_name=data_name(config),
-        best=best,
-        objective=objective,
-        objective_value=best.get(objective.column),
-        val_interval=_of_share(best["val_accuracy"], data["val"]["images"]),
-        test=test,
-        model=model_text(config),
-        augmentation=augmentation(config),
-        overrides=public_overrides(source.run),
-        recipe=recipe(config),
+        source=source,
+        config=config,
         history=history,
-        class_rows=rows,
-        weakest=weakest(rows),
-        split_text=split_text(data),
-        test_images=test_images(test, history),
-        copies=wording.on_copies(copies(result, history)),
-        fresh_interval=_interval(history.confirmed if history else {}),
-        test_interval=_interval(history.test if history else {}),
-        data_transfer=pretrained_weights(result),
-        calibration=result.get("calibration"),
         cost=cost,
         agreement=agreement,
-        program=f"{PROGRAM} {program_version()}",
-        settings_sha256=settings_fingerprint(config),
+        name=name,
+        test=test,
+        summary=summary(data, best, test, history),
+        front_matter=front_matter(name, config, data, best, test),
+        objective=OBJECTIVES[source.result.get("objective") or "accuracy"],
+        class_rows=class_rows(source.run),
+        copies=wording.on_copies(copies(source.result, history)),
+        test_images=test_images(test, history),
+        program=program_name(),
         date=date.today().isoformat(),
         few_images=FEW_IMAGES,
     )
@@ -151,8 +129,11 @@ def copies(result: Mapping[str, Any], history: History | None) -> dict[str, int]
     counts: dict[str, int] = {}
     if val.get("also_in_train"):
         counts |= {"also_in_train": val["also_in_train"], "val_images": val["images"]}
-    test = history.test if history else {}
-    return counts | {key: test[key] for key in ("test_also_in_train", "test_images") if "test_also_in_train" in test}
+    test = result.get("test") or {}
+    if test.get("also_in_train"):
+        counts |= {"test_also_in_train": test["also_in_train"], "test_images": test["images"]}
+    confirmed = history.test if history else {}
+    return counts | {key: confirmed[key] for key in TEST_COPIES if "test_also_in_train" in confirmed}
 
 
 def weakest(rows: Sequence[Row]) -> str:
@@ -164,8 +145,8 @@ def weakest(rows: Sequence[Row]) -> str:
 
 def test_of(result: Mapping[str, Any], history: History | None) -> dict[str, Any] | None:
     """accuracy, images, interval of the exported weights on the test set; None where these were not evaluated."""
-    if history is not None and history.own_test is not None:
-        accuracy, images = float(history.own_test.accuracy), int(history.own_test.images)
+    if history is not None and history.test_row is not None:
+        accuracy, images = float(history.test_row.accuracy), int(history.test_row.images)
     elif "test" in result:
         accuracy, images = result["test"]["accuracy"], result["test"]["images"]
     else:
@@ -220,7 +201,7 @@ def model_text(config: Config) -> str:
     transfer = config.transfer
     if not isinstance(transfer, Pretrained):
         return f"{type(config.model).__name__} {model_name(config)}"
-    return model_name(config).replace(str(transfer.weights), Path(str(transfer.weights)).name)
+    return model_name(config).replace(str(transfer.weights), public_weights(transfer.weights))
 
 
 def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
@@ -228,7 +209,7 @@ def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
     transfer = result.get("transfer") or {}
     if "weights_sha256" not in transfer:
         return None
-    return {"weights": Path(str(transfer["weights"])).name, "weights_sha256": transfer["weights_sha256"]}
+    return {"weights": public_weights(transfer["weights"]), "weights_sha256": transfer["weights_sha256"]}
 
 
 def augmentation(config: Config) -> str:
@@ -262,29 +243,21 @@ def recipe(config: Config) -> list[Row]:
     ]
 
 
-def public_overrides(run: Path) -> list[str]:
-    """The overrides of the command line that trained the run, without those that name places on its machine."""
-    try:
-        recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    overrides = parse([str(line) for line in recorded]) if isinstance(recorded, list) else []
-    lines = [(key_of(override), str(override.input_line)) for override in overrides]
-    return [line for key, line in lines if not _is_private(key, line)]
-
-
-def _is_private(key: str, line: str) -> bool:
-    names_place = key == "transfer.weights" and "/" in line
-    return names_place or any(f"{key}.".startswith((f"{private}.", f"{private}/")) for private in PRIVATE)
-
-
 def class_rows(run: Path) -> list[Row]:
-    """Images, recall with its interval, precision and F1 of each class; empty in runs of earlier versions."""
+    """Images, recall with its interval, precision and F1 of each class; empty in runs of earlier versions.
+
+    Raises ExportError where they are recorded but cannot be read.
+    """
+    path = run / "classes.csv"
     try:
-        with (run / "classes.csv").open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return [_class_row(row) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError):
+    except FileNotFoundError:
         return []
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ExportError(
+            f"{path}: cannot be read ({error!r}); restore it, or remove it for a card without figures by class"
+        ) from error
 
 
 def _class_row(row: Mapping[str, str]) -> Row:
@@ -302,9 +275,20 @@ def table(rows: Iterable[Mapping[str, str]], columns: Mapping[str, str]) -> str:
 
 
 TEMPLATES.filters |= {
+    "augmentation": augmentation,
     "cell": formatting.cell,
     "counted": formatting.count_of,
     "count": formatting.format_count,
+    "data_name": data_name,
     "duration": formatting.format_duration,
+    "interval": _interval,
+    "interval_of_share": _of_share,
+    "model_text": model_text,
+    "pretrained_weights": pretrained_weights,
+    "public_overrides": public_overrides,
+    "recipe": recipe,
+    "settings_fingerprint": settings_fingerprint,
+    "split_text": split_text,
     "table": table,
+    "weakest": weakest,
 }

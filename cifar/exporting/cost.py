@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cifar.cores import available_cores
 from cifar.exporting.source import Source, random_images
+from cifar.inference.model import open_session
 from cifar.metadata import count_flops
 
 BATCHES = (1, 32)
@@ -41,23 +42,18 @@ class Cost:
 def measure(source: Source, onnx_file: Path) -> Cost:
     network = source.model.classifier.network
     size = source.model.format.size
-    threads = available_cores()
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         flops=count_flops(network, (3, size, size)),
         bytes=onnx_file.stat().st_size,
-        latencies=tuple(_latency(onnx_file, size, batch, threads) for batch in BATCHES),
-        threads=threads,
+        latencies=tuple(_latency(onnx_file, size, batch) for batch in BATCHES),
+        threads=available_cores(),
         processor=processor(),
     )
 
 
-def _latency(file: Path, size: int, batch: int, threads: int) -> Latency:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+def _latency(file: Path, size: int, batch: int) -> Latency:
+    session = open_session(file)
     images = {"images": random_images(batch, size).numpy()}
     for _ in range(2):
         session.run(None, images)

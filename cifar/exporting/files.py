@@ -7,25 +7,26 @@ from pathlib import Path
 
 from cifar.exporting.agreement import Agreement, Reference
 from cifar.exporting.formats import FORMATS, Subject
-from cifar.exporting.source import PROGRAM, ExportError
-from cifar.files import cannot_write
+from cifar.exporting.source import ExportError
+from cifar.exporting.suffixes import SUFFIXES
+from cifar.files import cannot_write, check_target
+from cifar.metadata import PROGRAM
 
 
 def check_file(out: Path, name: str) -> None:
-    """Raises ExportError where an export may not be written to `out`: only exports of this program are replaced."""
-    suffix = FORMATS[name].suffix
+    """Raises UserError where an export may not be written to `out`: only exports of this program are replaced."""
+    suffix = SUFFIXES[name]
     if out.suffix != suffix:
         raise ExportError(f"--out {out}: allowed: a name that ends in {suffix}, as --format is {name}")
-    if not out.parent.is_dir():
-        raise ExportError(f"--out {out}: there is no folder {out.parent}; create it first")
-    if out.is_dir() or (out.exists() and not FORMATS[name].program_of(out).startswith(PROGRAM)):
+    check_target("--out", out)
+    if out.exists() and not FORMATS[name].program_of(out).startswith(PROGRAM):
         raise ExportError(f"--out {out}: already there, and no export of this program; allowed: another name")
 
 
 def export_file(subject: Subject, reference: Reference, name: str, out: Path) -> Agreement:
     """Write one format to `out`, once it has been compared with the model. Raises ExportError, FileError."""
     format = FORMATS[name]
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{format.suffix}")
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}{SUFFIXES[name]}")
     try:
         format.write(subject, temporary)
         agreement = reference.agreement(name, format.compute(temporary))

@@ -9,22 +9,23 @@ import re
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from cifar import packages
-from cifar.exporting.source import PROGRAM, ExportError, Source, provenance
+from cifar.exporting.source import ExportError, Source, provenance
 from cifar.exporting.weights import load_safetensors
 from cifar.inference.model import load_model
+from cifar.metadata import PROGRAM
 
 LARGEST_ONNX = 2_000_000_000
 """Bytes: the largest file that protobuf, the encoding of ONNX, can hold, is of 2 GiB."""
@@ -57,8 +58,6 @@ class Subject:
 
 
 class Format(ABC):
-    suffix: ClassVar[str]
-
     @abstractmethod
     def write(self, subject: Subject, path: Path) -> None:
         """Write the model and its metadata. Raises ExportError."""
@@ -73,8 +72,6 @@ class Format(ABC):
 
 
 class Onnx(Format):
-    suffix = ".onnx"
-
     def write(self, subject: Subject, path: Path) -> None:
         size = sum(weight.nbytes for weight in subject.source.network.state_dict().values())
         if size > LARGEST_ONNX:
@@ -113,8 +110,6 @@ class Onnx(Format):
 
 
 class TorchExport(Format):
-    suffix = ".pt2"
-
     def write(self, subject: Subject, path: Path) -> None:
         with quiet():
             torch.export.save(subject.program, str(path), extra_files={METADATA: json.dumps(subject.metadata)})
@@ -140,13 +135,13 @@ class TorchExport(Format):
 
 
 class Safetensors(Format):
-    suffix = ".safetensors"
-
     def write(self, subject: Subject, path: Path) -> None:
         weights = subject.source.model.classifier.network.state_dict()
         build = {"build": json.dumps(subject.source.description())}
-        copies = {name: weight.detach().clone().contiguous() for name, weight in weights.items()}
-        path.write_bytes(save(copies, subject.metadata | build))
+        path.touch()
+        mode = path.stat().st_mode
+        save_file(_separate(weights), path, subject.metadata | build)
+        path.chmod(mode)  # safetensors 0.8 makes a file that the owner alone may read
 
     def compute(self, path: Path) -> Compute:
         return load_safetensors(path).probabilities
@@ -158,6 +153,19 @@ class Safetensors(Format):
         except (OSError, SafetensorError):
             return ""
         return str(metadata.get("program", ""))
+
+
+def _separate(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous weights, of which no two share memory, as the file must hold them; others are copied."""
+    storages: set[int] = set()
+    separate = {}
+    for name, weight in weights.items():
+        tensor = weight.contiguous()
+        if tensor.untyped_storage().data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        separate[name] = tensor
+    return separate
 
 
 FORMATS: dict[str, Format] = {"onnx": Onnx(), "torch_export": TorchExport(), "safetensors": Safetensors()}

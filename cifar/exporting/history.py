@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cifar import formatting, intervals, layout
+from cifar import formatting, layout
 
 if TYPE_CHECKING:
     from analysis import answer, reading
     from analysis.evidence import Evidence
     from analysis.frames import Frames, read
+    from analysis.sections.confirmation import candidates_table
 else:
     answer, reading = map(layout.analysis, ("answer", "reading"))
-    read = layout.analysis("frames").read
-    Evidence = layout.analysis("evidence").Evidence
+    Evidence, read = layout.analysis("evidence").Evidence, layout.analysis("frames").read
+    candidates_table = layout.analysis("sections.confirmation").candidates_table
 
 
 @dataclass(frozen=True)
 class History:
-    """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer.
+    """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer,
+    `candidates` of analysis.sections.confirmation.
 
-    `trial`: of which the exported run is. `own_test`: the row of `frames.tests` of that run; None where there is none.
+    `trial`: of which the exported run is. `test_row`: the row of `frames.tests` of that run; None where there is none.
     """
 
     frames: Frames
@@ -39,8 +41,8 @@ class History:
     duration: str
     seeds: str
     sampler_seed: int | None
-    candidates: list[dict[str, str]]
-    own_test: pd.Series[Any] | None
+    candidates: pd.DataFrame
+    test_row: pd.Series[Any] | None
 
     @property
     def confirmed(self) -> dict[str, Any]:
@@ -71,8 +73,8 @@ def history_of(study: Path, run: Path) -> History:
         duration=formatting.format_duration(float(frames.trials.seconds.sum())),
         seeds=", ".join(str(seed) for seed in sorted(frames.runs.seed.dropna().unique())[:10]),
         sampler_seed=reading.value_at(sweeper, "sampler.seed"),
-        candidates=_candidates(frames, evidence),
-        own_test=_own_test(frames, run),
+        candidates=candidates_table(frames),
+        test_row=_test_row(frames, run),
     )
 
 
@@ -108,25 +110,7 @@ def _range(row: pd.Series[Any], winner: pd.Series[Any]) -> dict[str, str]:
     return {"key": key, "searched": searched, "chosen": formatting.format_value(winner[f"params.{key}"])}
 
 
-def _candidates(frames: Frames, evidence: Evidence) -> list[dict[str, str]]:
-    sign = -1 if frames.minimizes else 1
-    rows = []
-    for row in evidence.confirmed.get("candidates", []):
-        ends = intervals.clipped(row["reported"] - row["high"], row["reported"] - row["low"], frames.score_limits)
-        low, high = sorted(sign * end for end in ends)
-        rows.append(
-            {
-                "trial": str(row["number"]),
-                "reported": f"{sign * row['reported']:.4f}",
-                "mean": f"{sign * row['estimate']:.4f}",
-                "interval": formatting.format_interval(low, high),
-                "seeds": str(row["seeds"]),
-            }
-        )
-    return rows
-
-
-def _own_test(frames: Frames, run: Path) -> pd.Series[Any] | None:
+def _test_row(frames: Frames, run: Path) -> pd.Series[Any] | None:
     """The evaluation of the exported weights on the test set: that of the trial and the seed of the exported run."""
     fresh = frames.fresh[frames.fresh.run == str(run)]
     if fresh.empty or frames.tests.empty:

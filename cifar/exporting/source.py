@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +16,14 @@ from cifar import metadata
 from cifar.classifier import Classifier, calibrated
 from cifar.compose import recorded_config, recorded_splits
 from cifar.errors import UserError
+from cifar.exporting.public import public_transfer, settings_fingerprint
 from cifar.inference.model import TrainedModel, load_model, onnx_metadata
 from cifar.options.config import Config
-from cifar.results import ResultsError, flatten, read_result
-from cifar.training import checkpoint
+from cifar.results import ResultsError, read_result
 
-PROGRAM = "cifar-search"
 MAX_CHECKED = 1000
 """Images that an export is checked on, at most: a backbone takes 50 ms an image on a CPU."""
 RANDOM_IMAGES, GREY_IMAGES = 48, 16
-PLACES = ("cache", "tracker", "resume", "from_study", "data.root", "device", "threads")
-"""Settings that say where something is or runs, not what was trained."""
 
 
 class ExportError(UserError):
@@ -84,15 +78,12 @@ class Source:
 
     def description(self) -> dict[str, Any]:
         """What best.pt says of how the network is built, with no path of this machine."""
-        best = checkpoint.load(self.model.chosen.file)
-        transfer = dict(best["transfer"])
-        if "weights" in transfer:
-            transfer["weights"] = Path(transfer["weights"]).name
-        return {key: value for key, value in best.items() if key != "model"} | {"transfer": transfer}
+        description = self.model.description
+        return {**description, "transfer": public_transfer(description["transfer"])}
 
 
 def read_source(place: str) -> Source:
-    """The trained model that a place means. Raises ExportError for one that is exported already, else as load_model."""
+    """The trained model that a place names. Raises ExportError for one that is exported already, else as load_model."""
     model = load_model(place, "cpu")
     if not isinstance(model, TrainedModel):
         raise ExportError(f"{place}: an exported model; allowed: a run, a study or a best.pt")
@@ -135,7 +126,7 @@ def provenance(source: Source) -> dict[str, str]:
     data: Mapping[str, Any] = result.get("data") or {}
     best: Mapping[str, Any] = result.get("best") or {}
     facts = {
-        "program": f"{PROGRAM} {program_version()}",
+        "program": metadata.program_name(),
         "exported": date.today().isoformat(),
         "exported_by_commit": metadata.git_commit(),
         "trained_by_commit": result.get("git"),
@@ -147,17 +138,3 @@ def provenance(source: Source) -> dict[str, str]:
     }
     known = {key: str(value) for key, value in facts.items() if value is not None}
     return onnx_metadata(source.model.classes, source.model.format) | known
-
-
-def program_version() -> str:
-    try:
-        return version(PROGRAM)
-    except PackageNotFoundError:  # in a checkout that is not installed
-        return "(not installed)"
-
-
-def settings_fingerprint(config: Config) -> str:
-    """SHA-256 of the settings that decide what is trained, by full key."""
-    settings = dict(flatten(metadata.tracked_settings(config)))
-    kept = {key: value for key, value in settings.items() if key not in PLACES}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

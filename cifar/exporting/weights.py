@@ -6,7 +6,6 @@ classifier.predict(images)
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from cifar.classifier import Classifier
-from cifar.options.former import upgrade_settings
 from cifar.resources import Resources
-from cifar.tasks import task_class
+from cifar.tasks import classifier_of
 from cifar.training.checkpoint import CheckpointError, load_weights
 
 
@@ -30,14 +28,9 @@ def load_safetensors(path: str | Path) -> Classifier:
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
-        best = json.loads(metadata["build"])
-        temperature = float(metadata["temperature"]) if "temperature" in metadata else None
-        best["settings"] = upgrade_settings(best["settings"])
-        best["transfer"] = upgrade_settings(best["transfer"])
-        classifier = task_class(best["transfer"]["mode"]).skeleton(best, Resources())
+        classifier = classifier_of(json.loads(metadata["build"]), Resources(), whole=True)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(f"{path}: not a model that this program exported ({reason})") from None
     load_weights(classifier.network, load_file(str(path)), path)
-    classifier.network.eval()
-    return dataclasses.replace(classifier, temperature=temperature)
+    return classifier

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cifar.classifier import Classifier, check_images
+from cifar.cores import available_cores
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.inference.chosen import Chosen, choose
@@ -25,7 +26,8 @@ from cifar.inference.reading import read_image, to_tensor
 from cifar.inference.tta import averaged
 from cifar.packages import require
 from cifar.resources import Resources
-from cifar.tasks import load_classifier
+from cifar.tasks import loaded_classifier
+from cifar.training import checkpoint
 from cifar.training.device import set_up_device
 
 ON_CPU = ("auto", "cpu")
@@ -75,10 +77,11 @@ class Model(ABC):
 
 @dataclass(frozen=True)
 class TrainedModel(Model):
-    """The model in a best.pt, on `device`."""
+    """The model in a best.pt, on `device`. `description`: what that file holds besides the weights."""
 
     classifier: Classifier
     device: torch.device
+    description: Mapping[str, Any] = field(repr=False)
 
     def _probabilities(self, images: Tensor) -> Tensor:
         return self.classifier.probabilities(images.to(self.device)).cpu()
@@ -111,8 +114,20 @@ def load_model(place: str | Path, device: str = "auto") -> Model:
             )
         return _exported(chosen)
     on = set_up_device(device, None, True)
-    classifier = load_classifier(chosen.file, Resources()).to(on)
-    return TrainedModel(chosen, classifier.classes, classifier.format, classifier.temperature, classifier, on)
+    best = checkpoint.load(chosen.file)
+    classifier = loaded_classifier(best, chosen.file, Resources()).to(on)
+    description = {key: value for key, value in best.items() if key != "model"}
+    facts = (classifier.classes, classifier.format, classifier.temperature)
+    return TrainedModel(chosen, *facts, classifier, on, description)
+
+
+def open_session(file: Path) -> Any:
+    """The onnxruntime.InferenceSession of a file, on the CPU cores that this process may use."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cores()
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]:
@@ -122,10 +137,8 @@ def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]
 
 def _exported(chosen: Chosen) -> ExportedModel:
     require(str(chosen.file), "export", "onnxruntime", alternative=", or name the run that it was exported from")
-    import onnxruntime
-
     try:
-        session = onnxruntime.InferenceSession(str(chosen.file), providers=["CPUExecutionProvider"])
+        session = open_session(chosen.file)
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         classes, format = tuple(json.loads(metadata["classes"])), InputFormat(**json.loads(metadata["input"]))
         temperature = float(metadata["temperature"]) if "temperature" in metadata else None

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from backbones import TRANSFER
+from bad_images import bad_files
 from PIL import Image
 
 from cifar import export
 from cifar.errors import UserError
 from cifar.exporting import bundle
 from cifar.exporting.card import table
+from cifar.exporting.public import settings_fingerprint, settings_text
 from cifar.inference.model import load_model
+from cifar.options.check import check
+from cifar.training import checkpoint
 
 ISOLATED = """
 import runpy, sys
@@ -48,10 +55,11 @@ def test_predict_needs_neither_the_program_nor_torch(bundled: Path, trained: Pat
     paths = [tmp_path / f"{number}.png" for number in range(6)]
     for number, path in enumerate(paths):
         Image.fromarray(random.integers(0, 256, (30 + number, 40, 3), np.uint8)).save(path)
-    (tmp_path / "damaged.png").write_bytes(b"\x89PNG")
-    command = [sys.executable, "-I", "-B", "-c", ISOLATED, str(bundled / "predict.py"), *map(str, tmp_path.iterdir())]
-    done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, cwd="/")
-    assert done.returncode == 1 and "damaged.png: not an image" in done.stderr
+    bad = bad_files(tmp_path / "bad")
+    command = [sys.executable, "-I", "-B", "-c", ISOLATED, str(bundled / "predict.py"), *map(str, [*paths, *bad])]
+    done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, cwd="/", timeout=120)
+    assert done.returncode == 1 and "pipe.png: not a regular file" in done.stderr
+    assert len(done.stderr.splitlines()) == len(bad), "a line each"
     rows = {Path(line.split("\t")[0]): line.split("\t")[1:] for line in done.stdout.splitlines()}
     model = load_model(trained, "cpu")
     images = model.read(paths)
@@ -63,6 +71,7 @@ def test_predict_needs_neither_the_program_nor_torch(bundled: Path, trained: Pat
 
 def test_a_bundle_is_whole_and_is_a_model(bundled: Path, trained: Path) -> None:
     assert {path.name for path in bundled.iterdir()} == bundle.FILES
+    assert len({path.stat().st_mode for path in bundled.iterdir()}) == 1, "whoever may read one may read all"
     assert (bundled / "classes.txt").read_text().split() == list("0123456789")
     assert yaml.safe_load((bundled / "config.yaml").read_text())["optimizer"]["lr"] == 0.05
     images = load_model(trained, "cpu").read([])
@@ -76,9 +85,43 @@ def test_the_card_of_a_run_says_what_is_not_known(bundled: Path) -> None:
     head = yaml.safe_load(card.split("---\n")[1])
     metrics = [(row["dataset"]["split"], row["metrics"][0]["value"]) for row in head["model-index"][0]["results"]]
     assert [split for split, _ in metrics] == ["validation", "test"] and head["license"] == "other"
-    assert "nothing is known of a search" in card and "not calibrated" in card
+    assert "nothing is known of a search" in card and "divided by a temperature of" in card
     assert f"Test accuracy of these weights {metrics[1][1]:.4f}" in card
     assert "optimizer.lr=0.05" in card and "cache.dir" not in card
+
+
+def test_the_card_of_a_former_run_says_that_it_is_not_calibrated(trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    best = checkpoint.load(run / "best.pt")
+    checkpoint.save(run / "best.pt", {key: value for key, value in best.items() if key != "calibration"})
+    result = json.loads((run / "result.json").read_text())
+    del result["calibration"]
+    result["test"]["also_in_train"] = 3
+    (run / "result.json").write_text(json.dumps(result))
+    (run / "classes.csv").unlink()
+    export.main([str(run), "--bundle", str(tmp_path / "bundle")])
+    card = card_of(tmp_path / "bundle")
+    assert "not calibrated" in card and "temperature" not in card and "recorded no figures by class" in card
+    assert f"3 of {result['test']['images']} test images are also training images" in card
+    assert load_model(tmp_path / "bundle").temperature is None
+    (run / "classes.csv").write_text("class,images\ncat,many\n")
+    with pytest.raises(UserError, match=r"classes.csv: cannot be read .*; restore it, or remove it"):
+        export.main([str(run), "--bundle", str(tmp_path / "bundle")])
+
+
+def test_the_fingerprint_of_settings_is_the_same_wherever_files_are(compose: Any, tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("one", "two")]
+    for place in places:
+        place.mkdir()
+        (place / "backbone.pth").write_bytes(b"")
+    transfer = ("transfer=frozen", *TRANSFER[:3])
+    files = [(f"transfer.weights={place}/backbone.pth", f"cache.dir={place}") for place in places]
+    one, two = (check(compose("data=digits", *transfer, *lines)) for lines in files)
+    assert one != two and settings_fingerprint(one) == settings_fingerprint(two)
+    assert "backbone.pth" in settings_text(one) and str(tmp_path) not in settings_text(one)
+    assert settings_fingerprint(one) != settings_fingerprint(
+        check(compose("data=digits", *transfer, "transfer.weights=random"))
+    )
 
 
 def test_the_card_of_a_confirmed_study_is_filled_in(
