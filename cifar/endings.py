@@ -5,6 +5,7 @@ A defect of the program keeps its traceback. Imports nothing that takes time, as
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -127,8 +128,14 @@ def run(main: Callable[[list[str]], None]) -> None:
     """Call the main function of a command with its arguments; a UserError is one line and exit code 1."""
     try:
         main(sys.argv[1:])
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes again at the exit
+        sys.exit(f"error: standard output: {error.strerror}")
     except (Exception, KeyboardInterrupt):
         if CTRL_C.pressed:
             exit_interrupted()

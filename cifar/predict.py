@@ -129,7 +129,7 @@ def main(argv: list[str]) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises PredictError or FileError where the results cannot be written as asked. Before anything is loaded."""
-    if options.csv is not None and options.csv == options.json:
+    if None not in (options.csv, options.json) and Path(options.csv).resolve() == Path(options.json).resolve():
         raise PredictError(f"--csv and --json: both are {options.csv}; allowed: different files")
     for option, target in (("--csv", options.csv), ("--json", options.json)):
         if target not in (None, STDOUT):

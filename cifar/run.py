@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from hydra.errors import HydraException
@@ -92,6 +93,8 @@ def one_line(error: BaseException) -> str | None:
         return f"hydra.job_logging, hydra.hydra_logging, hydra.verbose: logging cannot be set up so: {reasons}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
+        return f"a config file cannot be read: {' '.join(str(error).split())}"
     return str(error) if raised_by_hydra(error) else None
 
 

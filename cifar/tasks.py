@@ -26,7 +26,7 @@ from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
 from cifar.inputs import configured_backbone
-from cifar.models.build import build_model
+from cifar.models.build import build_model, one_line
 from cifar.models.dry_run import DryRun
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
@@ -231,9 +231,11 @@ def loaded_classifier(best: dict[str, Any], path: Path | str, resources: Resourc
     """The model in the content of the best.pt at `path`. Raises as load_classifier does."""
     try:
         classifier = classifier_of(best, resources)
+        checkpoint.load_weights(classifier.model, best["model"], Path(path))
     except KeyError as error:
         raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
-    checkpoint.load_weights(classifier.model, best["model"], Path(path))
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a best.pt of this program ({one_line(error)})") from None
     return classifier
 
 

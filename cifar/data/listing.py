@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -168,7 +169,8 @@ def problem_of(path: Path) -> str:
     if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names that are too long)
         return ""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
-        return f"a link to nothing ({printable(path.readlink())})"
+        with suppress(OSError):
+            return f"a link to nothing ({printable(path.readlink())})"
     return "not a regular file" if os.path.exists(path) else "no such file"  # noqa: PTH110
 
 

@@ -75,12 +75,12 @@ TRANSPOSITIONS = {
 class ImageError(Exception):
     """An image that cannot be used: `problem` says why, `remedy` what to do with its file, which is not named."""
 
-    def __init__(self, problem: str, remedy: str) -> None:
+    def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.problem = problem
 
     def __str__(self) -> str:
-        return "; ".join(self.args)
+        return "; ".join(filter(None, self.args))
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,13 @@ def main(argv: list[str], folder: Path) -> int:
     for path in options.images:
         shown = on_one_line(path)
         try:
+            if os.path.isdir(path):  # noqa: PTH112  (Path raises for names that are too long)
+                raise ImageError("a folder", "give its files: python predict.py FOLDER/*")
             if not os.path.isfile(path):  # noqa: PTH113  (a FIFO would be waited for)
                 raise ImageError("not a regular file" if os.path.exists(path) else "no such file")  # noqa: PTH110
             pixels, _ = decode(path, format)
         except ImageError as error:
-            print(f"{shown}: {error}", file=sys.stderr)
+            print(f"{shown}: {on_one_line(str(error))}", file=sys.stderr)
             unreadable += 1
             continue
         batch = np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]  # uint8 (1, 3, size, size)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -226,8 +228,7 @@ def recipe(config: Config) -> list[Row]:
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "optimizer": type(optimizer).__name__.lower(),
-        "optimizer.lr": optimizer.lr,
-        "optimizer.weight_decay": optimizer.weight_decay,
+        **{f"optimizer.{key}": value for key, value in dataclasses.asdict(optimizer).items() if key != optimizer.key},
         "scheduler": type(scheduler).__name__.lower(),
         "objective": config.objective,
         "loss.l2": config.loss.l2,
@@ -271,12 +272,17 @@ def table(rows: Iterable[Mapping[str, str]], columns: Mapping[str, str]) -> str:
     """A table of Markdown. `columns`: the heading of each key."""
     lines: list[Sequence[str]] = [list(columns.values()), ["---"] * len(columns)]
     lines += [[row[key] for key in columns] for row in rows]
-    return "\n".join("| " + " | ".join(map(formatting.cell, line)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(plain, line)) + " |" for line in lines)
+
+
+def plain(text: Any) -> str:
+    """A text as one line of Markdown in which nothing is emphasised, linked or code: names may hold anything."""
+    return re.sub(r"([`*\[\]])", r"\\\1", formatting.cell(text))
 
 
 TEMPLATES.filters |= {
     "augmentation": augmentation,
-    "cell": formatting.cell,
+    "cell": plain,
     "counted": formatting.count_of,
     "count": formatting.format_count,
     "data_name": data_name,

@@ -111,8 +111,10 @@ class Onnx(Format):
 
 class TorchExport(Format):
     def write(self, subject: Subject, path: Path) -> None:
+        content = io.BytesIO()  # torch writes into a file of a full disk until the process aborts
         with quiet():
-            torch.export.save(subject.program, str(path), extra_files={METADATA: json.dumps(subject.metadata)})
+            torch.export.save(subject.program, content, extra_files={METADATA: json.dumps(subject.metadata)})
+        path.write_bytes(content.getbuffer())
 
     def compute(self, path: Path) -> Compute:
         module = torch.export.load(str(path)).module()

@@ -133,6 +133,7 @@ def provenance(source: Source) -> dict[str, str]:
         "settings_sha256": settings_fingerprint(source.config) if source.config else None,
         "data_fingerprint": data.get("fingerprint"),
         "validation_accuracy": best.get("val_accuracy"),
+        "validation_images": (data.get("val") or {}).get("images"),
         "epoch": best.get("epoch"),
         "temperature": classifier.temperature,
     }

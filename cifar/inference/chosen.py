@@ -28,12 +28,14 @@ class PlaceError(UserError):
 class Chosen:
     """`file`: a best.pt or an exported model. `reason`: why this one, in words; empty where the place names it.
 
-    `study`: the folder of the study that it was chosen from.
+    `study`: the folder of the study that it was chosen from. `tested`: the run directory in which these weights were
+    evaluated on the test set by a confirmation.
     """
 
     file: Path
     reason: str = ""
     study: Path | None = None
+    tested: Path | None = None
 
 
 def choose(place: str | Path) -> Chosen:
@@ -47,7 +49,9 @@ def choose(place: str | Path) -> Chosen:
     if path.is_file():
         raise PlaceError(f"{place}: a file that holds no model of this program; {ALLOWED}")
     if not path.is_dir():
-        raise PlaceError(f"{place}: no such file or directory; {ALLOWED}")
+        search = Path("sweeps", place)
+        hint = f"; did you mean {search}?" if search.is_dir() else ""
+        raise PlaceError(f"{place}: no such file or directory{hint}; {ALLOWED}")
     for name in (BEST, ONNX):
         if (path / name).is_file():
             return Chosen(path / name)
@@ -63,7 +67,7 @@ def _of_study(folder: Path) -> Chosen:
     except module.FramesError as error:
         raise PlaceError(f"{error}; {ALLOWED}") from None
     if not frames.study:
-        runs = _with_model(frames.runs)
+        runs = _with_model(_ranked(frames.runs))
         example = "" if runs.empty else f", as {runs.iloc[0].run}, the best one by validation"
         raise PlaceError(f"{folder}: holds several runs, but no study; name one of them{example}")
     if len(frames.objectives) != 1:
@@ -73,7 +77,8 @@ def _of_study(folder: Path) -> Chosen:
 
 def _confirmed(frames: Frames, folder: Path) -> Chosen:
     """The run with the best validation score of the runs on fresh seeds of the confirmed trial."""
-    fresh = _with_model(frames.fresh[frames.fresh.number == frames.chosen])
+    confirmed = _ranked(frames.fresh[frames.fresh.number == frames.chosen])
+    fresh = _with_model(confirmed)
     if fresh.empty:
         raise PlaceError(
             f"{folder}: trial {frames.chosen} of study {frames.study} is confirmed, but none of its runs on fresh seeds"
@@ -81,15 +86,19 @@ def _confirmed(frames: Frames, folder: Path) -> Chosen:
         )
     run = fresh.iloc[0]
     reason = (
-        f"study {frames.study}: trial {frames.chosen}, confirmed on {len(fresh)} fresh seeds; of these seed"
+        f"study {frames.study}: trial {frames.chosen}, confirmed on {len(confirmed)} fresh seeds; of these seed"
         f" {run.seed} has the best {frames.value_name}, {abs(run.score):.4f}"
     )
-    return Chosen(Path(run.run) / BEST, reason, folder)
+    if run.run != confirmed.iloc[0].run:
+        reason += f", of those whose {BEST} is there (that of seed {confirmed.iloc[0].seed} is missing)"
+    tests = frames.tests[(frames.tests.number == frames.chosen) & (frames.tests.seed == run.seed)]
+    return Chosen(Path(run.run) / BEST, reason, folder, None if tests.empty else Path(tests.iloc[-1].run))
 
 
 def _best(frames: Frames, folder: Path) -> Chosen:
     """The run of the best trial."""
-    complete = _with_model(frames.trials[frames.trials.outcome == "complete"])
+    ranked = _ranked(frames.trials[frames.trials.outcome == "complete"])
+    complete = _with_model(ranked)
     if complete.empty:
         raise PlaceError(
             f"{folder}: no trial of study {frames.study} is complete and has its {BEST}; let the search finish, or name"
@@ -100,10 +109,16 @@ def _best(frames: Frames, folder: Path) -> Chosen:
         f"study {frames.study}: trial {trial.number} has the best {frames.value_name}, {trial.value:.4f};"
         " it is not confirmed on fresh seeds"
     )
+    if trial.number != ranked.iloc[0].number:
+        reason += f"; trial {ranked.iloc[0].number} is better, but its {BEST} is missing"
     return Chosen(Path(trial.run) / BEST, reason, folder)
 
 
+def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a score, best first; of equals the earlier first."""
+    return rows[rows.score.notna()].sort_values("score", ascending=False, kind="stable")
+
+
 def _with_model(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a score whose run has a best.pt, best first; of equals the earlier first."""
-    usable = [pd.notna(score) and (Path(run) / BEST).is_file() for score, run in zip(rows.score, rows.run, strict=True)]
-    return rows[np.array(usable, bool)].sort_values("score", ascending=False, kind="stable")
+    """The rows whose run has a best.pt."""
+    return rows[np.array([(Path(run) / BEST).is_file() for run in rows.run], bool)]

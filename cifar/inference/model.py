@@ -51,14 +51,18 @@ class Model(ABC):
     temperature: float | None
 
     def probabilities(self, images: Tensor, tta: str = "none") -> Tensor:
-        """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError.
+        """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError,
+        and ModelError for weights that give no finite numbers.
 
         `tta`: a name in cifar.inference.tta.TTA, whose views of an image are averaged.
         """
         check_images(images, self.format.size)
         if not len(images):
             return torch.zeros(0, len(self.classes))
-        return averaged(self._probabilities, images, tta)
+        probabilities = averaged(self._probabilities, images, tta)
+        if not probabilities.isfinite().all():
+            raise ModelError(f"{self.chosen.file}: gives numbers that are not finite; its weights are damaged")
+        return probabilities
 
     @abstractmethod
     def _probabilities(self, images: Tensor) -> Tensor:
@@ -142,6 +146,9 @@ def _exported(chosen: Chosen) -> ExportedModel:
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         classes, format = tuple(json.loads(metadata["classes"])), InputFormat(**json.loads(metadata["input"]))
         temperature = float(metadata["temperature"]) if "temperature" in metadata else None
+        shapes = session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[1:]
+        if shapes != ([3, format.size, format.size], [len(classes)]):
+            raise ValueError(f"its classes and its size are not those of its network: {shapes}")
     except Exception as error:  # the errors of onnxruntime share no base
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{chosen.file}: not a model that this program exported ({reason})") from None

@@ -15,7 +15,7 @@ def model_facts(model: Model, max_megabytes: float) -> dict[str, Any]:
     file = model.chosen.file.resolve()
     study = model.chosen.study
     return {
-        "name": file.parent.name if study is None else f"{study.resolve().name}, run {file.parent.name}",
+        "name": file.parent.name if study is None else study.resolve().name,
         "source": "/".join(file.parts[-3:]),
         "reason": model.chosen.reason,
         "classes": list(model.classes),
@@ -39,14 +39,17 @@ def accuracy(model: Model) -> dict[str, dict[str, float | int | None]]:
     """
     try:
         result = read_result(model.chosen.file.parent)
-        best, data, test = result.get("best") or {}, result.get("data") or {}, result.get("test") or {}
+        tested = read_result(model.chosen.tested) if model.chosen.tested else result
+        best, data, test = result.get("best") or {}, result.get("data") or {}, tested.get("test") or {}
         rows = {
             "test": (test.get("accuracy"), test.get("images")),
             "validation": (best.get("val_accuracy"), data.get("val", {}).get("images")),
         }
     except (ResultsError, AttributeError):  # AttributeError: a file of another program
         exported = model.metadata if isinstance(model, ExportedModel) else {}
-        rows = {"validation": (_number(exported.get("validation_accuracy")), None)}
+        images = _number(exported.get("validation_images"))
+        share = _number(exported.get("validation_accuracy"))
+        rows = {"validation": (share, None if images is None else int(images))}
     return {part: {"accuracy": share, "images": images} for part, (share, images) in rows.items() if share is not None}
 
 

@@ -101,5 +101,5 @@ def _check(content: bytes) -> None:
     with Image.open(BytesIO(content), formats=FORMATS) as file:
         pixels = file.width * file.height
         if pixels > MAX_PIXELS:
-            message = f"{file.width}x{file.height} pixels, {pixels / 1e6:.0f} million; allowed: {MAX_PIXELS / 1e6:g}"
+            message = f"{file.width}x{file.height} pixels, {pixels / 1e6:.4g} million; allowed: {MAX_PIXELS / 1e6:g}"
             raise BadImage(413, f"{message} million; make the image smaller")

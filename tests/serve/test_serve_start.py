@@ -51,7 +51,7 @@ def exported(folder: Path, **metadata: str) -> ExportedModel:
 def test_an_exported_model_says_what_it_knows(tmp_path: Path) -> None:
     answer = model_facts(exported(tmp_path, validation_accuracy="0.75", temperature="1.2"), 20)
     assert answer["accuracy"] == {"validation": {"accuracy": 0.75, "images": None}} and answer["calibrated"] is True
-    assert answer["name"] == f"study, run {tmp_path.name}" and answer["reason"] == "chosen"
+    assert answer["name"] == "study" and answer["reason"] == "chosen"
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
