@@ -15,7 +15,7 @@ import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -86,6 +86,12 @@ def one_line(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, OmegaConfBaseException):
         return explain(error)
+    if isinstance(error, OverrideParseException):
+        reason = " ".join(error.message.splitlines()[1:-1])
+        return (
+            f"{error.override}: not a setting ({reason}); allowed: KEY=VALUE without spaces around =, and"
+            " \"KEY='VALUE'\" for a value with spaces, commas, parentheses or ="
+        )
     if isinstance(error, (UserError, HydraException)):
         return " ".join(str(error).partition("\nConfig search path:")[0].split())
     if raised_by_logging(error):
