@@ -31,7 +31,7 @@ from forkserver import ForkServer, shared
 from sweeps import QUICK, Toy
 
 import cifar.run  # noqa: F401  (it registers the resolvers and the plugins that the configs name)
-from cifar import trust
+from cifar import endings, trust
 from cifar.data.augment.pieces import NO_PIECES, Pieces
 from cifar.data.loader import ImageLoader
 from cifar.experiment import run
@@ -98,9 +98,18 @@ def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def same_environment(separate_cache: Path) -> Iterator[None]:
-    """After a test, variables are as before it: searches in this process set those that their workers need."""
+    """After a test, variables are as before it: searches in this process set those that their workers need.
+
+    Nothing is trusted by fixtures of wider scope, and no Ctrl-C of an earlier test is remembered.
+    """
+    for name in (trust.MODULES, trust.DIRECTORY):
+        os.environ.pop(name, None)
+    endings.CTRL_C.pressed = False
     before = os.environ.copy()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trust, "_granted", [])
+        patch.setattr(trust, "_directory", trust._directory)
+        yield
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
