@@ -69,3 +69,9 @@ def test_a_tracker_that_is_not_chosen_loads_nothing(path: Path, root: Path) -> N
 )
 def test_the_start_loads_no_torch(module: str, root: Path) -> None:
     assert "torch" not in loaded_by(module, root)
+
+
+@pytest.mark.parametrize("module", ["cifar.exporting.bundle", "cifar.serve.app", "cifar.inference.evaluation"])
+def test_using_a_model_loads_nothing_of_reports(module: str, root: Path) -> None:
+    loaded = {name.split(".")[0] for name in loaded_by(module, root)}
+    assert not loaded & {"plotly", "matplotlib", "nbformat"}, "they are another extra"

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from analysis import answer, reading
     from analysis.evidence import Evidence
     from analysis.frames import Frames, read
-    from analysis.sections.confirmation import candidates_table
+    from analysis.statistics.candidates import candidates_table
 else:
     answer, reading = map(layout.analysis, ("answer", "reading"))
     Evidence, read = layout.analysis("evidence").Evidence, layout.analysis("frames").read
-    candidates_table = layout.analysis("sections.confirmation").candidates_table
+    candidates_table = layout.analysis("statistics.candidates").candidates_table
 
 
 @dataclass(frozen=True)
 class History:
     """A study's search and confirmation, as texts and rows of texts. `confirmed` and `test` are of analysis.answer,
-    `candidates` of analysis.sections.confirmation.
+    `candidates` of analysis.statistics.candidates.
 
     `trial`: of which the exported run is. `test_row`: the row of `frames.tests` of that run; None where there is none.
     """

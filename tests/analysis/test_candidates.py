@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.sections.confirmation import candidates_table
+from analysis.statistics.candidates import candidates_table
 
 
 def frames(sign: int, values: list[float], reported: float, limits: tuple[float, float]) -> Any:
