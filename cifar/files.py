@@ -28,6 +28,8 @@ def check_target(option: str, path: Path, folder: bool = False) -> None:
     try:
         if not parent.is_dir():
             raise FileError(f"{option} {path}: there is no folder {path.parent}; create it first")
+        if path.is_symlink():  # it would be replaced, and what it leads to would stay as it is
+            raise FileError(f"{option} {path}: a link; allowed: the {'folder' if folder else 'file'} that it leads to")
         if path.exists():
             _check_kind(option, path, folder)
         with tempfile.TemporaryFile(dir=parent):

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+
+
+def copy_checkout(target: Path, *beginnings: str) -> None:
+    """Copy the files of this checkout that git does not ignore, those whose names begin so; all without beginnings."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if name.startswith(beginnings or "") and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)
 
 
 def both_at_once(script: str, *arguments: str) -> list[subprocess.CompletedProcess[str]]:

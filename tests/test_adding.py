@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import copy_checkout
 
 from cifar.results import read_metrics, read_result
 
@@ -257,16 +257,10 @@ def section(context: Context) -> Section | None:
 
 
 @pytest.fixture(scope="module")
-def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this checkout, and beside it the files of one made-up option of each kind."""
     copy = tmp_path_factory.mktemp("checkout")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if name.startswith(("cifar/", "conf/", "analysis/", "run.py")) and (root / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, copy / name)
+    copy_checkout(copy, "cifar/", "conf/", "analysis/", "run.py")
     for files in (OPTIMIZER, SCHEDULER, MODEL, DATA, AUGMENT, TRACKER, SECTION):
         for name, text in files.items():
             assert not (copy / name).exists(), f"{name} is there already"

@@ -232,7 +232,9 @@ def test_the_network_of_the_page_on_extending_trains(
 
 
 def test_the_registration_of_the_page_on_extending_runs() -> None:
+    names: dict[str, object] = {}
     try:
-        exec(python_of("extending.md", "plugin.register"), {})
+        exec(python_of("extending.md", "plugin.register"), names)
+        assert names["plugin"] is plugin
     finally:
         plugin.register(APP)

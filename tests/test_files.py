@@ -67,13 +67,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ("file/below", False, "there is no folder"),
         ("/proc/file", False, "cannot be written (.*); allowed: a folder that is writable"),
         ("n" * 300, False, "cannot be written (File name too long)"),
+        ("link", False, "a link; allowed: the file that it leads to"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused(place: str, folder: bool, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("file")
     with pytest.raises(FileError, match=message.replace("(", r"\(").replace(")", r"\)")):
         check_target("--out", tmp_path / place, folder)
     for name, is_folder in (("file", False), ("new", False), ("folder", True), ("new", True)):
         check_target("--out", tmp_path / name, is_folder)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "link"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import shutil
 import site
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import succeed
+from processes import copy_checkout, succeed
 
 from cifar import console, endings, layout
 from cifar.commands import CONSOLE
@@ -38,16 +37,10 @@ def setup(root: Path) -> configparser.ConfigParser:
 
 
 @pytest.fixture(scope="module")
-def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, as building leaves files behind."""
     copy = tmp_path_factory.mktemp("source")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (root / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, copy / name)
+    copy_checkout(copy)
     options = ["-q", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(copy / "dist")]
     succeed(subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(copy)], capture_output=True, text=True))
     (file,) = (copy / "dist").glob("*.whl")

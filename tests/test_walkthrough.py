@@ -72,4 +72,6 @@ def test_the_python_of_a_page_runs(
     (code,) = [
         block.text for block in blocks(ROOT / "docs" / page) if block.language == "python" and word in block.text
     ]
-    exec(code, {})
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert {"report.md": "evidence", "use.md": "images"}[page] in names
