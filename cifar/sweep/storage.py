@@ -78,7 +78,7 @@ def _existing(url: str) -> BaseStorage:
     try:
         if url.startswith(JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-        return _rdb(url, skip_table_creation=True)
+        return _rdb(url, create=False)
     except STORAGE_ERRORS as error:
         raise _unreadable(url, _first_line(error)) from None
 
@@ -115,14 +115,34 @@ def _sqlite(url: str) -> BaseStorage:
         ) from error
 
 
-def _rdb(url: str, **options: Any) -> RDBStorage:
-    """Optuna's storage in a database; a SQLite file may have any name, though ? % { have a meaning in a URL."""
-    if not url.startswith(SQLITE):
-        return RDBStorage(url, **options)
-    if _has_options(url) and not Path(url.removeprefix(SQLITE)).exists():
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}}, **options)
-    connect = partial(sqlite3.connect, file_of(url), timeout=SQLITE_TIMEOUT, check_same_thread=False)
-    return RDBStorage(f"{SQLITE}study.db", engine_kwargs={"creator": connect}, **options)
+def _rdb(url: str, create: bool = True) -> RDBStorage:
+    """Optuna's storage in a database; a SQLite file may have any name, though ? % { have a meaning in a URL.
+
+    When several processes open a new one at once, all but one have to try again: Optuna stamps its version into it
+    whether it is opened to be written or to be read.
+    """
+    options: dict[str, Any] = {"skip_table_creation": not create}
+    if url.startswith(SQLITE):
+        if _has_options(url) and not Path(url.removeprefix(SQLITE)).exists():
+            options["engine_kwargs"] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+        else:
+            connect = partial(sqlite3.connect, file_of(url), timeout=SQLITE_TIMEOUT, check_same_thread=False)
+            url, options["engine_kwargs"] = f"{SQLITE}study.db", {"creator": connect}
+    for attempt in itertools.count(1):
+        try:
+            return RDBStorage(url, **options)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if attempt == CONNECTION_ATTEMPTS or not _is_race(error, create):
+                raise
+            time.sleep(attempt / 2)
+    raise AssertionError("unreachable")
+
+
+def _is_race(error: Exception, create: bool) -> bool:
+    """Whether another process may have created the same table, or stamped the same version, a moment before."""
+    if create and isinstance(error, (ProgrammingError, StorageInternalError)):
+        return True
+    return isinstance(error, IntegrityError) or "already exists" in str(error)
 
 
 def file_of(url: str) -> Path:
@@ -146,20 +166,14 @@ def _has_options(url: str) -> bool:
 
 
 def _server(url: str) -> BaseStorage:
-    """Open a server's database. When several machines create its tables at once, all but one have to try again."""
-    for attempt in range(1, CONNECTION_ATTEMPTS + 1):
-        try:
-            return RDBStorage(url)
-        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-            may_be_a_race = isinstance(error, (IntegrityError, ProgrammingError, StorageInternalError))
-            if attempt == CONNECTION_ATTEMPTS or not may_be_a_race:
-                raise StudyError(
-                    f"hydra.sweeper.storage={url}: cannot be opened ({str(error).splitlines()[0]}); allowed:"
-                    " sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows,"
-                    f" with its driver installed ({install('postgresql')})"
-                ) from error
-            time.sleep(attempt / 2)
-    raise AssertionError("unreachable")
+    try:
+        return _rdb(url)
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        raise StudyError(
+            f"hydra.sweeper.storage={url}: cannot be opened ({str(error).splitlines()[0]}); allowed:"
+            " sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows,"
+            f" with its driver installed ({install('postgresql')})"
+        ) from error
 
 
 def file_system(path: Path, mounts: Path) -> str:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import IntegrityError
 
 from cifar.sweep import storage
 from cifar.sweep.storage import Location, StudyError, file_system, open_storage, open_study, resolve_location
@@ -43,6 +47,25 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, url: str) -> None:
     (tmp_path / "damaged.db").write_text("not a database" * 100)
     with pytest.raises(StudyError, match="holds no study that Optuna can read"):
         open_study(url.format(tmp_path), None)
+
+
+@pytest.mark.parametrize("create", [True, False], ids=["writer", "reader"])
+def test_a_database_that_another_process_stamps_at_the_same_moment_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name="one", storage=url)
+    lost = []
+
+    def lose_once(*args: Any, **options: Any) -> RDBStorage:
+        if not lost:
+            lost.append(args)
+            raise IntegrityError("INSERT INTO alembic_version", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
+        return RDBStorage(*args, **options)
+
+    monkeypatch.setattr(storage, "RDBStorage", lose_once)
+    assert [study.study_name for study in open_storage(url, create).get_all_studies()] == ["one"]
+    assert lost
 
 
 def test_a_study_is_opened_by_name_or_as_the_only_one(tmp_path: Path) -> None:
