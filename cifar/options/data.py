@@ -19,6 +19,7 @@ from cifar.options.splits import (
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
+    check_fixes,
     check_folds,
     check_groups,
     check_split,
@@ -49,7 +50,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root",)
+    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -95,6 +96,7 @@ class Data(Option):
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    fixes: str | None = None
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -139,6 +141,7 @@ class Data(Option):
                 " or auto"
             )
         check_split(self)
+        check_fixes(self)
         check_folds(self)
         check_groups(self)
         if self.folds is None:
