@@ -103,11 +103,11 @@ def _candidates(
 
     `itself`: the two are the same, and no image is its candidate.
     """
-    known = _descriptors(others)
     count = min(NEIGHBOURS, len(others) - itself)
     if count < 1 or not len(images):
         yield torch.empty(0, 2, dtype=torch.int64)
         return
+    known = _descriptors(others)
     size = max(1, SCORES // len(others))
     for start in range(0, len(images), size):
         part = torch.arange(start, min(start + size, len(images)))
