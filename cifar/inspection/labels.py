@@ -1,13 +1,14 @@
 """Suspicious labels, by what a classifier says of images that it was not trained on. Imports no torch.
 
-Plain confident learning (Northcutt et al., 2021, arXiv:1911.00068) takes a sure enough other class for a wrong label, and
-so flags each image that a weak classifier gets wrong. Here the shares of both are fitted: a classifier's own mistakes
-become rare as its margin grows, as the softmax says, while wrong labels remain at any margin (in psychometrics: the lapse
-rate, Wichmann and Hill, 2001).
+Plain confident learning (Northcutt et al., 2021, arXiv:1911.00068) takes a sure enough other class for a wrong label,
+and so flags each image that a weak classifier gets wrong. Here the shares of both are fitted: a classifier's mistakes
+become rare as its margin grows, as the softmax says, while wrong labels remain at any margin (in psychometrics: the
+lapse rate, Wichmann and Hill, 2001).
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,13 +97,14 @@ def out_of_fold_probabilities(
     features: Floats,
     labels: Indices,
     classes: int,
-    groups: Indices | None = None,
     folds: int = 5,
     seed: int = 0,
+    groups: Indices | None = None,
 ) -> Probabilities:
     """The probability of each class (N, classes), by a classifier that saw neither the image nor its group.
 
-    Logistic regression on standardised features (N, D); groups (N,) are kept in one fold.
+    Logistic regression on standardised features (N, D); groups (N,) are kept in one fold. An image whose class is in no
+    other fold cannot be judged: its label has the probability 1.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -111,10 +113,18 @@ def out_of_fold_probabilities(
 
     probabilities = np.zeros((len(labels), classes))
     splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
-    for rest, part in splitter(folds, shuffle=True, random_state=seed).split(labels, labels, groups):
+    folds = max(2, min(folds, int(np.bincount(labels).min())))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels, groups))
+    for rest, part in parts:
+        if not len(part):  # scikit-learn may leave a fold of groups empty
+            continue
         model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS))
         model.fit(features[rest], labels[rest])
         probabilities[np.ix_(part, model.classes_)] = model.predict_proba(features[part])
+        unknown = part[~np.isin(labels[part], model.classes_)]
+        probabilities[unknown] = np.eye(classes)[labels[unknown]]
     return probabilities
 
 

@@ -55,10 +55,10 @@ def judged(config: Config, splits: Splits, resources: Resources = SHARED) -> Jud
     labels = torch.cat([part.labels for part in parts]).numpy()
     if isinstance(config.transfer, Frozen):
         features = torch.cat([features_of(config, part, resources) for part in parts]).numpy()
-        groups = None if any(part.groups is None for part in parts) else torch.cat([part.groups for part in parts])
+        groups = [part.groups for part in parts if part.groups is not None]
+        numbers = torch.cat(groups).numpy() if groups else None
         classes = len(splits.train.classes)
-        numbers = None if groups is None else groups.numpy()
-        return Judged(out_of_fold_probabilities(features, labels, classes, numbers), labels)
+        return Judged(out_of_fold_probabilities(features, labels, classes, groups=numbers), labels)
     return Judged(out_of_fold_of_recipe(config, splits, resources), labels)
 
 
@@ -80,16 +80,23 @@ def out_of_fold_of_recipe(
     An image of a fold is judged by the model that was trained without this fold, an image of `splits.val`, unless these
     are test images, by all models on average. Raises DataError and Diverged.
     """
+    folds = max(2, min(folds, int(splits.train.labels.bincount().min())))
     of_train = np.empty((len(splits.train), len(splits.train.classes)))
     of_val = np.zeros((len(splits.val), len(splits.train.classes)))
-    numbered = dataclasses.replace(splits.train, images=torch.arange(len(splits.train)))
     for fold in range(folds):
-        rest, part = (images.images.numpy() for images in split_fold(numbered, folds, fold, config.data.val_seed))
+        rest, part = _fold(splits.train, folds, fold, config.data.val_seed)
         of_fold = dataclasses.replace(splits, train=splits.train.take(rest), val=splits.train.take(part))
         log.info("labels: training %d of %d, on %d of %d images", fold + 1, folds, len(rest), len(splits.train))
         of_train[part], of_others = _trained(config, of_fold, splits.val, resources)
         of_val += of_others / folds
     return of_train if splits.val_from == TEST_PART else np.concatenate([of_train, of_val])
+
+
+def _fold(images: Images, folds: int, fold: int, seed: int) -> tuple[Indices, Indices]:
+    """The positions of the images that are not in a fold, and of those that are."""
+    numbered = dataclasses.replace(images, images=torch.arange(len(images)))
+    rest, part = split_fold(numbered, folds, fold, seed)
+    return np.asarray(rest.images), np.asarray(part.images)
 
 
 def _trained(
