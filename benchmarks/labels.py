@@ -287,8 +287,8 @@ def _sentence(result: dict[str, Any]) -> str:
 
     means = {name: sum(each["all"]) / len(each["all"]) for name, each in accuracy.items()}
     return (
-        f"{both('flagged', '.0f')} flagged, precision {both('precision', '.2f')}, recall {both('recall', '.2f')}, average"
-        f" precision {both('average_precision', '.2f')}, {both('wrong_of_surest_100', '.0f')} of the surest 100 wrong,"
-        f" {both('stated', '.0f')} stated of {both('wrong', '.0f')} wrong; accuracy "
+        f"{both('flagged', '.0f')} flagged, precision {both('precision', '.2f')}, recall {both('recall', '.2f')}, "
+        f"average precision {both('average_precision', '.2f')}, {both('wrong_of_surest_100', '.0f')} of the surest 100"
+        f" wrong, {both('stated', '.0f')} stated of {both('wrong', '.0f')} wrong; accuracy "
         + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
     )
