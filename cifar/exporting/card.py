@@ -126,7 +126,7 @@ def test_images(test: Mapping[str, Any] | None, history: History | None) -> int 
 
 
 def copies(result: Mapping[str, Any], history: History | None) -> dict[str, Any]:
-    """How many validation and test images are also training images, and what data.fixes did, as analysis.answer says."""
+    """How many validation and test images are also training images, and what data.fixes did, as in the answer."""
     val = result["data"]["val"]
     counts: dict[str, Any] = {}
     if "fixes" in result["data"]:
