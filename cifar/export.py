@@ -2,7 +2,7 @@
 
 python -m cifar.export sweeps/NAME --bundle DIR             # ONNX, weights, predict.py, settings and a model card
 python -m cifar.export outputs/DATE/TIME --format onnx      # one file, model.onnx, or --out FILE.onnx
-python -m cifar.export sweeps/NAME --bundle DIR --int8      # integers of 8 bits: smaller, and faster on most CPUs
+python -m cifar.export sweeps/NAME --bundle DIR --int8      # in integers of 8 bits: smaller, on most CPUs faster
 python -m cifar.export outputs/DATE/TIME --format torch_export
 python -m cifar.export outputs/DATE/TIME --format safetensors
 

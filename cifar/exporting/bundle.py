@@ -81,15 +81,14 @@ def _fill(
     source: Source, config: Config, history: History | None, folder: Path, name: str, max_loss: float | None
 ) -> list[str]:
     """Write all files, and say how well the exported model agrees with PyTorch."""
-    subject, int8 = Subject(source), None
-    reference = Reference(source)
+    subject, reference, int8 = Subject(source), Reference(source), None
     if max_loss is None:
         agreement = export_file(subject, reference, "onnx", folder / ONNX)
     else:
         int8 = export_int8(subject, folder / ONNX, max_loss)
         agreement = int8.agreement
     export_file(subject, reference, "safetensors", folder / WEIGHTS)
-    measured = cost.measure(source, folder / ONNX)
+    measured = cost.measure(source, folder / ONNX, int8.after.latencies if int8 else None)
     texts = {
         "classes.txt": "".join(f"{_one_line(label)}\n" for label in source.model.classes),
         "config.yaml": settings_text(config),
