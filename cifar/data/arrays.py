@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data import checked_file, image_cache
-from cifar.data.images import DataError, Images, printable
+from cifar.data.digests import SIZE, digest_of_pixels
+from cifar.data.image_cache import Block
+from cifar.data.images import DataError, Images, positions, printable
 from cifar.data.names import named, sorted_names
 from cifar.data.pixels import rows_of
 from cifar.data.preprocessing import InputFormat
@@ -60,7 +62,8 @@ def arrays(option: Data, request: Request) -> Images:
     entry = request.cache_dir / "images" / f"{key}.safetensors"
 
     def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
-        return replace(image_cache.parse(entry, request.in_memory, tensors, metadata), files=None)
+        images = image_cache.parse(entry, request.in_memory, tensors, metadata)
+        return replace(images, files=None, names=tuple(f"{request.part}/{name}" for name in positions(len(images))))
 
     def make() -> None:
         size = request.format.size
@@ -140,13 +143,17 @@ def _named(file: Path, place: str, values: NDArray[np.generic]) -> tuple[NDArray
     return named(values.astype(np.int64), classes)
 
 
-def _blocks(file: Path, name: str, header: Header, format: InputFormat) -> Iterator[Tensor]:
-    """Blocks uint8 (K, 3, size, size) of all images, in order."""
+def _blocks(file: Path, name: str, header: Header, format: InputFormat) -> Iterator[Block]:
+    """Blocks of all images, in order."""
     for block in _rows(file, name, header, rows_of((1, *header.shape[1:], 3))):
         grey = block.reshape(*block.shape[:3], -1)
         colour = np.broadcast_to(grey, (*grey.shape[:3], 3))
+        digests = b"".join(map(digest_of_pixels, colour))
         pixels = format.apply_to_all(np.ascontiguousarray(colour))
-        yield torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        yield Block(
+            torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))),
+            torch.from_numpy(np.frombuffer(digests, np.uint8).copy().reshape(-1, SIZE)),
+        )
 
 
 def _rows(file: Path, name: str, header: Header, count: int) -> Iterator[NDArray[np.uint8]]:

@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cifar.data import preprocessing
+from cifar.data.digests import digest_of
 from cifar.data.images import DataError, on_one_line
-from cifar.data.preprocessing import DAMAGE, FORMER, FORMER_SIZE, ImageError, InputFormat, transposition_of
+from cifar.data.preprocessing import DAMAGE, FORMER, ImageError, InputFormat
 
 DECODING = "2"
-"""The version of the rules, which cache entries record. Entries without one are of version 1."""
-UNCHANGED_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
-"""The modes that version 1 decoded as these rules do, where nothing is transparent."""
+"""The version of the rules, which cache entries record."""
 
 
-def decode(path: Path, format: InputFormat = FORMER) -> tuple[NDArray[np.uint8], list[str]]:
-    """An image (size, size, 3), and what was changed in it. Raises DataError where it cannot be decoded."""
+class Decoded(NamedTuple):
+    """pixels (size, size, 3), what was changed in them, and the digest of the image at its own size."""
+
+    pixels: NDArray[np.uint8]
+    changes: list[str]
+    digest: bytes
+
+
+def decode(path: Path, format: InputFormat = FORMER) -> Decoded:
+    """An image file in this format. Raises DataError where it cannot be decoded."""
     try:
-        return preprocessing.decode(path, format)
+        content = path.read_bytes()
+        image, changes = preprocessing.upright(BytesIO(content), format)
+    except OSError as error:
+        raise DataError(f"{on_one_line(path)}: cannot be read ({error.strerror}); repair or remove it") from None
     except ImageError as error:
         raise DataError(f"{on_one_line(path)}: {on_one_line(str(error))}") from None
-
-
-def decoded_as_before(path: Path) -> bool:
-    """Whether version 1 surely decoded this file as these rules do. It reads little more than the header."""
-    try:
-        with Image.open(path) as file:
-            if file.mode not in UNCHANGED_MODES or file.has_transparency_data:
-                return False
-            # Version 1 turned images of other sizes too.
-            return file.size != (FORMER_SIZE, FORMER_SIZE) or transposition_of(file) is None
-    except DAMAGE:  # decoding the file says what is wrong
-        return False
+    formatted = format.apply(image)
+    if formatted is not image:
+        changes.append(format.change)
+    return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 
 def common_side(paths: Iterable[Path]) -> int | None:

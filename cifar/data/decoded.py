@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -15,17 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from cifar.cores import available_cores
 from cifar.data import checked_file, image_cache
-from cifar.data.decode import DECODING, common_side, decode, decoded_as_before
+from cifar.data.decode import Decoded, common_side, decode
+from cifar.data.digests import SIZE
 from cifar.data.file_digest import digest_of_files
-from cifar.data.images import Images
+from cifar.data.image_cache import Block
+from cifar.data.images import Images, printable
 from cifar.data.listing import LabelledFile
-from cifar.data.pixels import blocks, rows_of
+from cifar.data.pixels import rows_of
 from cifar.data.preprocessing import InputFormat
 from cifar.data.request import Request
 from cifar.files import FileError, write_atomically
@@ -81,19 +82,13 @@ def load(listing: Listing, request: Request) -> Images:
     entry = request.cache_dir / "images" / f"{key}.safetensors"
 
     def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
-        if tuple(json.loads(metadata["classes"])) != classes or metadata.get("decoding", DECODING) != DECODING:
-            raise checked_file.Outdated
         images = image_cache.parse(entry, request.in_memory, tensors, metadata)
-        if "decoding" not in metadata:
-            _check_former(files)
-            images = replace(images, files=listing.digest())
-            with suppress(FileError):  # saves the next run this check
-                _write(entry, files, classes, images.images.shape, blocks(images.images), images.files or "")
-        return images
+        return replace(images, names=tuple(printable(listing.name(path)) for path in listing.paths))
 
     def make() -> None:
         shape = (len(files), 3, request.format.size, request.format.size)
-        _write(entry, files, classes, shape, _decoded(files, request.format), listing.digest())
+        labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+        image_cache.write(entry, shape, labels, classes, _decoded(files, request.format), listing.digest())
 
     return checked_file.read_or_make(entry, parse, make, "decoding the images again")
 
@@ -119,29 +114,8 @@ def _format_key(format: InputFormat) -> object:
     return format.size if format == InputFormat() else asdict(format)
 
 
-def _write(
-    entry: Path,
-    files: list[LabelledFile],
-    classes: tuple[str, ...],
-    shape: tuple[int, ...],
-    pixels: Iterable[Tensor],
-    digest: str,
-) -> None:
-    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-    image_cache.write(entry, tuple(shape), labels, classes, pixels, digest)
-
-
-def _check_former(files: list[LabelledFile]) -> None:
-    """Raises Outdated where earlier versions decoded one of the files differently."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        unchanged = all(pool.map(decoded_as_before, [path for path, _ in files]))
-        pool.shutdown(cancel_futures=True)
-    if not unchanged:
-        raise checked_file.Outdated
-
-
-def _decoded(files: list[LabelledFile], format: InputFormat) -> Iterator[Tensor]:
-    """Blocks uint8 (K, 3, H, W), decoded in threads, with a progress bar; logs once how many images were changed."""
+def _decoded(files: list[LabelledFile], format: InputFormat) -> Iterator[Block]:
+    """Blocks of images, decoded in threads, with a progress bar; logs once how many images were changed."""
     counts: Counter[str] = Counter()
     shape = (len(files), 3, format.size, format.size)
     with (
@@ -151,19 +125,19 @@ def _decoded(files: list[LabelledFile], format: InputFormat) -> Iterator[Tensor]
         for start in range(0, len(files), rows_of(shape)):
             paths = [path for path, _ in files[start : start + rows_of(shape)]]
             pixels = np.empty((len(paths), *shape[1:]), np.uint8)
-            for index, (image, changes) in enumerate(_in_order(pool, paths, format)):
-                pixels[index] = image.transpose(2, 0, 1)
-                counts.update(changes)
+            digests = np.empty((len(paths), SIZE), np.uint8)
+            for index, image in enumerate(_in_order(pool, paths, format)):
+                pixels[index] = image.pixels.transpose(2, 0, 1)
+                digests[index] = np.frombuffer(image.digest, np.uint8)
+                counts.update(image.changes)
                 bar.update()
-            yield torch.from_numpy(pixels)
+            yield Block(torch.from_numpy(pixels), torch.from_numpy(digests))
     for change, count in counts.items():
         log.info("%d of %d images %s", count, len(files), change)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, paths: list[Path], format: InputFormat
-) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
-    """Each image and what was changed in it. An error ends what is still to be decoded."""
+def _in_order(pool: ThreadPoolExecutor, paths: list[Path], format: InputFormat) -> Iterator[Decoded]:
+    """The images of these files. An error ends what is still to be decoded."""
     try:
         yield from pool.map(partial(decode, format=format), paths)
     except BaseException:

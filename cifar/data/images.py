@@ -28,7 +28,9 @@ class Images:
 
     `files`: a digest of the files that they were decoded from, None where it is not known.
     `groups`: int64 (N,), equal for images that a split keeps on one side, as cifar.data.groups numbers them; None: each
-    image is a group by itself.
+    image is a group by itself. `names` (N,): of their files below data.root, or their positions in the part, as text.
+    `digests`: uint8 (N, 16), of what each image shows at its own size, as cifar.data.digests computes them; None where
+    the source knows none.
     """
 
     images: Pixels
@@ -37,6 +39,8 @@ class Images:
     fingerprint: str
     files: str | None = None
     groups: Tensor | None = None
+    names: tuple[str, ...] = ()
+    digests: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,9 +49,15 @@ class Images:
         """The images at `indices` (K,), in that order."""
         chosen = torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64))
         fingerprint = hashlib.sha256(self.fingerprint.encode() + chosen.numpy().tobytes()).hexdigest()
-        groups = None if self.groups is None else self.groups[chosen]
-        pixels, labels = taken(self.images, chosen), self.labels[chosen]
-        return replace(self, images=pixels, labels=labels, fingerprint=fingerprint, groups=groups)
+        return replace(
+            self,
+            images=taken(self.images, chosen),
+            labels=self.labels[chosen],
+            fingerprint=fingerprint,
+            groups=None if self.groups is None else self.groups[chosen],
+            names=tuple(self.names[index] for index in indices.tolist()) if self.names else (),
+            digests=None if self.digests is None else self.digests[chosen],
+        )
 
     def with_classes(self, classes: tuple[str, ...]) -> Images:
         """The same images, their labels indices into `classes`, by name. Raises DataError for other classes."""
@@ -62,19 +72,30 @@ class Images:
             )
         positions = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
         labels = positions[self.labels]
-        return Images(self.images, labels, classes, fingerprint_of(self.images, labels, classes), groups=self.groups)
+        fingerprint = fingerprint_of(self.images, labels, classes)
+        return replace(self, labels=labels, classes=classes, fingerprint=fingerprint, files=None)
 
     def present_classes(self) -> list[str]:
         """The classes of which there is an image."""
         counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return [name for name, count in zip(self.classes, counts, strict=True) if count]
 
+    def missing_classes(self) -> list[str]:
+        """The classes of which there is none."""
+        present = self.present_classes()
+        return [name for name in self.classes if name not in present]
+
 
 def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Images:
     """From images (N, H, W, 3) uint8 and labels (N,)."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     indices = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    return Images(pixels, indices, classes, fingerprint_of(pixels, indices, classes))
+    return Images(pixels, indices, classes, fingerprint_of(pixels, indices, classes), names=positions(len(pixels)))
+
+
+def positions(count: int) -> tuple[str, ...]:
+    """The names of images that are in no files: 0, 1, ..."""
+    return tuple(map(str, range(count)))
 
 
 def fingerprint_of(images: Pixels, labels: Tensor, classes: tuple[str, ...]) -> str:

@@ -143,6 +143,20 @@ def decode(
 
     `formats`: those that Pillow may take the file for, as "PNG"; None: all that it knows.
     """
+    image, changes = upright(source, format, formats)
+    formatted = format.apply(image)
+    if formatted is not image:
+        changes.append(format.change)
+    return np.asarray(formatted), changes
+
+
+def upright(
+    source: str | PathLike[str] | BinaryIO, format: InputFormat, formats: tuple[str, ...] | None = None
+) -> tuple[Image.Image, list[str]]:
+    """The image in a file as RGB, upright, and what was changed in it; not smaller than the format needs.
+
+    JPEGs may be smaller than they are, all others have their own size. Raises as `decode` does.
+    """
     try:
         with Image.open(source, formats=formats) as file:
             _reduce(file, format)
@@ -157,10 +171,7 @@ def decode(
     if transposition is not None:
         changes.append(UPRIGHT)
         image = image.transpose(transposition)
-    formatted = format.apply(image)
-    if formatted is not image:
-        changes.append(format.change)
-    return np.asarray(formatted), changes
+    return image, changes
 
 
 def transposition_of(file: Image.Image) -> Image.Transpose | None:

@@ -45,8 +45,7 @@ def read_image(path: Path, format: InputFormat) -> NDArray[np.uint8]:
     if problem:
         raise DataError(f"{on_one_line(path)}: {problem}")
     with ONE_AT_A_TIME if _is_large(path) else nullcontext():
-        pixels, _ = decode(path, format)
-    return pixels
+        return decode(path, format).pixels
 
 
 def _is_large(path: Path) -> bool:

@@ -185,7 +185,7 @@ def test_hidden_colours_are_gone_before_the_image_is_resized(tmp_path: Path) -> 
 def test_opaque_alpha_changes_no_bit(tmp_path: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     image.convert("RGBA").save(tmp_path / "x.png")
-    pixels, changes = decode(tmp_path / "x.png")
+    pixels, changes, _ = decode(tmp_path / "x.png")
     assert np.array_equal(pixels, np.asarray(image)) and not any("transparent pixels" in change for change in changes)
 
 
@@ -247,7 +247,7 @@ def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path: Path) -> No
 
 def test_what_was_done_is_said(tmp_path: Path) -> None:
     Image.fromarray(np.full((40, 40), 1000, np.uint16)).save(tmp_path / "x.png", transparency=1000)
-    _, changes = decode(tmp_path / "x.png")
+    _, changes, _ = decode(tmp_path / "x.png")
     words = ("converted to RGB", "divided by 257", "put on white", "resized to 32x32")
     assert [any(word in change for change in changes) for word in words] == [True] * 4
 
