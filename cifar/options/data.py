@@ -14,7 +14,9 @@ from cifar.options.fields import one_of, restricted, within
 from cifar.options.option import ConfigError, Option
 from cifar.options.splits import (
     AUTO,
+    ERROR,
     REGEX,
+    SKIP,
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
@@ -90,6 +92,7 @@ class Data(Option):
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    unreadable: str = one_of(ERROR, SKIP, default=ERROR)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -197,15 +200,15 @@ class Digits(Data):
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/train/<class>/*, optional DIR/val and, for test=true, DIR/test; RGB, square."""
+    """Your own images: DIR/<class>/*, or DIR/train/<class>/* with DIR/val and DIR/test or without; also a .zip or .tar."""
 
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
     groups_by = (REGEX,)
-    root_is = "a directory that holds train/<class>/*"
+    root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
     source: str = "image_folder"
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
-        return root.is_dir() and not (root / "test").is_dir()
+        return (root / "train").is_dir() and not (root / "test").is_dir()
