@@ -52,6 +52,7 @@ from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
+from cifar.unreadable import naming_unreadable
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def run(
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     with Isolation(set_up(config)) as isolation:
-        experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
+        with naming_unreadable(config, Path(output_dir), resources):
+            experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
         return experiment.run(study, settings or {})
 
 
@@ -265,6 +267,7 @@ class Experiment:
             "test accuracy %.4f of %d images%s (weights of epoch %d)", result["accuracy"], len(images), scope, epoch
         )
         result |= {"epoch": epoch, "also_in_train": test.also_in_train}
+        result |= metadata.unreadable_facts({"test": images})
         if test.without_fixes is not None:
             result["without_fixes"] = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])

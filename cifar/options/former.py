@@ -45,6 +45,7 @@ NEUTRAL = {
     "data.groups": None,
     "data.split": "random",
     "data.fixes": None,
+    "data.unreadable": "error",
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
