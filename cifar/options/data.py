@@ -18,6 +18,7 @@ from cifar.options.splits import (
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
+    check_calibration,
     check_folds,
     check_groups,
     check_test,
@@ -71,7 +72,7 @@ class Data(Option):
     Images.groups of the training part."""
     later: ClassVar[tuple[str, ...]] = (
         *("limit", "val_size", "val_seed", "val_from", "normalize", "mean", "std", "image_size", "fit"),
-        *("folds", "fold"),
+        *("folds", "fold", "calibration_size"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
@@ -90,6 +91,7 @@ class Data(Option):
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    calibration_size: float = within("[0, inf)", 0.0)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -135,6 +137,7 @@ class Data(Option):
             )
         check_folds(self)
         check_groups(self)
+        check_calibration(self)
         if self.folds is None:
             self._check_val_size()
         for name, value in (("mean", self.mean), ("std", self.std)):

@@ -39,6 +39,7 @@ NEUTRAL = {
     "data.folds": None,
     "data.fold": None,
     "data.groups": None,
+    "data.calibration_size": 0,
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
