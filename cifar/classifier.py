@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.models.preprocess import Preprocess
+from cifar.unlike import Neighbours, WithFeatures, head_of
 
 
 class InputError(UserError):
@@ -90,6 +91,24 @@ class OnFeatures(nn.Module):
         return logits
 
 
+class Measuring(nn.Module):
+    """images uint8 (B, 3, H, W) -> logits (B, classes) of `network`, and distances (B,) to the training images.
+
+    The distances are NaN where `neighbours` is None.
+    """
+
+    def __init__(self, network: nn.Module, head: nn.Module | None, neighbours: Neighbours | None) -> None:
+        super().__init__()
+        self.with_features = WithFeatures(network, head)
+        self.neighbours = neighbours
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = self.with_features(images)
+        if self.neighbours is None:
+            return logits, logits.new_full((len(logits),), float("nan"))
+        return logits, self.neighbours(features)
+
+
 def calibrated(logits: Tensor, temperature: float | None) -> Tensor:
     """The probabilities (B, classes) of logits (B, classes)."""
     return (logits / (temperature or 1.0)).softmax(1)
@@ -101,7 +120,8 @@ class Classifier:
 
     `model` holds the weights that best.pt keeps; `network`, of which it is a part, computes the logits of images.
     Image files are brought to `format`. `temperature`, fitted on validation images, divides the logits before
-    probabilities are made of them; None: it was not fitted.
+    probabilities are made of them; None: it was not fitted. `neighbours`: training images, to which the distance of an
+    image is measured by what the head of `model` receives; None: they are not known.
     """
 
     classes: tuple[str, ...]
@@ -109,6 +129,7 @@ class Classifier:
     network: nn.Module
     format: InputFormat
     temperature: float | None = None
+    neighbours: Neighbours | None = None
 
     @property
     def size(self) -> int:
@@ -117,16 +138,25 @@ class Classifier:
 
     def to(self, device: torch.device) -> Classifier:
         """The same one, its weights on `device`."""
-        return dataclasses.replace(self, network=self.network.to(device))
+        neighbours = self.neighbours and self.neighbours.to(device)
+        return dataclasses.replace(self, network=self.network.to(device), neighbours=neighbours)
 
-    @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """float32 (B, classes) of images uint8 (B, 3, size, size). Raises InputError for anything else."""
+        return self.outputs(images)[0]
+
+    @torch.inference_mode()
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and the distances float32 (B,) to the training images, NaN where these are not known."""
         check_images(images, self.size)
         if not len(images):
-            return torch.zeros(0, len(self.classes))
-        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
-        return logits
+            return torch.zeros(0, len(self.classes)), torch.zeros(0)
+        outputs: tuple[Tensor, Tensor] = self.measuring()(images.contiguous(memory_format=torch.channels_last))
+        return outputs
+
+    def measuring(self) -> nn.Module:
+        """images uint8 (B, 3, size, size) -> what `outputs` returns."""
+        return Measuring(self.network, head_of(self.model, len(self.classes)), self.neighbours)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """float32 (B, classes), rows that sum to 1. Raises InputError as `logits` does."""

@@ -6,15 +6,19 @@ whose upper bound (Clopper and Pearson, 1934) of the share of wrong predictions 
 and the one before it is taken: fixed-sequence testing, in which all tests together err no more often than each alone
 (Angelopoulos et al., Learn then Test, 2021, arXiv:2110.01052; Geifman and El-Yaniv, Selective Classification for Deep
 Neural Networks, 2017, arXiv:1705.08500). The thresholds to be tested keep fixed numbers of images and do not depend on
-which predictions are right. Imports no torch.
+which predictions are right.
+
+An image is unlike those of training where its distance to them (cifar.unlike) is above that of 95% of such images.
+Imports no torch.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +27,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.floating]
+FALSE_ALARMS = 0.05
+"""The share of images like those of training that are called unlike them."""
 CONFIDENCE = 0.95
 """The share of all sets of images of which the threshold keeps its promise."""
 MAX_ERROR = 0.05
@@ -58,10 +64,30 @@ class Thresholds(ABC):
     def at(self, max_error: float) -> Threshold | None:
         """The threshold for it; None where no promise can be made."""
 
-    @property
-    def is_estimate(self) -> bool:
-        """Whether the images were used for other choices too."""
-        return self.part != CALIBRATION
+    def facts(self, max_error: float) -> dict[str, Any]:
+        """For result.json: null where no promise can be made."""
+        threshold = self.at(max_error)
+        values = {"probability": None, "coverage": None} if threshold is None else asdict(threshold)
+        return {"part": self.part, "images": self.images, "confidence": CONFIDENCE, **values, "max_error": max_error}
+
+    def in_words(self, max_error: float) -> str:
+        """From which probability on at most `max_error` of the predictions are wrong, as far as that is known."""
+        images = f"{self.images:,} {self.part} images"
+        threshold = self.at(max_error)
+        if threshold is None:
+            fewest = fewest_images(max_error)
+            reason = "of the surest, too many are wrong"
+            if self.images < fewest:
+                reason = f"it takes {fewest:,} images at least"
+            return f"an error of at most {max_error:.3g} cannot be had on {images}: {reason}"
+        promise = f"at most {threshold.max_error:.3g} of the others are wrong, with {CONFIDENCE:.0%} confidence"
+        estimate = ""
+        if self.part != CALIBRATION:
+            estimate = ", an estimate, as they chose the epoch; data.calibration_size sets images apart for it"
+        return (
+            f"unsure: probability below {threshold.probability:.4f}; {promise}; {threshold.coverage:.1%} of {images} remain"
+            f"{estimate}"
+        )
 
 
 @dataclass(frozen=True)
@@ -154,3 +180,40 @@ def upper_bound(wrong: NDArray[np.int64], images: NDArray[np.int64], confidence:
 def fewest_images(max_error: float, confidence: float = CONFIDENCE) -> int:
     """With fewer images no promise can be made, even if all predictions are right."""
     return math.ceil(math.log(1 - confidence) / math.log(1 - max_error))
+
+
+def largest_distance(distances: Floats, false_alarms: float = FALSE_ALARMS) -> float | None:
+    """The distance that a share of at most `false_alarms` of further images exceeds; None with too few images.
+
+    `distances` (N,) of images of the same kind. (The quantile of split conformal prediction: Vovk et al., 2005.)
+    """
+    rank = math.ceil((len(distances) + 1) * (1 - false_alarms))
+    return float(np.sort(distances)[rank - 1]) if rank <= len(distances) else None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """`thresholds` of the probability; `largest`: the distance above which an image is unlike training, None: unknown."""
+
+    thresholds: Thresholds
+    largest: float | None
+
+    @classmethod
+    def of(cls, part: str, probabilities: Floats, labels: NDArray[np.int64], distances: Floats | None) -> Reliability:
+        """From what a model gives for images with labels (N,): probabilities (N, classes) and distances (N,)."""
+        largest = None if distances is None else largest_distance(distances)
+        return cls(Outcomes.of(part, probabilities, labels), largest)
+
+    def metadata(self) -> dict[str, str]:
+        """For an exported model."""
+        assert isinstance(self.thresholds, Outcomes)
+        unlike = {"distance": self.largest, "false_alarms": FALSE_ALARMS}
+        return {"unsure": json.dumps(self.thresholds.table.as_json()), "unlike": json.dumps(unlike)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Reliability | None:
+        """None where an earlier version exported the model. Raises ValueError, KeyError or TypeError for others."""
+        if "unsure" not in metadata:
+            return None
+        largest = json.loads(metadata["unlike"])["distance"]
+        return cls(Table.from_json(json.loads(metadata["unsure"])), None if largest is None else float(largest))

@@ -23,9 +23,10 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
-    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
+    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("content", "options", "trackers", "cache"),
-    *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
+    *("data", "models", "training", "unlike", "classifier", "resources", "inputs", "tasks", "metadata", "recording"),
+    *("saving", "reliability"),
     *("experiment", "compose", "html", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
