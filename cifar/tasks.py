@@ -228,7 +228,8 @@ class Frozen(Task):
 
 def _evenly(total: int, count: int) -> NDArray[np.int64]:
     """`count` positions of `total`, all where there are no more."""
-    return np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
+    positions: NDArray[np.int64] = np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
+    return positions
 
 
 def task_class(mode: str) -> type[Task]:

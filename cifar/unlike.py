@@ -54,11 +54,13 @@ def _largest(unit: Tensor) -> Tensor:
     if width <= DIRECTIONS:
         return torch.eye(width, dtype=unit.dtype)
     if rows >= width:
-        return torch.linalg.eigh(unit.T @ unit).eigenvectors[:, -DIRECTIONS:]
+        directions: Tensor = torch.linalg.eigh(unit.T @ unit).eigenvectors[:, -DIRECTIONS:]
+        return directions
     values, vectors = torch.linalg.eigh(unit @ unit.T)
     is_large = values > 1e-9 * values[-1]
     kept = is_large.nonzero().flatten()[-DIRECTIONS:]
-    return unit.T @ vectors[:, kept] / values[kept].sqrt()
+    directions = unit.T @ vectors[:, kept] / values[kept].sqrt()
+    return directions
 
 
 def head_of(model: nn.Module, classes: int) -> nn.Module | None:

@@ -38,7 +38,7 @@ STEPS = 50
 TABLE = tuple(round(0.005 * step, 3) for step in range(1, 101))
 """The allowed shares of wrong predictions for which an exported model has a threshold."""
 CALIBRATION, VALIDATION = "calibration", "validation"
-"""The images that thresholds are set on; those for validation chose the epoch, so that figures of them are estimates."""
+"""The images that thresholds are set on; those for validation chose the epoch: of these, a threshold is an estimate."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,13 @@ class Thresholds(ABC):
             reason = "of the surest, too many are wrong"
             if self.images < fewest:
                 reason = f"it takes {fewest:,} images at least"
-            return f"an error of at most {max_error:.3g} cannot be had on {images}: {reason}"
+            return f"unsure: an error of at most {max_error:.3g} cannot be had on {images}: {reason}"
         promise = f"at most {threshold.max_error:.3g} of the others are wrong, with {CONFIDENCE:.0%} confidence"
         estimate = ""
         if self.part != CALIBRATION:
             estimate = ", an estimate, as they chose the epoch; data.calibration_size sets images apart for it"
-        return (
-            f"unsure: probability below {threshold.probability:.4f}; {promise}; {threshold.coverage:.1%} of {images} remain"
-            f"{estimate}"
-        )
+        remain = f"{threshold.coverage:.1%} of {images} remain"
+        return f"unsure: probability below {threshold.probability:.4f}; {promise}; {remain}{estimate}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def threshold(
         return None
     order = np.argsort(-probabilities, kind="stable")
     ordered = np.append(probabilities[order].astype(np.float64), 0.0)
-    mistakes = np.cumsum(~right[order])
+    mistakes = np.cumsum(~right[order], dtype=np.int64)
     kept = _kept(ordered, fewest_images(max_error, confidence))
     wrong = mistakes[kept - 1]
     passed = upper_bound(wrong, kept, confidence) <= max_error
@@ -193,7 +191,7 @@ def largest_distance(distances: Floats, false_alarms: float = FALSE_ALARMS) -> f
 
 @dataclass(frozen=True)
 class Reliability:
-    """`thresholds` of the probability; `largest`: the distance above which an image is unlike training, None: unknown."""
+    """`thresholds` of probabilities; `largest`: the distance above which an image is unlike training; None: unknown."""
 
     thresholds: Thresholds
     largest: float | None

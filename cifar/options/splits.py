@@ -1,4 +1,4 @@
-"""How images are split: data.val_from, data.folds, data.fold, data.groups and data.calibration_size, and their checks."""
+"""How images are split, by data.val_from, folds, fold, groups and calibration_size, and the checks of these keys."""
 
 from __future__ import annotations
 
