@@ -46,10 +46,15 @@ def measure(source: Source, onnx_file: Path) -> Cost:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         flops=count_flops(network, (3, size, size)),
         bytes=onnx_file.stat().st_size,
-        latencies=tuple(_latency(onnx_file, size, batch) for batch in BATCHES),
+        latencies=latencies(onnx_file, size),
         threads=available_cores(),
         processor=processor(),
     )
+
+
+def latencies(file: Path, size: int) -> tuple[Latency, ...]:
+    """Of batches of BATCHES images, by onnxruntime on this machine."""
+    return tuple(_latency(file, size, batch) for batch in BATCHES)
 
 
 def _latency(file: Path, size: int, batch: int) -> Latency:
