@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.models.preprocess import Preprocess
-from cifar.unlike import Neighbours, WithFeatures, head_of
+from cifar.unlike import Neighbours, head_of, with_features
 
 
 class InputError(UserError):
@@ -91,24 +91,6 @@ class OnFeatures(nn.Module):
         return logits
 
 
-class Measuring(nn.Module):
-    """images uint8 (B, 3, H, W) -> logits (B, classes) of `network`, and distances (B,) to the training images.
-
-    The distances are NaN where `neighbours` is None.
-    """
-
-    def __init__(self, network: nn.Module, head: nn.Module | None, neighbours: Neighbours | None) -> None:
-        super().__init__()
-        self.with_features = WithFeatures(network, head)
-        self.neighbours = neighbours
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, features = self.with_features(images)
-        if self.neighbours is None:
-            return logits, logits.new_full((len(logits),), float("nan"))
-        return logits, self.neighbours(features)
-
-
 def calibrated(logits: Tensor, temperature: float | None) -> Tensor:
     """The probabilities (B, classes) of logits (B, classes)."""
     return (logits / (temperature or 1.0)).softmax(1)
@@ -151,12 +133,17 @@ class Classifier:
         check_images(images, self.size)
         if not len(images):
             return torch.zeros(0, len(self.classes)), torch.zeros(0)
-        outputs: tuple[Tensor, Tensor] = self.measuring()(images.contiguous(memory_format=torch.channels_last))
-        return outputs
+        inputs = images.contiguous(memory_format=torch.channels_last)
+        if self.neighbours is None:
+            logits = self.network(inputs)
+            return logits, logits.new_full((len(logits),), float("nan"))
+        logits, features = with_features(self.network, self.head, inputs)
+        return logits, self.neighbours(features)
 
-    def measuring(self) -> nn.Module:
-        """images uint8 (B, 3, size, size) -> what `outputs` returns."""
-        return Measuring(self.network, head_of(self.model, len(self.classes)), self.neighbours)
+    @property
+    def head(self) -> nn.Module | None:
+        """The last layer of `model`, if that is linear: what it receives are the features."""
+        return head_of(self.model, len(self.classes))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """float32 (B, classes), rows that sum to 1. Raises InputError as `logits` does."""

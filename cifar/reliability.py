@@ -17,7 +17,7 @@ from cifar.classifier import calibrated
 from cifar.data.loader import EpochLoader
 from cifar.data.split import Splits
 from cifar.tasks import Task
-from cifar.unlike import IMAGES, Neighbours, WithFeatures, head_of
+from cifar.unlike import IMAGES, Neighbours, head_of, with_features
 from cifar.unsure import CALIBRATION, VALIDATION, Outcomes, Reliability
 
 State = dict[str, Any]
@@ -25,21 +25,21 @@ State = dict[str, Any]
 
 def measured(task: Task, model: nn.Module, val: EpochLoader, splits: Splits, temperature: float | None) -> State:
     """For best.pt: what its weights, which `model` has, give for the calibration images, else for those of `val`."""
-    network = WithFeatures(model, head_of(model, len(splits.train.classes)))
-    neighbours = Neighbours.of(_outputs(network, task.sample(IMAGES))[1])
+    head = head_of(model, len(splits.train.classes))
+    neighbours = Neighbours.of(_outputs(model, head, task.sample(IMAGES))[1])
     is_apart = splits.calibration is not None
     batches = task.evaluation(splits.calibration) if splits.calibration is not None else val
-    logits, features = _outputs(network, batches)
+    logits, features = _outputs(model, head, batches)
     probabilities, labels = calibrated(logits, temperature).numpy(), batches.labels.cpu().numpy()
     part = CALIBRATION if is_apart else VALIDATION
     return _state(Reliability.of(part, probabilities, labels, neighbours(features).numpy()), neighbours)
 
 
 @torch.inference_mode()
-def _outputs(network: WithFeatures, batches: EpochLoader) -> tuple[Tensor, Tensor]:
+def _outputs(model: nn.Module, head: nn.Module | None, batches: EpochLoader) -> tuple[Tensor, Tensor]:
     """Logits (N, classes) and features (N, F), in fp32 as when the model is used, on the CPU."""
-    network.eval()
-    rows = [[output.float().cpu() for output in network(inputs)] for inputs, _ in batches.epoch(1)]
+    model.eval()
+    rows = [[output.float().cpu() for output in with_features(model, head, inputs)] for inputs, _ in batches.epoch(1)]
     logits, features = zip(*rows, strict=True)
     return torch.cat(logits), torch.cat(features)
 

@@ -69,29 +69,22 @@ def head_of(model: nn.Module, classes: int) -> nn.Module | None:
     return layers[-1] if layers else None
 
 
-class WithFeatures(nn.Module):
-    """inputs -> (logits (B, classes), features (B, F)): what `network` gives, and what its part `head` receives.
+def with_features(network: nn.Module, head: nn.Module | None, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits (B, classes) that a network gives, and the features (B, F) that its part `head` receives.
 
     Without a head the logits are the features.
     """
+    if head is None:
+        logits: Tensor = network(inputs)
+        return logits, logits.flatten(1)
+    received: list[Tensor] = []
 
-    def __init__(self, network: nn.Module, head: nn.Module | None) -> None:
-        super().__init__()
-        self.network = network
-        self.heads = (head,) if head is not None else ()  # a tuple: it is a part of the network already
+    def keep(head: nn.Module, arguments: tuple[Any, ...]) -> None:
+        received.append(arguments[0])
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.heads:
-            logits: Tensor = self.network(inputs)
-            return logits, logits.flatten(1)
-        received: list[Tensor] = []
-
-        def keep(head: nn.Module, arguments: tuple[Any, ...]) -> None:
-            received.append(arguments[0])
-
-        handle = self.heads[0].register_forward_pre_hook(keep)
-        try:
-            logits = self.network(inputs)
-        finally:
-            handle.remove()
-        return logits, received[-1].flatten(1)
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        logits = network(inputs)
+    finally:
+        handle.remove()
+    return logits, received[-1].flatten(1)

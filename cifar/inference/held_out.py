@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cifar.compose import recorded_splits
+from cifar.data.split import Splits
 from cifar.inference.model import Assessment
 from cifar.unsure import CALIBRATION, VALIDATION, Reliability
 
 BATCH = 64
 
 
-def set_anew(run: Path, assess: Callable[[Tensor], Assessment]) -> Reliability:
+def set_anew(splits: Splits, assess: Callable[[Tensor], Assessment]) -> Reliability:
     """By what `assess` gives for the calibration images of a run, else for its validation images.
 
-    `assess`: images uint8 (B, 3, size, size) -> Assessment. Raises UserError where the images are not at hand.
+    `assess`: images uint8 (B, 3, size, size) -> Assessment.
     """
-    splits = recorded_splits(run)
     part = VALIDATION if splits.calibration is None else CALIBRATION
     images = splits.val if splits.calibration is None else splits.calibration
     batches = [assess(images.images[start : start + BATCH]) for start in range(0, len(images), BATCH)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cifar.compose import recorded_splits
 from cifar.errors import UserError
 from cifar.inference.held_out import set_anew
 from cifar.inference.model import Assessment, Model, TrainedModel
@@ -106,7 +107,7 @@ def _with_tta(model: Model, tta: str) -> Reliability:
             f"--max-error with --tta {tta}: the thresholds in {model.chosen.file} are for images as they are; allowed:"
             " --tta none, or the run that it was exported from"
         )
-    return set_anew(model.chosen.file.parent, lambda images: model.assess(images, tta))
+    return set_anew(recorded_splits(model.chosen.file.parent), lambda images: model.assess(images, tta))
 
 
 class Tally:
