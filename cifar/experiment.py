@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from cifar import metadata, saving
+from cifar import metadata, reliability, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import Images
@@ -42,6 +42,7 @@ from cifar.tasks import Classifier, Task, build_task, load_classifier
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
 from cifar.training.average import build_average
+from cifar.training.checkpoint import CheckpointError
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
@@ -53,6 +54,7 @@ from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autoc
 from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
 from cifar.unreadable import naming_unreadable
+from cifar.unsure import MAX_ERROR
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -187,6 +189,7 @@ class Experiment:
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
+                facts |= self._assess()
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
         best = best_of(self.history, objective)
@@ -252,6 +255,23 @@ class Experiment:
                 f" {command(override('resume', self.directory.path))}",
                 self.stop.signum,
             )
+
+    def _assess(self) -> dict[str, Any]:
+        """Add to best.pt how reliable its predictions are; a best.pt that is missing or damaged stays as it is."""
+        path = self.directory.path / "best.pt"
+        try:
+            best = checkpoint.load(path)
+        except CheckpointError:
+            return {}
+        checkpoint.load_weights(self.trainer.measured, best["model"], path)
+        temperature = (best.get("calibration") or {}).get("temperature")
+        state = reliability.measured(self.task, self.trainer.measured, self.trainer.val, self.splits, temperature)
+        with self.isolation.paused():
+            write = partial(checkpoint.save, path, best | {"reliability": state})
+            self.coordinator.run_in_background(write)
+        thresholds = reliability.restored(state).thresholds
+        log.info("%s", thresholds.in_words(MAX_ERROR))
+        return {"unsure": thresholds.facts(MAX_ERROR)}
 
     def _test(self, test: TestData) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""

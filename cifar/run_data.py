@@ -103,7 +103,8 @@ class RunData:
 
     def record(self, directory: Path, test: TestData | None) -> None:
         """Write split.csv, unreadable.csv and a copy of data.fixes into the directory of the run."""
-        parts = {"train": self.splits.train, "val": self.splits.val, "test": test.images if test else None}
+        parts = {"train": self.splits.train, "val": self.splits.val, "calibration": self.splits.calibration}
+        parts["test"] = test.images if test else None
         split_file.write(directory, parts)
         read = metadata.parts_of(load_images(self.config, self.resources), self.splits)
         read |= {"test": test.images} if test else {}

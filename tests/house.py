@@ -23,10 +23,10 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
-    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
+    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("content", "options", "trackers", "cache"),
-    *("data", "models", "training", "classifier", "resources", "inputs", "unreadable"),
-    *("tasks", "metadata", "run_data", "recording", "saving"),
+    *("data", "models", "training", "unlike", "classifier", "resources", "inputs", "unreadable"),
+    *("tasks", "metadata", "run_data", "recording", "saving", "reliability"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
