@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from cifar import metadata, saving
+from cifar import examples, metadata, predictions, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.copies import warn_of_copies
@@ -194,7 +194,7 @@ class Experiment:
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
-        self.saver = RunSaver(directory, self.trainer, self._description(), settings_of(config))
+        self.saver = RunSaver(directory, self.trainer, self.splits.val, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
@@ -225,6 +225,7 @@ class Experiment:
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
+                self._save_examples()
                 if self.test_images is not None:
                     facts["test"] = self._test(self.test_images)
         best = best_of(self.history, objective)
@@ -267,6 +268,13 @@ class Experiment:
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
             self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
 
+    def _save_examples(self) -> None:
+        first = self.task.first_images(examples.FIRST)
+        with self.isolation.paused():
+            rows = self.saver.val_rows()
+            write = partial(examples.save, self.directory.path / predictions.EXAMPLES, rows, self.splits.val, first)
+            self.coordinator.run_in_background(write)
+
     def _epochs(self) -> Iterator[EpochMetrics]:
         """The epochs to train: to the last, or until early_stopping.patience ends the run."""
         objective, patience = self.trainer.objective, self.config.early_stopping.patience
@@ -295,7 +303,9 @@ class Experiment:
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
+        values, logits = evaluate(self.trainer.score, self.task.evaluation(images))
+        evaluation = Evaluation.of(values)
+        self.saver.save_test(images, logits)
         present = images.present_classes()
         missing = [name for name in images.classes if name not in present]
         scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""

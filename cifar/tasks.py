@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
@@ -72,6 +72,10 @@ class Task(ABC):
     def evaluation(self, images: Images) -> EpochLoader:
         """Batches to evaluate the model on `images`."""
 
+    @abstractmethod
+    def first_images(self, count: int) -> Tensor:
+        """uint8 (B, 3, H, W): up to `count` images of the first batch as the network sees them, but not normalised."""
+
     def check(self, classes: int) -> None:
         """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
         setting = "transfer.backbone" if "transfer" in self.facts else "model"
@@ -102,6 +106,11 @@ class ImageTask(Task):
         batch_size = EVALUATION_BATCH[device.type]
         mean, std = self.splits.mean, self.splits.std
         return ImageLoader(images.images, images.labels, batch_size, device, mean, std, pad=self.resources.padded)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, ImageLoader)
+        images, _ = next(self.train.epoch(1))
+        return self.train.pixels(images[:count])
 
 
 class Scratch(ImageTask):
@@ -155,6 +164,8 @@ class Frozen(Task):
 
     backbone: Backbone
     cache: FeatureCache
+    splits: Splits
+    augmentation: Augmentation
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
@@ -176,12 +187,22 @@ class Frozen(Task):
             "images_extracted": backbone.images_seen,
         }
         groups = _groups(config, model)
-        return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
+        return cls(
+            model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache, splits, augmentation
+        )
 
     def evaluation(self, images: Images) -> EpochLoader:
         device = self.train.labels.device
         features = self.resources.stacked([self.cache.get(self.backbone, images)], device)
         return FeatureLoader(features, images.labels, EVALUATION_BATCH[device.type], device)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, FeatureLoader)
+        count = min(count, self.train.batch_size)
+        order, views = (drawn[:count].tolist() for drawn in self.train.draw(1))
+        versions_of = list(versions(self.splits.train, self.augmentation, self.splits.mean, len(self.train.features)))
+        images = [versions_of[view].images[index : index + 1] for index, view in zip(order, views, strict=True)]
+        return self.backbone.preprocess.resize_and_crop(torch.cat(images))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:

@@ -24,9 +24,9 @@ MAX_MEDIAN_LINES = 9
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
-    *("content", "options", "trackers", "cache"),
+    *("predictions", "content", "options", "trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
-    *("experiment", "compose", "html", "sweep", "analysis", "search"),
+    *("examples", "experiment", "compose", "html", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
@@ -39,7 +39,7 @@ ONLY = {
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
-        *("cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.predictions", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),
