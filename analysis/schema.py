@@ -116,6 +116,17 @@ TESTS: Columns = {
     "also_in_train": (WHOLE, "test images that the run trained on too, pixel by pixel; NA in earlier versions"),
     "run": (TEXT, "run directory"),
 }
+PREDICTIONS: Columns = {
+    "run": (TEXT, "run directory"),
+    "file": (TEXT, "its name below data.root, or its position in the source"),
+    "part": (TEXT, "val, or test where the test set was evaluated"),
+    "class": (TEXT, "the true one"),
+    "predicted": (TEXT, "by the best epoch"),
+    "probability": (NUMBER, "of the predicted class, calibrated"),
+    "class_probability": (NUMBER, "of the true class, calibrated"),
+    "loss": (NUMBER, "cross-entropy without the temperature, nats"),
+}
+"""Of analysis.predictions, which are read where they are asked for."""
 
 
 def table(rows: list[dict[str, Any]], columns: Columns) -> pd.DataFrame:
