@@ -59,7 +59,7 @@ def _notes(by_seed: pd.DataFrame) -> dict[Image, str]:
 
 def _pictures(examples: Iterable[Example], kind: str, notes: Mapping[Image, str]) -> list[Picture]:
     return [
-        Picture(example.source, _caption(example.row), example.row.file, notes.get(_image(example.row), ""))
+        Picture(example.source, _caption(example.row, kind), example.row.file, notes.get(_image(example.row), ""))
         for example in examples
         if example.kind == kind and example.row is not None
     ]
@@ -81,9 +81,12 @@ def _image(row: Row) -> Image:
     return row.file, row.true
 
 
-def _caption(row: Row) -> str:
-    classes = row.true if row.right else f"{row.true} as {row.predicted}"
-    return f"{classes}, {row.probability:.0%}"
+def _caption(row: Row, kind: str) -> str:
+    """The classes, where the title of the group does not name them, and the probability of the predicted one."""
+    share = f"{row.probability:.0%}"
+    if kind == CONFUSED:
+        return share
+    return f"{row.true}, {share}" if row.right else f"{row.true} as {row.predicted}, {share}"
 
 
 def _text(validated: pd.DataFrame, name: str, shown: bool, by_seed: pd.DataFrame) -> str:
@@ -91,13 +94,12 @@ def _text(validated: pd.DataFrame, name: str, shown: bool, by_seed: pd.DataFrame
     sure = int((wrong.probability >= SURE).sum()) or "none"
     text = (
         f"Of {count_of(len(validated), 'validation image')} of {name}, {len(wrong)} are wrong after its best epoch,"
-        f" {sure} of these with a probability of {SURE:.0%} or more. Where the most confident ones look right, their"
-        " labels may be wrong. All images are in predictions.csv of the run."
+        f" {sure} of these with a probability of {SURE:.0%} or more."
     )
     if len(by_seed):
-        runs = int(by_seed.runs.max())
         everywhere = int((by_seed.wrong == by_seed.runs).sum())
-        text += f" On all of {count_of(runs, 'fresh seed')}, {everywhere} are wrong."
+        text += f" {everywhere} are wrong on all of {count_of(by_seed.runs.max(), 'fresh seed')}."
+    text += " A confident mistake may also be a wrong label. The run's predictions.csv has all images."
     if not shown:
         text += " There are no images to show: a run that is trained to its end writes them."
     return text
