@@ -25,8 +25,8 @@ ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
     *("predictions", "content", "options", "trackers", "cache"),
-    *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
-    *("examples", "experiment", "compose", "html", "sweep", "analysis", "search"),
+    *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "run_data"),
+    *("recording", "saving", "examples", "experiment", "compose", "html", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""

@@ -15,11 +15,14 @@ from cifar.options.option import ConfigError, Option
 from cifar.options.splits import (
     AUTO,
     REGEX,
+    SPLITS,
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
+    check_fixes,
     check_folds,
     check_groups,
+    check_split,
     check_test,
     check_val_from,
 )
@@ -47,7 +50,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root",)
+    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -69,8 +72,10 @@ class Data(Option):
     groups_by: ClassVar[tuple[str, ...]] = ()
     """By what data.groups may group the images: those of cifar.options.groups.WAYS for which the loader sets
     Images.groups of the training part."""
+    knows_content: ClassVar[bool] = False
+    """Whether the loader sets Images.digests, so that data.split=content may be asked for."""
     later: ClassVar[tuple[str, ...]] = (
-        *("limit", "val_size", "val_seed", "val_from", "normalize", "mean", "std", "image_size", "fit"),
+        *("limit", "val_size", "val_seed", "split", "val_from", "normalize", "mean", "std", "image_size", "fit"),
         *("folds", "fold"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
@@ -86,10 +91,12 @@ class Data(Option):
     limit: int | None = within("[1, inf)")
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
+    split: str = one_of(*SPLITS)
     val_from: str = one_of(AUTO, TRAINING_PART, VAL_FOLDER, TEST_PART)
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    fixes: str | None = None
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -133,6 +140,8 @@ class Data(Option):
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
                 " or auto"
             )
+        check_split(self)
+        check_fixes(self)
         check_folds(self)
         check_groups(self)
         if self.folds is None:
@@ -203,8 +212,10 @@ class ImageFolder(Data):
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
     groups_by = (REGEX,)
+    knows_content = True
     root_is = "a directory that holds train/<class>/*"
     source: str = "image_folder"
+    test_size: float = within("[0, inf)")
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
