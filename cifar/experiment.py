@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from torch import nn
+from torch import Tensor, nn
 
-from cifar import metadata, reliability, saving
+from cifar import examples, metadata, predictions, reliability, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import Images
@@ -158,7 +158,7 @@ class Experiment:
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
-        self.saver = RunSaver(directory, self.trainer, self._description(), settings_of(config))
+        self.saver = RunSaver(directory, self.trainer, self.splits.val, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
@@ -190,6 +190,7 @@ class Experiment:
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
                 facts |= self._assess()
+                self._save_examples()
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
         best = best_of(self.history, objective)
@@ -232,6 +233,13 @@ class Experiment:
             log.info(metadata.epoch_line(metrics, self.config.epochs, best, objective))
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
             self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
+
+    def _save_examples(self) -> None:
+        first = self.task.first_images(examples.FIRST)
+        with self.isolation.paused():
+            rows = self.saver.val_rows()
+            write = partial(examples.save, self.directory.path / predictions.EXAMPLES, rows, self.splits.val, first)
+            self.coordinator.run_in_background(write)
 
     def _epochs(self) -> Iterator[EpochMetrics]:
         """The epochs to train: to the last, or until early_stopping.patience ends the run."""
@@ -279,7 +287,8 @@ class Experiment:
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.measured, best["model"], path)
         images, epoch = test.images, best["epoch"]
-        result = self._scores(images)
+        result, logits = self._scores(images)
+        self.saver.save_test(images, logits)
         missing = images.missing_classes()
         present = len(images.classes) - len(missing)
         scope = f" in {present} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
@@ -289,16 +298,17 @@ class Experiment:
         result |= {"epoch": epoch, "also_in_train": test.also_in_train}
         result |= metadata.unreadable_facts({"test": images})
         if test.without_fixes is not None:
-            result["without_fixes"] = self._scores(test.without_fixes)
+            result["without_fixes"], _ = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
         return result | ({"missing_classes": missing} if missing else {})
 
-    def _scores(self, images: Images) -> dict[str, Any]:
-        """What the weights at hand reach on test images."""
-        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
+    def _scores(self, images: Images) -> tuple[dict[str, Any], list[Tensor]]:
+        """What the weights at hand reach on test images, and their logits, float32 (N, K) in batches."""
+        values, logits = evaluate(self.trainer.score, self.task.evaluation(images))
+        evaluation = Evaluation.of(values)
         scores = evaluation.class_scores
         result = {"loss": evaluation.loss, "accuracy": evaluation.accuracy, "images": len(images)}
-        return result | {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
+        return result | {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}, logits
 
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""

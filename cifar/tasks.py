@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
@@ -80,6 +80,10 @@ class Task(ABC):
     def sample(self, count: int) -> EpochLoader:
         """Batches of at most `count` training images, at even distances, to evaluate the model on."""
 
+    @abstractmethod
+    def first_images(self, count: int) -> Tensor:
+        """uint8 (B, 3, H, W): up to `count` images of the first batch as the network sees them, but not normalised."""
+
     def check(self, classes: int) -> None:
         """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
         setting = "transfer.backbone" if "transfer" in self.facts else "model"
@@ -116,6 +120,11 @@ class ImageTask(Task):
         images = train.take(_evenly(len(train), count))
         batch_size = EVALUATION_BATCH[device.type]
         return ImageLoader(images.images, images.labels, batch_size, device, self.splits.mean, self.splits.std)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, ImageLoader)
+        images, _ = next(self.train.epoch(1))
+        return self.train.pixels(images[:count])
 
 
 class Scratch(ImageTask):
@@ -169,6 +178,8 @@ class Frozen(Task):
 
     backbone: Backbone
     cache: FeatureCache
+    splits: Splits
+    augmentation: Augmentation
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
@@ -190,7 +201,9 @@ class Frozen(Task):
             "images_extracted": backbone.images_seen,
         }
         groups = _groups(config, model)
-        return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
+        return cls(
+            model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache, splits, augmentation
+        )
 
     def evaluation(self, images: Images) -> EpochLoader:
         device = self.train.labels.device
@@ -203,6 +216,14 @@ class Frozen(Task):
         chosen = torch.from_numpy(_evenly(self.train.total, count)).to(self.train.labels.device)
         features, labels = self.train.features[:1, chosen], self.train.labels[chosen]
         return FeatureLoader(features, labels, EVALUATION_BATCH[labels.device.type], labels.device)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, FeatureLoader)
+        count = min(count, self.train.batch_size)
+        order, views = (drawn[:count].tolist() for drawn in self.train.draw(1))
+        versions_of = list(versions(self.splits.train, self.augmentation, self.splits.mean, len(self.train.features)))
+        images = [versions_of[view].images[index : index + 1] for index, view in zip(order, views, strict=True)]
+        return self.backbone.preprocess.resize_and_crop(torch.cat(images))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
