@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from cifar import examples, metadata, predictions, reliability, saving
+from cifar import examples, leaks, metadata, predictions, reliability, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import Images
@@ -193,6 +193,7 @@ class Experiment:
                 self._save_examples()
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
+                facts["without_leaks"] = self._without_leaks()
         best = best_of(self.history, objective)
         assert best is not None
         value = objective.value(best)
@@ -301,6 +302,12 @@ class Experiment:
             result["without_fixes"], _ = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
         return result | ({"missing_classes": missing} if missing else {})
+
+    def _without_leaks(self) -> dict[str, Any]:
+        """Accuracy without the images that are training images too, by part."""
+        parts = {"val": self.splits.val} | ({"test": self.test.images} if self.test else {})
+        check = self.config.data.check_duplicates
+        return leaks.measured(self.directory.path, parts, self.splits.train, check, self.resources)
 
     def _scores(self, images: Images) -> tuple[dict[str, Any], list[Tensor]]:
         """What the weights at hand reach on test images, and their logits, float32 (N, K) in batches."""

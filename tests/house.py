@@ -26,7 +26,7 @@ ORDER = (
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("predictions", "content", "options", "trackers", "cache"),
     *("data", "models", "training", "unlike", "classifier", "resources", "inputs", "unreadable"),
-    *("tasks", "metadata", "run_data", "recording", "saving", "reliability", "examples"),
+    *("tasks", "metadata", "run_data", "recording", "saving", "reliability", "examples", "leaks"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
