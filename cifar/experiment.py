@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from cifar import examples, metadata, predictions, saving
+from cifar import examples, metadata, predictions, reliability, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import Images
@@ -42,6 +42,7 @@ from cifar.tasks import Classifier, Task, build_task, load_classifier
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
 from cifar.training.average import build_average
+from cifar.training.checkpoint import CheckpointError
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
@@ -52,6 +53,8 @@ from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
+from cifar.unreadable import naming_unreadable
+from cifar.unsure import MAX_ERROR
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -71,7 +74,8 @@ def run(
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     with Isolation(set_up(config)) as isolation:
-        experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
+        with naming_unreadable(config, Path(output_dir), resources):
+            experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
         return experiment.run(study, settings or {})
 
 
@@ -185,6 +189,7 @@ class Experiment:
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
+                facts |= self._assess()
                 self._save_examples()
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
@@ -259,6 +264,23 @@ class Experiment:
                 self.stop.signum,
             )
 
+    def _assess(self) -> dict[str, Any]:
+        """Add to best.pt how reliable its predictions are; a best.pt that is missing or damaged stays as it is."""
+        path = self.directory.path / "best.pt"
+        try:
+            best = checkpoint.load(path)
+        except CheckpointError:
+            return {}
+        checkpoint.load_weights(self.trainer.measured, best["model"], path)
+        temperature = (best.get("calibration") or {}).get("temperature")
+        state = reliability.measured(self.task, self.trainer.measured, self.trainer.val, self.splits, temperature)
+        with self.isolation.paused():
+            write = partial(checkpoint.save, path, best | {"reliability": state})
+            self.coordinator.run_in_background(write)
+        thresholds = reliability.restored(state).thresholds
+        log.info("%s", thresholds.in_words(MAX_ERROR))
+        return {"unsure": thresholds.facts(MAX_ERROR)}
+
     def _test(self, test: TestData) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""
         path = self.directory.path / "best.pt"
@@ -274,6 +296,7 @@ class Experiment:
             "test accuracy %.4f of %d images%s (weights of epoch %d)", result["accuracy"], len(images), scope, epoch
         )
         result |= {"epoch": epoch, "also_in_train": test.also_in_train}
+        result |= metadata.unreadable_facts({"test": images})
         if test.without_fixes is not None:
             result["without_fixes"], _ = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])

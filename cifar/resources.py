@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cifar.data import sources, val_part
+from cifar.data.calibration_part import with_calibration
 from cifar.data.copies import warn_of_copies
 from cifar.data.images import Images
 from cifar.data.request import Request
@@ -66,7 +67,7 @@ class Resources:
         self._images = RecentlyUsed[Images](4)
         self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
-        self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
+        self._padded = RecentlyUsed[Tensor](3)  # training, validation and calibration images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
         self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
@@ -83,18 +84,21 @@ class Resources:
     def splits(self, option: Data, request: Request) -> Splits:
         """The images that are asked for, limited and split into those to train on and to validate on."""
         settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold, option.split)
+        images = self.images(option, request)  # before it is asked for parts: an archive is listed here, and cached
         val_from = val_part.resolved(option)
 
         def make() -> Splits:
-            images = self.images(option, request)
             if val_from in VAL_PARTS:
                 val = self.images(option, replace(request, part=VAL_PARTS[val_from]))
                 splits = val_part.splits_of(option, val_from, images, val)
             else:
                 splits = prepare(images, *settings)
+            splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
+            if splits.calibration is not None:
+                warn_of_copies(splits.calibration, splits.train, "calibration")
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
-        return self._splits.get((option.source_key(), request, settings, val_from), make)
+        return self._splits.get((option.source_key(), request, settings, val_from, option.calibration_size), make)
 
     def padded(self, images: Tensor, crop: int, device: torch.device) -> Tensor:
         """Images on the device, as cifar.data.resident.padded returns them."""

@@ -20,6 +20,7 @@ from cifar.inputs import configured_backbone, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
 from cifar.resources import SHARED, Resources
+from cifar.unreadable import write_unreadable
 
 log = logging.getLogger(__name__)
 NAMES_SHOWN = 3
@@ -101,9 +102,13 @@ class RunData:
         return TestData(images, copies, raw if is_changed else None)
 
     def record(self, directory: Path, test: TestData | None) -> None:
-        """Write split.csv, and a copy of data.fixes, into the directory of the run."""
-        parts = {"train": self.splits.train, "val": self.splits.val, "test": test.images if test else None}
+        """Write split.csv, unreadable.csv and a copy of data.fixes into the directory of the run."""
+        parts = {"train": self.splits.train, "val": self.splits.val, "calibration": self.splits.calibration}
+        parts["test"] = test.images if test else None
         split_file.write(directory, parts)
+        read = metadata.parts_of(load_images(self.config, self.resources), self.splits)
+        read |= {"test": test.images} if test else {}
+        write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
         if self.config.data.fixes is None:
             return
         write_atomically(directory / FIXES, self.fixes.text().encode())

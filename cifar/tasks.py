@@ -11,11 +11,14 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
@@ -42,6 +45,7 @@ from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
+from cifar.unlike import Neighbours
 
 __all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
@@ -71,6 +75,10 @@ class Task(ABC):
     @abstractmethod
     def evaluation(self, images: Images) -> EpochLoader:
         """Batches to evaluate the model on `images`."""
+
+    @abstractmethod
+    def sample(self, count: int) -> EpochLoader:
+        """Batches of at most `count` training images, at even distances, to evaluate the model on."""
 
     @abstractmethod
     def first_images(self, count: int) -> Tensor:
@@ -106,6 +114,12 @@ class ImageTask(Task):
         batch_size = EVALUATION_BATCH[device.type]
         mean, std = self.splits.mean, self.splits.std
         return ImageLoader(images.images, images.labels, batch_size, device, mean, std, pad=self.resources.padded)
+
+    def sample(self, count: int) -> EpochLoader:
+        device, train = self.train.labels.device, self.splits.train
+        images = train.take(_evenly(len(train), count))
+        batch_size = EVALUATION_BATCH[device.type]
+        return ImageLoader(images.images, images.labels, batch_size, device, self.splits.mean, self.splits.std)
 
     def first_images(self, count: int) -> Tensor:
         assert isinstance(self.train, ImageLoader)
@@ -196,6 +210,13 @@ class Frozen(Task):
         features = self.resources.stacked([self.cache.get(self.backbone, images)], device)
         return FeatureLoader(features, images.labels, EVALUATION_BATCH[device.type], device)
 
+    def sample(self, count: int) -> EpochLoader:
+        """Of the first view of each image."""
+        assert isinstance(self.train, FeatureLoader)
+        chosen = torch.from_numpy(_evenly(self.train.total, count)).to(self.train.labels.device)
+        features, labels = self.train.features[:1, chosen], self.train.labels[chosen]
+        return FeatureLoader(features, labels, EVALUATION_BATCH[labels.device.type], labels.device)
+
     def first_images(self, count: int) -> Tensor:
         assert isinstance(self.train, FeatureLoader)
         count = min(count, self.train.batch_size)
@@ -224,6 +245,12 @@ class Frozen(Task):
         classes = tuple(best["classes"])
         head = nn.Linear(backbone.width, len(classes))
         return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), _format(best))
+
+
+def _evenly(total: int, count: int) -> NDArray[np.int64]:
+    """`count` positions of `total`, all where there are no more."""
+    positions: NDArray[np.int64] = np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
+    return positions
 
 
 def task_class(mode: str) -> type[Task]:
@@ -270,7 +297,16 @@ def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = Fals
     classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
     classifier.network.eval()
     calibration = best.get("calibration") or {}  # earlier versions have none
-    return dataclasses.replace(classifier, temperature=calibration.get("temperature"))
+    neighbours = saved_neighbours(best.get("reliability"))
+    return dataclasses.replace(classifier, temperature=calibration.get("temperature"), neighbours=neighbours)
+
+
+def saved_neighbours(reliability: Mapping[str, Any] | None) -> Neighbours | None:
+    """Those in a best.pt; None where its run has not ended, or was of an earlier version."""
+    if reliability is None:
+        return None
+    saved = reliability["neighbours"]
+    return Neighbours(saved["directions"].float(), saved["rows"].float())
 
 
 def _format(best: dict[str, Any]) -> InputFormat:
