@@ -32,7 +32,7 @@ MOST_STEPS = 300
 """Of the logistic regression's optimizer."""
 PRIOR_RIGHT = 50
 """So many right labels are as if seen beforehand: with a few hundred images, some mistakes of a weak classifier look
-like wrong labels. Of 500 images of CIFAR-10 with right labels 0 to 7 are flagged, without this 23 to 45."""
+like wrong labels. Of 500 images of CIFAR-10 with right labels 0 to 4 are flagged, without this 23 to 45."""
 LEAST = 1e-300
 """Added to a likelihood, so that its logarithm is finite."""
 
