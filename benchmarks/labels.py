@@ -36,7 +36,7 @@ from benchmarks.transfer_accuracy import COMMON
 from cifar.compose import composed
 from cifar.data.images import Images, channel_statistics
 from cifar.data.split import Splits
-from cifar.experiment import load_images, load_test_images, set_up, trainer_of
+from cifar.experiment import set_up, trainer_of
 from cifar.inspection.labels import (
     STRENGTH,
     Indices,
@@ -52,6 +52,7 @@ from cifar.inspection.out_of_fold import features_of, out_of_fold_of_recipe
 from cifar.inspection.seeds import wrong_on_all_seeds
 from cifar.options.config import Config
 from cifar.resources import SHARED
+from cifar.run_data import load_images, load_test_images
 from cifar.tasks import build_task
 from cifar.training.trainer import Evaluation, evaluate
 
