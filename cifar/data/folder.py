@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from cifar.data import decoded
-from cifar.data.decoded import Listing
+from cifar.data.decoded import Listed, Listing
 from cifar.data.groups import groups_by_pattern
 from cifar.data.images import Images, printable
-from cifar.data.listing import list_images
+from cifar.data.listing import Walk, list_images
 from cifar.data.request import Request
 from cifar.options.data import Data
 from cifar.options.splits import REGEX
@@ -22,11 +24,23 @@ def image_folder(option: Data, request: Request) -> Images:
     """
     listing = _listing(option, request.part)
     images = decoded.load(listing, request)
-    if option.groups is None:
-        return images
-    directory = listing.directory / request.part
+    return images if option.groups is None else replace(images, groups=_groups(option.groups, listing, request.part))
+
+
+def listed(option: Data, part: str) -> Listed | None:
+    """The files of one part, readable or not; None where there is no such part. Raises DataError as list_images does."""
+    directory = _directory(option)
+    if part != "train" and not (directory / part).is_dir():
+        return None
+    listing = Listing(directory, *list_images(directory / part, part, walk=Walk(tolerant=True)))
+    return Listed(listing, None if option.groups is None else _groups(option.groups, listing, part))
+
+
+def _groups(groups: str, listing: Listing, part: str) -> Tensor:
+    """int64 (N,): the groups of files by data.groups. Raises DataError as groups_by_pattern does."""
+    directory = listing.directory / part
     names = [printable(Path(*path.relative_to(directory).parts[1:]).as_posix()) for path in listing.paths]
-    return replace(images, groups=groups_by_pattern(option.groups.removeprefix(REGEX), names, request.part))
+    return groups_by_pattern(groups.removeprefix(REGEX), names, part)
 
 
 def common_size(option: Data, request: Request) -> int | None:
