@@ -26,7 +26,7 @@ ORDER = (
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
     *("content", "options", "trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
-    *("experiment", "compose", "html", "sweep", "analysis", "search"),
+    *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
@@ -40,6 +40,7 @@ ONLY = {
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
         *("cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.inspection.labels", "cifar.inspection.seeds"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),
