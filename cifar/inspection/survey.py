@@ -18,11 +18,13 @@ from tqdm import tqdm
 from cifar.cores import available_cores
 from cifar.data.decoded import Listed
 from cifar.data.digests import digest_of_pixels
+from cifar.data.duplicates import Pair
 from cifar.data.images import DataError, Images, on_one_line, printable
 from cifar.data.listing import problem_of
 from cifar.data.preprocessing import ImageError
 from cifar.inputs import request
 from cifar.inspection.quality import SIDE, Measured, Measures, measured_file, measured_pixels
+from cifar.inspection.labels import Suspicion
 from cifar.options.config import Config
 from cifar.resources import Resources
 
@@ -54,7 +56,8 @@ class Survey:
     """What one pass showed: of each sample its measures, or (errors, by index) why it cannot be read.
 
     `small`: uint8 (N, SIDE, SIDE, 3), zeros where a sample cannot be read. `groups`: of the training part as it came,
-    where data.groups says some. `notes`: what whoever reads the findings has to know of them.
+    where data.groups says some. `near`, `suspicions`: near duplicates and labels that may be wrong, by the indices of
+    samples; none where nobody has looked for them. `notes`: what whoever reads the findings has to know of them.
     """
 
     samples: list[Sample]
@@ -63,6 +66,8 @@ class Survey:
     small: Rows
     classes: tuple[str, ...]
     groups: torch.Tensor | None = None
+    near: tuple[Pair, ...] = ()
+    suspicions: tuple[Suspicion, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property
