@@ -20,7 +20,7 @@ Content = dict[str, dict[str, Any]]
 IMAGES = ("source", "image_size", "fit", "classes", "images", "fingerprint", "files")
 FORMER = {"image_size": 32, "fit": "crop"}
 """What results that do not say it were."""
-FORMER_SPLIT = {"val_from": "training_part"}
+FORMER_SPLIT = {"val_from": "training_part", "split": "random"}
 """What the split of results that do not say it was."""
 DATA = (*IMAGES, "split", "train", "val")
 DECODED_DIFFERENTLY = (

@@ -42,7 +42,7 @@ FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", *(objective.column for
 PROGRAM = "cifar-search"
 ELSEWHERE = ("tracker", "cache", "resume", "from_study")
 """Settings that say where something is written, sent or from, not what was trained; a tracker does not receive them."""
-SPLIT = ("limit", "val_size", "val_seed", "folds", "fold", "groups")
+SPLIT = ("split", "limit", "val_size", "val_seed", "folds", "fold", "groups")
 """The settings of `data` that say how its images are split."""
 
 

@@ -82,7 +82,7 @@ class Resources:
 
     def splits(self, option: Data, request: Request) -> Splits:
         """The images that are asked for, limited and split into those to train on and to validate on."""
-        settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold)
+        settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold, option.split)
         val_from = val_part.resolved(option)
 
         def make() -> Splits:

@@ -56,9 +56,14 @@ def has_val(option: Data) -> bool:
     return (_directory(option) / "val").is_dir()
 
 
+def has_parts(option: Data) -> bool:
+    """Whether the folder has a folder for each part, and not one for each class."""
+    return (_directory(option) / "train").is_dir()
+
+
 def _listing(option: Data, part: str, quiet: bool = False) -> Listing:
     directory = _directory(option)
-    return Listing(directory, *list_images(directory / part, part, quiet))
+    return Listing(directory, *list_images(directory / part if has_parts(option) else directory, part, quiet))
 
 
 def _directory(option: Data) -> Path:

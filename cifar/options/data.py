@@ -15,11 +15,13 @@ from cifar.options.option import ConfigError, Option
 from cifar.options.splits import (
     AUTO,
     REGEX,
+    SPLITS,
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
     check_folds,
     check_groups,
+    check_split,
     check_test,
     check_val_from,
 )
@@ -72,8 +74,10 @@ class Data(Option):
     groups_by: ClassVar[tuple[str, ...]] = ()
     """By what data.groups may group the images: those of cifar.options.groups.WAYS for which the loader sets
     Images.groups of the training part."""
+    knows_content: ClassVar[bool] = False
+    """Whether the loader sets Images.digests, so that data.split=content may be asked for."""
     later: ClassVar[tuple[str, ...]] = (
-        *("limit", "val_size", "val_seed", "val_from", "normalize", "mean", "std", "image_size", "fit"),
+        *("limit", "val_size", "val_seed", "split", "val_from", "normalize", "mean", "std", "image_size", "fit"),
         *("folds", "fold"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
@@ -89,6 +93,7 @@ class Data(Option):
     limit: int | None = within("[1, inf)")
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
+    split: str = one_of(*SPLITS)
     val_from: str = one_of(AUTO, TRAINING_PART, VAL_FOLDER, TEST_PART)
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
@@ -136,6 +141,7 @@ class Data(Option):
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
                 " or auto"
             )
+        check_split(self)
         check_folds(self)
         check_groups(self)
         if self.folds is None:
@@ -207,8 +213,10 @@ class ImageFolder(Data):
     has_val = "cifar.data.folder.has_val"
     listed = "cifar.data.folder.listed"
     groups_by = (REGEX,)
+    knows_content = True
     root_is = "a directory that holds train/<class>/*"
     source: str = "image_folder"
+    test_size: float = within("[0, inf)")
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()

@@ -23,6 +23,10 @@ MOVED_TARGETS = {
 """Former import path of a `_target_` -> today's."""
 FORMER_INPUT = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
 """What the settings `data` were before there were these keys."""
+SPLIT_BY_CONTENT = ("image_folder", "arrays", "csv")
+"""The values of data.source of which data.split is content today; versions without the key split at random."""
+BY_CONTENT = {"split", "unreadable", "calibration_size"}
+"""Keys of `data` that came with data.split; not all of them are searched, so one is among the settings of a study."""
 FORMER_STEM = {"stem": "auto"}
 """What the settings `model` of a bottleneck ResNet were: of 32 pixels, so it is the CIFAR stem."""
 RESNET = "cifar.models.resnet.BottleneckResNet"
@@ -39,6 +43,7 @@ NEUTRAL = {
     "data.folds": None,
     "data.fold": None,
     "data.groups": None,
+    "data.split": "random",
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
@@ -96,9 +101,11 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
     data = settings.get("data")
-    if not isinstance(data, Mapping) or data.get("source") != "image_folder" or FORMER_INPUT.keys() & data.keys():
+    if not isinstance(data, Mapping) or BY_CONTENT & data.keys() or data.get("source") not in SPLIT_BY_CONTENT:
         return []
-    return [f"data.{key}={FORMER_INPUT[key]}" for key in ("image_size", "val_from")]
+    first = data["source"] == "image_folder" and not FORMER_INPUT.keys() & data.keys()
+    keys = ("image_size", "val_from") if first else ()
+    return [*(f"data.{key}={FORMER_INPUT[key]}" for key in keys), "data.split=random"]
 
 
 def _upgrade(key: str, value: Any) -> Any:

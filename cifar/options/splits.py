@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 TRAINING_PART, VAL_FOLDER, TEST_PART = "training_part", "val_folder", "test_part"
+SPLITS = ("random", "content")
+"""How the training part is split: at random, or by what the images show."""
 VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
 """The part of the source that is validated on as it is, by the value of data.val_from."""
 REGEX = "regex:"
@@ -38,6 +40,15 @@ def check_test(data: Data, test: bool) -> None:
         raise ConfigError(
             f"test=true data.val_from={TEST_PART}: the test images choose the best epoch, so they are not unseen;"
             f" allowed: test=false, or another data.val_from ({AUTO}, {TRAINING_PART}, {VAL_FOLDER})"
+        )
+
+
+def check_split(data: Data) -> None:
+    """Raises ConfigError where the content of images is asked for and not known."""
+    if data.split == "content" and not data.knows_content:
+        raise ConfigError(
+            f"data.split=content: not with data.source={data.source}; allowed: random, or images in folders, arrays"
+            " or a csv"
         )
 
 
