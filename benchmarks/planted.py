@@ -122,7 +122,11 @@ def _photograph(folder: Path, name: str) -> Path:
     places = [folder, Path(skimage.__file__).parent / "data", Path(sklearn.datasets.__file__).parent / "images"]
     files = [file for place in places for file in place.rglob(f"{name}.*")]
     files += list(folder.rglob(f"{name}/contents/images/*"))
-    files = [file for file in files if file.suffix in (".jpg", ".png") and not file.is_symlink() and file.stat().st_size > 20000]
+    files = [
+        file
+        for file in files
+        if file.suffix in (".jpg", ".png") and not file.is_symlink() and file.stat().st_size > 20000
+    ]
     return max(files, key=lambda file: file.stat().st_size)
 
 
@@ -182,7 +186,12 @@ class Planted:
         image = next(unused)
         self._replace(image, "truncated", lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]))
         self._replace(next(unused), "0 bytes", lambda path: path.write_bytes(b""))
-        self._convert(next(unused), "16 bits", ".png", lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257))
+        self._convert(
+            next(unused),
+            "16 bits",
+            ".png",
+            lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257),
+        )
         self._convert(next(unused), "RGBA", ".png", lambda image: image.convert("RGBA"))
         self._convert(next(unused), "HEIC", ".heic", lambda image: image)
 
@@ -221,7 +230,10 @@ class Planted:
                     if row.related:
                         pairs |= {(row.kind, self.folder.parent / name) for name in (row.file, row.related)}
         expected = {"truncated": "unreadable", "0 bytes": "unreadable", "16 bits": "odd_mode", "RGBA": "odd_mode"}
-        hits = {kind: (sum(name in flagged[path] for path in self.by_kind[kind]), len(self.by_kind[kind])) for kind, name in expected.items()}
+        hits = {
+            kind: (sum(name in flagged[path] for path in self.by_kind[kind]), len(self.by_kind[kind]))
+            for kind, name in expected.items()
+        }
         copied = {"duplicate", "leak"}
         near = {"near_duplicate", "leak"}
         hits["exact"] = (sum(any((kind, path) in pairs for kind in copied) for path in self.by_kind["exact"]), EXACT)

@@ -92,6 +92,8 @@ def one_line(error: BaseException) -> str | None:
             f"{error.override}: not a setting ({reason}); allowed: KEY=VALUE without spaces around =, and"
             " \"KEY='VALUE'\" for a value with spaces, commas, parentheses or ="
         )
+    if isinstance(error, UserError) and error.several_lines:
+        return str(error)
     if isinstance(error, (UserError, HydraException)):
         return " ".join(str(error).partition("\nConfig search path:")[0].split())
     if raised_by_logging(error):

@@ -95,7 +95,7 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
 def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     read: Source = pkgutil.resolve_name(option.loader)
-    if not _takes_test_part(option):
+    if not takes_test_part(option):
         return read(option, request)
     images = read(option, replace(request, part="train"))
     rest, test = content_split.split(images, option.test_size, 0, "test")
@@ -107,7 +107,7 @@ def load(option: Data, request: Request) -> Images:
     return test if request.part == "test" else rest
 
 
-def _takes_test_part(option: Data) -> TypeGuard[ImageFolder]:
+def takes_test_part(option: Data) -> TypeGuard[ImageFolder]:
     """Whether the test part is some of the images that the loader reads, which came without parts."""
     return isinstance(option, ImageFolder) and option.test_size > 0 and not has_parts(option)
 

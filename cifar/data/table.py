@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -40,13 +40,11 @@ def table(option: Data, request: Request) -> Images:
     """The images of the rows of one part, in the order of the file. Raises DataError as `rows_of_part` does."""
     file = _file(option)
     rows = rows_of_part(file, request.part)
-    images = decoded.load(_listing(file, rows, request.part), request)
-    if option.groups is None:
-        return images
-    return replace(images, groups=_groups(option.groups, file, rows))
+    groups = None if option.groups is None else _groups(option.groups, file, rows)
+    return decoded.load(_listing(file, rows, request.part), request, option.unreadable, groups)
 
 
-def listed(option: Data, part: str) -> Listed | None:
+def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
     """The files of one part, whether they are there or not; None where there is no such part.
 
     Raises DataError as `read_rows` does.

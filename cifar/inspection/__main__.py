@@ -84,12 +84,12 @@ def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
     from cifar.inspection.copies import with_near_duplicates
     from cifar.inspection.kinds import find_all
     from cifar.inspection.report import Sheet
+    from cifar.inspection.split import with_parts
     from cifar.inspection.survey import survey
-    from cifar.inspection.validation import with_validation
     from cifar.resources import Resources
 
     resources = Resources()
-    sheet = with_validation(survey(config, resources, bar), config.data)
+    sheet = with_parts(survey(config, resources, bar), config.data)
     sheet = with_near_duplicates(sheet, learned.features(config, sheet, resources), bar)
     if labels:
         sheet = learned.with_suspicions(config, sheet, resources)
@@ -109,7 +109,9 @@ def _check_out(out: Path, config: Config) -> None:
     """Raises InspectionError where the results would be among the data, or cannot be written."""
     root = Path(config.data.root).expanduser().resolve() if config.data.root else None
     if root is not None and root.is_dir() and out.resolve().is_relative_to(root):
-        raise InspectionError(f"--out {out}: inside data.root={config.data.root}, where nothing is written; name another")
+        raise InspectionError(
+            f"--out {out}: inside data.root={config.data.root}, where nothing is written; name another"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -50,7 +50,9 @@ def find_all(survey: Survey) -> tuple[dict[Kind, list[Finding]], list[str]]:
     for kind in KINDS:
         rows = kind.find(survey)
         if kind.property and len(rows) > COMMON * count:
-            sentences.append(f"{len(rows):,} of {count:,} images {kind.property}: that is how these images are ({kind.name})")
+            sentences.append(
+                f"{len(rows):,} of {count:,} images {kind.property}: that is how these images are ({kind.name})"
+            )
         elif rows:
             findings[kind] = rows
     return findings, sentences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from cifar.data.decoded import Listed
 from cifar.data.digests import digest_of_pixels
 from cifar.data.duplicates import Pair
 from cifar.data.images import DataError, Images, on_one_line, printable
-from cifar.data.listing import problem_of
 from cifar.data.preprocessing import ImageError
-from cifar.inputs import request
-from cifar.inspection.quality import SIDE, Measured, Measures, measured_file, measured_pixels
+from cifar.data.storage import Storage
+from cifar.inputs import cache_folder, request
 from cifar.inspection.labels import Suspicion
+from cifar.inspection.quality import SIDE, Measured, Measures, measured_file, measured_pixels
 from cifar.options.config import Config
 from cifar.resources import Resources
 
@@ -109,7 +109,9 @@ def survey(config: Config, resources: Resources, bar: bool = True) -> Survey:
             measures.append(result.measures)
             small[index] = result.small
     if len(errors) == len(samples):
-        raise DataError(f"{config.data.root}: none of its {len(samples)} images can be read ({next(iter(errors.values()))})")
+        raise DataError(
+            f"{config.data.root}: none of its {len(samples)} images can be read ({next(iter(errors.values()))})"
+        )
     train = parts["train"]
     return Survey(samples, measures, errors, small, train.classes, train.groups)
 
@@ -118,26 +120,29 @@ def _part(config: Config, part: str, resources: Resources) -> _Part | None:
     option = config.data
     if not option.listed:
         return _part_of_pixels(config, part, resources)
-    listed: Listed | None = pkgutil.resolve_name(option.listed)(option, part)
+    listed: Listed | None = pkgutil.resolve_name(option.listed)(option, part, cache_folder(config))
     if listed is None:
         return None
     listing = listed.listing
+    read = partial(_content, listing.storage)
     samples = [
-        Sample(printable(listing.name(path)), part, listing.classes[label], partial(_content, path), part, position)
+        Sample(printable(listing.name(path)), part, listing.classes[label], partial(read, path), part, position)
         for position, (path, label) in enumerate(listing.files)
     ]
     return _Part(samples, listing.classes, listed.groups)
 
 
-def _content(path: Path) -> bytes:
+def _content(storage: Storage, path: Path) -> bytes:
     """Raises ImageError where the file cannot be read."""
-    problem = problem_of(path)
+    problem = storage.problem(path)
     if problem:
         raise ImageError(problem, "repair or remove it")
     try:
-        return path.read_bytes()
+        return storage.read(path)
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror})", "repair or remove it") from None
+    except DataError as error:
+        raise ImageError(str(error)) from None
 
 
 def _part_of_pixels(config: Config, part: str, resources: Resources) -> _Part | None:

@@ -14,7 +14,9 @@ from cifar.options.fields import one_of, restricted, within
 from cifar.options.option import ConfigError, Option
 from cifar.options.splits import (
     AUTO,
+    ERROR,
     REGEX,
+    SKIP,
     SPLITS,
     TEST_PART,
     TRAINING_PART,
@@ -67,8 +69,8 @@ class Data(Option):
     """The import path of a function (this option) -> whether the data came with a part for validation, "val"; "" where
     they never do."""
     listed: ClassVar[str] = ""
-    """The import path of a function (this option, part) -> cifar.data.decoded.Listed, or None where there is no such
-    part; "" for a source that is in no image files."""
+    """The import path of a function (this option, part, cache directory) -> cifar.data.decoded.Listed, or None where
+    there is no such part; "" for a source that is in no image files."""
     name_key: ClassVar[str] = "root"
     """The key that tells the data sets of the source apart in names of studies, where train_images is None."""
     groups_by: ClassVar[tuple[str, ...]] = ()
@@ -98,6 +100,7 @@ class Data(Option):
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    unreadable: str = one_of(ERROR, SKIP, default=ERROR)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -206,7 +209,7 @@ class Digits(Data):
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/train/<class>/*, optional DIR/val and, for test=true, DIR/test; RGB, square."""
+    """Your own images: DIR/<class>/*, or DIR/train/<class>/* with DIR/val and DIR/test or without; also a .zip or .tar."""
 
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
@@ -214,10 +217,10 @@ class ImageFolder(Data):
     listed = "cifar.data.folder.listed"
     groups_by = (REGEX,)
     knows_content = True
-    root_is = "a directory that holds train/<class>/*"
+    root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
     source: str = "image_folder"
     test_size: float = within("[0, inf)")
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
-        return root.is_dir() and not (root / "test").is_dir()
+        return (root / "train").is_dir() and not (root / "test").is_dir()

@@ -16,6 +16,8 @@ SPLITS = ("random", "content")
 """How the training part is split: at random, or by what the images show."""
 VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
 """The part of the source that is validated on as it is, by the value of data.val_from."""
+ERROR, SKIP = "error", "skip"
+"""data.unreadable: what is done about image files that cannot be read."""
 REGEX = "regex:"
 """data.groups=regex:PATTERN: the files in whose names, below their class folder, the pattern finds the same are a
 group. What it finds is its first capture group that took part, or else the whole match."""

@@ -1,4 +1,4 @@
-"""Which images of the training part a run would validate on: by the same split, from the labels of one pass."""
+"""Which images of the training part a run validates and tests on: by the same split, from the digests of one pass."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from cifar.data import content_split
 from cifar.data.digests import SIZE
 from cifar.data.images import DataError, Images
+from cifar.data.sources import takes_test_part
 from cifar.data.split import prepare
 from cifar.data.val_part import resolved
 from cifar.inspection.survey import Survey
@@ -16,21 +18,26 @@ from cifar.options.data import Data
 from cifar.options.splits import TRAINING_PART
 
 
-def with_validation(survey: Survey, option: Data) -> Survey:
-    """The survey, with the part "val" for the images that a run validates on.
+def with_parts(survey: Survey, option: Data) -> Survey:
+    """The survey, with the parts "val" and "test" for images that a run takes from the training part.
 
     Unreadable files are left out of the split. Where the images cannot be split, a note says so.
     """
-    if resolved(option) != TRAINING_PART:
-        return survey
     indices = [index for index in survey.readable.tolist() if survey.samples[index].source == "train"]
+    part_of: dict[str, str] = {}
     try:
-        val = prepare(_images(survey, indices), option.limit, option.val_size, option.val_seed, option.folds, option.fold).val
+        images = _images(survey, indices)
+        if takes_test_part(option):
+            images, test = content_split.split(images, option.test_size, 0, "test")
+            part_of |= dict.fromkeys(test.names, "test")
+        if resolved(option) == TRAINING_PART:
+            settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold, option.split)
+            part_of |= dict.fromkeys(prepare(images, *settings).val.names, "val")
     except DataError as error:
-        return replace(survey, notes=(*survey.notes, f"not split into training and validation images: {error}"))
+        return replace(survey, notes=(*survey.notes, f"not split into parts: {error}"))
     samples = list(survey.samples)
-    for name in val.names:
-        samples[int(name)] = samples[int(name)]._replace(part="val")
+    for name, part in part_of.items():
+        samples[int(name)] = samples[int(name)]._replace(part=part)
     return replace(survey, samples=samples)
 
 
