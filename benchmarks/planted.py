@@ -3,8 +3,8 @@
 python -m benchmarks planted --photographs DIR --small DIR
 
 DIR of --photographs holds Debian's plasma-workspace-wallpapers and mate-backgrounds, unpacked (dpkg -x); those of
-scikit-image and scikit-learn are added. Each photograph is cut into parts that do not overlap, brought to 240 pixels and
-more. DIR of --small holds <class>/*, of CIFAR-10. HEIC needs pillow-heif.
+scikit-image and scikit-learn are added. Each photograph is cut into parts that do not overlap, brought to 240 pixels
+and more. DIR of --small holds <class>/*, of CIFAR-10. HEIC needs pillow-heif.
 """
 
 from __future__ import annotations

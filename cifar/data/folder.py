@@ -44,7 +44,7 @@ def image_folder(option: Data, request: Request) -> Images:
 
 
 def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
-    """The files of one part, readable or not; None where there is no such part. Raises DataError as list_images does."""
+    """The files of one part, readable or not; None where it is not there. Raises DataError as list_images does."""
     place = place_of(option, cache_dir)
     walk = Walk(tolerant=True, storage=place.storage)
     if part != "train" and not (has_parts(option) and parts.has(walk, place.directory, part)):

@@ -34,8 +34,8 @@ class Copy:
 def with_near_duplicates(survey: Survey, features: Tensor | None, bar: bool = True) -> Survey:
     """The survey with its near duplicates; features: float32 (N, F), of the samples, or None.
 
-    Of images that are equal, one is compared with others. Where more than COMMON of all images have a near duplicate, as
-    pictures of one product before one background have, a note says so in place of the pairs.
+    Of images that are equal, one is compared with others. Where more than COMMON of all images have a near duplicate,
+    as pictures of one product before one background have, a note says so in place of the pairs.
     """
     indices = np.array([first for first, *_ in equal(survey)], np.int64)
     pixels = torch.from_numpy(survey.small[indices].transpose(0, 3, 1, 2).copy())
@@ -50,7 +50,8 @@ def with_near_duplicates(survey: Survey, features: Tensor | None, bar: bool = Tr
     near = [pair._replace(first=int(indices[pair.first]), second=int(indices[pair.second])) for pair in pairs]
     alike = {index for pair in near for index in pair[:2]}
     if len(alike) > COMMON * len(survey.samples):
-        note = f"{len(alike):,} of {len(survey.samples):,} images are nearly the same as another: that is how these images are"
+        share = f"{len(alike):,} of {len(survey.samples):,} images are nearly the same as another"
+        note = f"{share}: that is how these images are (near_duplicate)"
         return replace(survey, notes=(*survey.notes, note))
     return replace(survey, near=tuple(near))
 
@@ -64,7 +65,7 @@ def equal(survey: Survey) -> list[list[int]]:
 
 
 def copies(survey: Survey) -> Iterator[Copy]:
-    """Each sample with each one that it is a copy of, the surest first: for equal ones, the first and the next before."""
+    """Each sample with each one that it is a copy of, the surest first: of equal ones, the first and the one before."""
     for same in equal(survey):
         for position, later in enumerate(same[1:]):
             for first in sorted({same[0], same[position]}):
@@ -75,7 +76,7 @@ def copies(survey: Survey) -> Iterator[Copy]:
 
 
 def _order(survey: Survey, index: int) -> tuple[int, int, int]:
-    """Of two copies, the one with the lower number is kept: that of the earlier part, else the larger, else the first."""
+    """Of two copies, the one with the lower number stays: of the earlier part, else the larger, else the first."""
     measures = survey.known(index)
     return PARTS.index(survey.samples[index].part), -measures.width * measures.height, index
 

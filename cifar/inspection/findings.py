@@ -40,8 +40,8 @@ UNBALANCED = 10.0
 class Finding:
     """`file` and `related` are names below data.root, or positions; "" for what concerns a class.
 
-    `value`: in words or as a number, what was found. `action`, `label`: how the page offers to fix it. `indices`: of the
-    samples, the related one last.
+    `value`: in words, what was found. `suggested`: a class that fits better. `indices`: of the samples, the related one
+    last.
     """
 
     kind: str

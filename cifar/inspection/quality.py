@@ -61,7 +61,7 @@ def measured_file(content: bytes) -> Measured:
     if not content:
         raise ImageError("an empty file of 0 bytes", "repair or remove the file")
     try:
-        with Image.open(BytesIO(content)) as file:
+        with preprocessing.open_image(BytesIO(content)) as file:
             mode, format, size = file.mode, file.format or "", file.size
             turned = (transposition := preprocessing.transposition_of(file)) is not None and transposition.value > 4
     except DAMAGE:

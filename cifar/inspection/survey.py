@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cifar.commands import install
 from cifar.cores import available_cores
 from cifar.data.decoded import Listed
 from cifar.data.digests import digest_of_pixels
 from cifar.data.duplicates import Pair
 from cifar.data.images import DataError, Images, on_one_line, printable
-from cifar.data.preprocessing import ImageError
+from cifar.data.preprocessing import HeifError, ImageError
 from cifar.data.storage import Storage
 from cifar.inputs import cache_folder, request
 from cifar.inspection.labels import Suspicion
@@ -185,5 +186,7 @@ def _measure(sample: Sample) -> Measured | str:
         if isinstance(content, bytes):
             return measured_file(content)
         return measured_pixels(content, digest_of_pixels(content))
+    except HeifError as error:
+        return f"{error.problem} ({install('heic')})"
     except ImageError as error:
         return on_one_line(error.problem)
