@@ -54,6 +54,7 @@ from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
+from cifar.unreadable import naming_unreadable, write_unreadable
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ def run(
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     with Isolation(set_up(config)) as isolation:
-        experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
+        with naming_unreadable(config, Path(output_dir), resources):
+            experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
         return experiment.run(study, settings or {})
 
 
@@ -249,8 +251,15 @@ class Experiment:
             saving.copy_best_files(source, directory.path)
             self.saver.resume()
             facts |= self.saver.facts
+        write_unreadable(directory.path, self._unreadable())
         metadata.log_start(config, facts, directory.path)
         return facts
+
+    def _unreadable(self) -> dict[str, Mapping[str, str]]:
+        """By part, the image files that were left out."""
+        parts = metadata.parts_of(load_images(self.config, self.resources), self.splits)
+        tested = {} if self.test_images is None else {"test": self.test_images}
+        return {part: images.unreadable for part, images in (parts | tested).items()}
 
     def _train(self, tracker: Tracker, facts: dict[str, Any]) -> None:
         """Train and save epoch by epoch; `facts` are updated with those of the best one."""
@@ -304,7 +313,7 @@ class Experiment:
         scores = evaluation.class_scores
         result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
         result |= {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
-        result |= {"also_in_train": self.test_copies}
+        result |= {"also_in_train": self.test_copies} | metadata.unreadable_facts({"test": images})
         return result | ({"missing_classes": missing} if missing else {})
 
     def _description(self) -> dict[str, Any]:

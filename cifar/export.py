@@ -57,6 +57,7 @@ def _file(place: str, name: str, out: Path) -> None:
     formats.require_packages(name)
     files.check_file(out, name)
     exported = source.read_source(place)
+    exported.check_outside({"--out": out})
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
     result = files.export_file(formats.Subject(exported), agreement.Reference(exported), name, out)
@@ -69,6 +70,7 @@ def _bundle(place: str, folder: Path) -> None:
     formats.require_packages("onnx")
     bundle.check_folder(folder)
     exported = source.read_source(place)
+    exported.check_outside({"--bundle": folder})
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
     for line in bundle.write(exported, folder):

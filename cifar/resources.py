@@ -83,10 +83,10 @@ class Resources:
     def splits(self, option: Data, request: Request) -> Splits:
         """The images that are asked for, limited and split into those to train on and to validate on."""
         settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold, option.split)
+        images = self.images(option, request)  # before it is asked for parts: an archive is listed here, and cached
         val_from = val_part.resolved(option)
 
         def make() -> Splits:
-            images = self.images(option, request)
             if val_from in VAL_PARTS:
                 val = self.images(option, replace(request, part=VAL_PARTS[val_from]))
                 splits = val_part.splits_of(option, val_from, images, val)

@@ -27,6 +27,7 @@ from cifar.options.check import as_used, check, explain
 from cifar.options.command_line import check_study, prepared
 from cifar.options.help import help_text
 from cifar.options.hydra_private import record
+from cifar.options.outside import check_outside
 from cifar.options.resume import check_resume
 from cifar.reporting import NO_REPORTER, Interrupted, Reporter
 from cifar.search import APP
@@ -47,6 +48,7 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     job = HydraConfig.get()
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
     place = Path(job.runtime.output_dir)
+    check_outside(config.data.never_written, {"hydra.run.dir" if study is None else "hydra.sweep.dir": place})
     with endings.unlogged_refusals(place) if reporter is NO_REPORTER else nullcontext():  # trials share their handlers
         return run(config, str(place), reporter, study, settings=record(as_used(cfg, config)))
 

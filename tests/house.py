@@ -25,7 +25,8 @@ ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
     *("content", "options", "trackers", "cache"),
-    *("data", "models", "training", "classifier", "resources", "inputs", "tasks", "metadata", "recording", "saving"),
+    *("data", "models", "training", "classifier", "resources", "inputs", "unreadable"),
+    *("tasks", "metadata", "recording", "saving"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )

@@ -162,7 +162,7 @@ def _load(listing: Listing, request: Request) -> Images:
     def make() -> None:
         shape = (len(files), 3, request.format.size, request.format.size)
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-        image_cache.write(entry, shape, labels, classes, _decoded(listing, request.format), listing.digest())
+        image_cache.write(entry, shape, labels, classes, _decoded(listing, request.format), listing.digest)
 
     return checked_file.read_or_make(entry, parse, make, "decoding the images again")
 

@@ -32,6 +32,7 @@ REMEDIES = {
     "test": f"test=true needs test/<class>/* in data.root, as data.val_from=test_part; add it{OR_WITHOUT['test']}",
 }
 """What to do about a part that is missing."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 NAMES_SHOWN = 5
 """File names in one message."""
 REASONS_SHOWN = 8
@@ -80,8 +81,8 @@ def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
         beside = f", and images outside of these ({_names(strays)})" if strays else ""
         raise DataError(
-            f"{printable(directory)}: {content}{beside}; allowed: a directory a class, {('one', 'two')[least - 1]} or"
-            " more, with images in them"
+            f"{printable(directory)}: {content}{beside}{walk.summary()}; allowed: a directory a class,"
+            f" {('one', 'two')[least - 1]} or more, with images in them{_unpack(walk)}"
         )
     if strays and not walk.quiet:
         log.warning(
@@ -90,6 +91,12 @@ def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
             _names(strays),
         )
     return folders
+
+
+def _unpack(walk: Walk) -> str:
+    """What to do about archives that were skipped."""
+    archives = [suffix for suffix in ARCHIVES if walk.skipped[f"{suffix} files"]]
+    return f"; unpack the {' and '.join(archives)} files first" if archives else ""
 
 
 def _names(paths: list[Path]) -> str:

@@ -106,12 +106,10 @@ def _kinds(text: str, allowed: Sequence[str]) -> list[str]:
 
 
 def _check_out(out: Path, config: Config) -> None:
-    """Raises InspectionError where the results would be among the data, or cannot be written."""
-    root = Path(config.data.root).expanduser().resolve() if config.data.root else None
-    if root is not None and root.is_dir() and out.resolve().is_relative_to(root):
-        raise InspectionError(
-            f"--out {out}: inside data.root={config.data.root}, where nothing is written; name another"
-        )
+    """Raises ConfigError where the results would be among the data, and InspectionError where they cannot be written."""
+    from cifar.options.outside import check_outside
+
+    check_outside(config.data.root, {"--out": out, "cache.dir": config.cache.dir})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

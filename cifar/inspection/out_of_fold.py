@@ -18,7 +18,8 @@ from torch import Tensor
 
 from cifar.calibration import fit_temperature
 from cifar.data.images import Images
-from cifar.data.split import Splits, split_fold
+from cifar.data.random_split import split_fold
+from cifar.data.split import Splits
 from cifar.experiment import set_up, trainer_of
 from cifar.inputs import configured_backbone
 from cifar.inspection.labels import Indices, Probabilities, out_of_fold_probabilities, softmax

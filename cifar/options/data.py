@@ -12,6 +12,7 @@ from omegaconf import MISSING
 
 from cifar.options.fields import one_of, restricted, within
 from cifar.options.option import ConfigError, Option
+from cifar.options.outside import check_outside
 from cifar.options.splits import (
     AUTO,
     ERROR,
@@ -51,7 +52,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root",)
+    changeable: ClassVar[tuple[str, ...]] = ("root", "unreadable")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -129,6 +130,11 @@ class Data(Option):
     def splits_training_part(self) -> bool:
         """Whether it is sure, before the data are read, that the validation images are of the training part."""
         return self.val_from == TRAINING_PART or (self.val_from == AUTO and not self.has_val)
+
+    @property
+    def never_written(self) -> str | None:
+        """The folder of the user's images, in which nothing is written; None where there is none."""
+        return None
 
     def lacks_test(self) -> bool:
         """Whether it is sure that there is no test part. Lists what there is: reads no image, and imports no torch."""
@@ -209,7 +215,7 @@ class Digits(Data):
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/<class>/*, or DIR/train/<class>/* with DIR/val and DIR/test or without; also a .zip or .tar."""
+    """Your own images: DIR/<class>/*, or DIR/train/<class>/*, with DIR/val and DIR/test if any; also a .zip or .tar."""
 
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
@@ -220,6 +226,14 @@ class ImageFolder(Data):
     root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
     source: str = "image_folder"
     test_size: float = within("[0, inf)")
+
+    @property
+    def never_written(self) -> str | None:
+        return self.root
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        check_outside(self.root, {"cache.dir": config.cache.dir, **config.tracker.written()})
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
