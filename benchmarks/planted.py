@@ -48,6 +48,17 @@ BACKBONE = (
     *("transfer=frozen", "transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name"),
     *("+transfer.backbone.model_name=efficientnet-lite0", "transfer.head=_fc", "transfer.image_size=128"),
 )
+EXACT_KINDS = ("truncated", "0 bytes", "16 bits", "RGBA", "exact")
+NEAR_KINDS = ("half", "double", "shifted", "brighter", "quality 30")
+EXPECTED = {
+    **{kind: {"unreadable"} for kind in ("truncated", "0 bytes")},
+    **{kind: {"odd_mode"} for kind in ("16 bits", "RGBA")},
+    "exact": {"duplicate", "leak"},
+    **{kind: {"near_duplicate", "leak"} for kind in NEAR_KINDS},
+    "blurred": {"blurred"},
+    "mislabelled": {"label"},
+}
+"""The kinds of findings that each planted kind should have."""
 Change = Callable[[Image.Image], Image.Image]
 
 
@@ -76,7 +87,7 @@ def main(argv: list[str]) -> None:
     figure = (
         f"exact kinds {pixels['exact kinds']}; near copies {pixels['near copies']} from pixels,"
         f" {features['near copies']} with EfficientNet-Lite0; blurred {pixels['blurred']}; wrong labels"
-        f" {features['wrong labels']} with EfficientNet-Lite0; clean images flagged {pixels['clean flagged']}, with"
+        f" {features['mislabelled']} with EfficientNet-Lite0; clean images flagged {pixels['clean flagged']}, with"
         f" labels and features {features['clean flagged']}"
     )
     what = "faults planted in 500 real images, of 32 and of 240 pixels and more: found of all"
@@ -151,6 +162,10 @@ def blurred(image: Image.Image) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(max(1.5, max(image.size) / 66)))
 
 
+def grey_of_16_bits(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257)
+
+
 @dataclass
 class Planted:
     """Faults in a folder of clean images: each file of one kind, and the files that were copied."""
@@ -186,12 +201,7 @@ class Planted:
         image = next(unused)
         self._replace(image, "truncated", lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]))
         self._replace(next(unused), "0 bytes", lambda path: path.write_bytes(b""))
-        self._convert(
-            next(unused),
-            "16 bits",
-            ".png",
-            lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257),
-        )
+        self._convert(next(unused), "16 bits", ".png", grey_of_16_bits)
         self._convert(next(unused), "RGBA", ".png", lambda image: image.convert("RGBA"))
         self._convert(next(unused), "HEIC", ".heic", lambda image: image)
 
@@ -222,34 +232,22 @@ class Planted:
     def judge(self, sheet: Sheet) -> dict[str, object]:
         """How many of each planted kind the findings have, as FOUND/ALL, and which clean images they flag."""
         flagged: dict[Path, set[str]] = defaultdict(set)
-        pairs = set()
-        for rows in sheet.findings.values():
-            for row in rows:
-                if row.file:
-                    flagged[self.folder.parent / row.file].add(row.kind)
-                    if row.related:
-                        pairs |= {(row.kind, self.folder.parent / name) for name in (row.file, row.related)}
-        expected = {"truncated": "unreadable", "0 bytes": "unreadable", "16 bits": "odd_mode", "RGBA": "odd_mode"}
+        for row in (row for rows in sheet.findings.values() for row in rows):
+            for name in filter(None, (row.file, row.related)):
+                flagged[self.folder.parent / name].add(row.kind)
         hits = {
-            kind: (sum(name in flagged[path] for path in self.by_kind[kind]), len(self.by_kind[kind]))
-            for kind, name in expected.items()
+            kind: (sum(bool(names & flagged[path]) for path in self.by_kind[kind]), len(self.by_kind[kind]))
+            for kind, names in EXPECTED.items()
         }
-        copied = {"duplicate", "leak"}
-        near = {"near_duplicate", "leak"}
-        hits["exact"] = (sum(any((kind, path) in pairs for kind in copied) for path in self.by_kind["exact"]), EXACT)
-        for kind in ("half", "double", "shifted", "brighter", "quality 30"):
-            hits[kind] = (sum(any((name, path) in pairs for name in near) for path in self.by_kind[kind]), EACH)
-        hits["blurred"] = (sum("blurred" in flagged[path] for path in self.by_kind["blurred"]), BLURRED)
-        hits["wrong labels"] = (sum("label" in flagged[path] for path in self.by_kind["mislabelled"]), MISLABELLED)
         planted = {path for paths in self.by_kind.values() for path in paths} | self.copied
         clean = [path for path in self.clean if path not in planted and path.exists()]
-        wrong = {str(path.relative_to(self.folder)): sorted(flagged[path]) for path in clean if flagged.get(path)}
-        exact = [hits[kind] for kind in (*expected, "exact")]
-        near_hits = [hits[kind] for kind in ("half", "double", "shifted", "brighter", "quality 30")]
+        wrong = {str(path.relative_to(self.folder)): sorted(flagged[path]) for path in clean if flagged[path]}
+        readable = sum("unreadable" not in flagged[path] for path in self.by_kind["HEIC"])
         return {
-            "exact kinds": _share(exact),
-            "near copies": _share(near_hits),
+            "exact kinds": _share([hits[kind] for kind in EXACT_KINDS]),
+            "near copies": _share([hits[kind] for kind in NEAR_KINDS]),
             **{kind: _share([pair]) for kind, pair in hits.items()},
+            "HEIC read": f"{readable}/{FEW}",
             "clean flagged": f"{len(wrong)}/{len(clean)}",
             "flagged": wrong,
         }

@@ -21,6 +21,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,9 +87,11 @@ def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
     from cifar.inspection.report import Sheet
     from cifar.inspection.split import with_parts
     from cifar.inspection.survey import survey
+    from cifar.options.splits import SKIP
     from cifar.resources import Resources
 
     resources = Resources()
+    config = replace(config, data=replace(config.data, unreadable=SKIP))  # they are findings
     sheet = with_parts(survey(config, resources, bar), config.data)
     sheet = with_near_duplicates(sheet, learned.features(config, sheet, resources), bar)
     if labels:
@@ -106,7 +109,7 @@ def _kinds(text: str, allowed: Sequence[str]) -> list[str]:
 
 
 def _check_out(out: Path, config: Config) -> None:
-    """Raises ConfigError where the results would be among the data, and InspectionError where they cannot be written."""
+    """Raises ConfigError where the results would be among the data, InspectionError where they cannot be written."""
     from cifar.options.outside import check_outside
 
     check_outside(config.data.root, {"--out": out, "cache.dir": config.cache.dir})

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cifar.data.duplicates import near_duplicates
+from cifar.data.duplicates import Pair, near_duplicates
+from cifar.data.same_pixels import same_pixels
 from cifar.inspection.findings import COMMON, Finding, Kind
 from cifar.inspection.survey import PARTS, Survey
 
@@ -47,13 +48,22 @@ def with_near_duplicates(survey: Survey, features: Tensor | None, bar: bool = Tr
             shown.update(done - shown.n)
 
         pairs = near_duplicates(pixels, chosen, progress=progress)
-    near = [pair._replace(first=int(indices[pair.first]), second=int(indices[pair.second])) for pair in pairs]
+    near = _united([*pairs, *same_pixels(pixels)], indices.tolist())
     alike = {index for pair in near for index in pair[:2]}
     if len(alike) > COMMON * len(survey.samples):
         share = f"{len(alike):,} of {len(survey.samples):,} images are nearly the same as another"
         note = f"{share}: that is how these images are (near_duplicate)"
         return replace(survey, notes=(*survey.notes, note))
     return replace(survey, near=tuple(near))
+
+
+def _united(pairs: list[Pair], indices: list[int]) -> list[Pair]:
+    """Each pair once, by the indices of samples, surest first."""
+    least: dict[tuple[int, int], float] = {}
+    for first, second, distance in pairs:
+        key = (indices[first], indices[second])
+        least[key] = min(distance, least.get(key, distance))
+    return sorted((Pair(*key, distance) for key, distance in least.items()), key=lambda pair: pair.distance)
 
 
 def equal(survey: Survey) -> list[list[int]]:

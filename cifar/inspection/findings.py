@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar.inspection.quality import Measures
+from cifar.inspection.quality import MEASURED, Measures
 from cifar.inspection.survey import PARTS, Survey
 
 COMMON = 0.2
@@ -25,7 +25,9 @@ EMPTY = 0.03
 """98% of the pixels of an empty image are within this range of brightness."""
 BLURRED, TYPICAL, LEAST_SHARE = 0.02, 4.0, 0.25
 """An image is blurred where its sharpness is below 0.02, or so many standard deviations (of logarithms) below the
-median of the data set, and below a quarter of it."""
+median of images of about its size, and below a quarter of it."""
+LEAST_ALIKE = 30
+"""Images of about one size that are compared with one another."""
 NARROW = 2.5
 """An aspect ratio is odd where it is so many times that of the median image, or the reverse."""
 LARGER, QUARTILES = 4.0, 3.0
@@ -196,11 +198,19 @@ class Blurred(Measured):
 
     def scores(self, survey: Survey) -> NDArray[np.float64]:
         sharp = np.log(np.maximum(survey.column("sharpness"), 1e-6))
+        sides = np.minimum(np.maximum(survey.column("width"), survey.column("height")), MEASURED)
+        sizes = np.round(np.log2(sides))  # 32, 64, 128 and 256 pixels and more
+        cuts = np.full(len(sharp), np.log(BLURRED))
+        for size in np.unique(sizes):
+            alike = sizes == size
+            if alike.sum() >= LEAST_ALIKE:
+                cuts[alike] = np.maximum(cuts[alike], self._unusual(sharp[alike]))
+        return np.where(survey.column("contrast") < EMPTY, 0, cuts - sharp)
+
+    def _unusual(self, sharp: NDArray[np.float64]) -> float:
         low, median = np.quantile(sharp, (0.1, 0.5))
         deviation = (median - low) / 1.2816  # of a normal distribution
-        unusual = median - max(TYPICAL * deviation, -np.log(LEAST_SHARE))
-        cut = max(np.log(BLURRED), unusual)
-        return np.where(survey.column("contrast") < EMPTY, 0, cut - sharp)
+        return float(median - max(TYPICAL * deviation, -np.log(LEAST_SHARE)))
 
     def value(self, measures: Measures) -> str:
         return f"sharpness {measures.sharpness:.2g}"
