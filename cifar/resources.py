@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cifar.data import sources, val_part
 from cifar.data.copies import warn_of_copies
+from cifar.data.exact import log_exact_copies
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
@@ -92,6 +93,7 @@ class Resources:
                 splits = val_part.splits_of(option, val_from, images, val)
             else:
                 splits = prepare(images, *settings)
+            log_exact_copies(option, splits)
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
         return self._splits.get((option.source_key(), request, settings, val_from), make)
