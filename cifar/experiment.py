@@ -22,12 +22,9 @@ from torch import nn
 from cifar import metadata, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
-from cifar.data.copies import warn_of_copies
-from cifar.data.groups import warn_of_shared_groups
-from cifar.data.images import DataError, Images
+from cifar.data.images import Images
 from cifar.data.split import Splits
-from cifar.data.val_part import log_val_from
-from cifar.inputs import configured_backbone, input_format, log_input, request
+from cifar.inputs import configured_backbone, input_format, log_input
 from cifar.objective import OBJECTIVES, balanced_accuracy, macro_f1, values
 from cifar.options.config import Config
 from cifar.options.option import whitelist
@@ -38,6 +35,7 @@ from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, same_directory, stopped_early
+from cifar.run_data import RunData, TestData, load_splits
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task, load_classifier
@@ -54,7 +52,7 @@ from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
-from cifar.unreadable import naming_unreadable, write_unreadable
+from cifar.unreadable import naming_unreadable
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -82,40 +80,6 @@ def run(
 def set_up(config: Config) -> torch.device:
     """Apply the process-wide settings of a run, and return its device."""
     return set_up_device(config.device, config.threads, config.deterministic)
-
-
-def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
-    """The images to train and to validate on.
-
-    Their mean and std are those of the config, else those of pretrained weights, else those of the training images.
-    """
-    data = config.data
-    splits = resources.splits(data, request(config, "train", resources))
-    if not data.normalize:
-        return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
-    mean, std = splits.mean, splits.std
-    if isinstance(config.transfer, Pretrained):
-        preprocess = configured_backbone(config, resources).preprocess
-        mean, std = list(preprocess.mean), list(preprocess.std)
-    return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
-
-
-def load_images(config: Config, resources: Resources = SHARED) -> Images:
-    """All images of the training part, which load_splits splits."""
-    return resources.images(config.data, request(config, "train", resources))
-
-
-def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
-    """The test part, labelled by the classes of the training part, of which it may lack some.
-
-    Raises DataError where there is none, or where it has other classes.
-    """
-    data = config.data
-    images = resources.images(data, request(config, "test", resources))
-    try:
-        return images.with_classes(splits.train.classes)
-    except DataError as error:
-        raise DataError(f"test=true: the test part of {data.root or data.source}: {error}; or set test=false") from None
 
 
 def build_trainer(
@@ -184,14 +148,10 @@ class Experiment:
         self.isolation = isolation
         self.resources = resources
         log_input(config, resources)
-        self.splits = load_splits(config, resources)
-        log_val_from(config.data, self.splits)
-        self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
+        self.data = RunData(config, resources)
+        self.splits = self.data.splits
         self._check_content()
-        self.test_images = load_test_images(config, self.splits, resources) if config.test else None
-        self.test_copies = warn_of_copies(self.test_images, self.splits.train, "test") if self.test_images else 0
-        if self.test_images is not None:
-            warn_of_shared_groups(self.test_images, self.splits.train, "test")
+        self.test = self.data.load_test() if config.test else None
         self.task = build_task(config, self.splits, isolation.device, resources)
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
@@ -206,7 +166,7 @@ class Experiment:
         Before anything is computed or written. Raises ContentError, or what the reporter raises.
         """
         config = self.config
-        content: Content = content_of({"data": self.data_facts, "code": code_digests(config)})
+        content: Content = content_of({"data": self.data.facts, "code": code_digests(config)})
         if isinstance(config.transfer, Pretrained):
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
@@ -227,8 +187,8 @@ class Experiment:
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
-                if self.test_images is not None:
-                    facts["test"] = self._test(self.test_images)
+                if self.test is not None:
+                    facts["test"] = self._test(self.test)
         best = best_of(self.history, objective)
         assert best is not None
         value = objective.value(best)
@@ -241,25 +201,19 @@ class Experiment:
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
             self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
-        facts = metadata.run_facts(config, self.data_facts, self.trainer) | self.task.facts
+        facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
         first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:
             directory.write_settings(settings)
+        self.data.record(directory.path, self.test)
         if source is not None:
             saving.copy_best_files(source, directory.path)
             self.saver.resume()
             facts |= self.saver.facts
-        write_unreadable(directory.path, self._unreadable())
         metadata.log_start(config, facts, directory.path)
         return facts
-
-    def _unreadable(self) -> dict[str, Mapping[str, str]]:
-        """By part, the image files that were left out."""
-        parts = metadata.parts_of(load_images(self.config, self.resources), self.splits)
-        tested = {} if self.test_images is None else {"test": self.test_images}
-        return {part: images.unreadable for part, images in (parts | tested).items()}
 
     def _train(self, tracker: Tracker, facts: dict[str, Any]) -> None:
         """Train and save epoch by epoch; `facts` are updated with those of the best one."""
@@ -299,27 +253,37 @@ class Experiment:
                 self.stop.signum,
             )
 
-    def _test(self, images: Images) -> dict[str, Any]:
+    def _test(self, test: TestData) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
-        present = images.present_classes()
-        missing = [name for name in images.classes if name not in present]
-        scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
-        accuracy, epoch = evaluation.accuracy, best["epoch"]
-        log.info("test accuracy %.4f of %d images%s (weights of epoch %d)", accuracy, len(images), scope, epoch)
-        scores = evaluation.class_scores
-        result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
-        result |= {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
-        result |= {"also_in_train": self.test_copies} | metadata.unreadable_facts({"test": images})
+        images, epoch = test.images, best["epoch"]
+        result = self._scores(images)
+        missing = images.missing_classes()
+        present = len(images.classes) - len(missing)
+        scope = f" in {present} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
+        log.info(
+            "test accuracy %.4f of %d images%s (weights of epoch %d)", result["accuracy"], len(images), scope, epoch
+        )
+        result |= {"epoch": epoch, "also_in_train": test.also_in_train}
+        result |= metadata.unreadable_facts({"test": images})
+        if test.without_fixes is not None:
+            result["without_fixes"] = self._scores(test.without_fixes)
+            log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
         return result | ({"missing_classes": missing} if missing else {})
+
+    def _scores(self, images: Images) -> dict[str, Any]:
+        """What the weights at hand reach on test images."""
+        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
+        scores = evaluation.class_scores
+        result = {"loss": evaluation.loss, "accuracy": evaluation.accuracy, "images": len(images)}
+        return result | {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
 
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""
         return {
-            "settings": dataclasses.asdict(self.config.model.at(self.data_facts["image_size"])),
+            "settings": dataclasses.asdict(self.config.model.at(self.data.facts["image_size"])),
             "transfer": dataclasses.asdict(self.config.transfer) | self.task.facts.get("transfer", {}),
             "input": dataclasses.asdict(input_format(self.config, self.resources)),
             "classes": list(self.splits.train.classes),

@@ -28,11 +28,11 @@ AUTO_SIZE = 64
 """What data.image_size=auto is for other images, where no backbone decides."""
 
 
-def request(config: Config, part: str, resources: Resources = SHARED) -> Request:
+def request(config: Config, part: str, resources: Resources = SHARED, corrected: bool = True) -> Request:
     """What is asked of the data source for "train" or "test"."""
     once = isinstance(config.transfer, Frozen)  # the features are trained on, and kept
     in_memory = 0 if once else int(config.cache.memory_share * _memory(config.device))
-    return Request(part, cache_folder(config), input_format(config, resources), in_memory)
+    return Request(part, cache_folder(config), input_format(config, resources), in_memory, corrected)
 
 
 def _memory(device: str) -> int:

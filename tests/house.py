@@ -26,7 +26,7 @@ ORDER = (
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
     *("content", "options", "trackers", "cache"),
     *("data", "models", "training", "classifier", "resources", "inputs", "unreadable"),
-    *("tasks", "metadata", "recording", "saving"),
+    *("tasks", "metadata", "run_data", "recording", "saving"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )

@@ -17,8 +17,10 @@ COARSE, TEMPLATE = 16, 12
 """Sides of the images and of the middle of one that is searched for in the other, for the first guess."""
 ZOOMS = (16, 17, 18, 19, 20)
 """Sides of the other image in that search: up to 1.25 times as large."""
-NOISE = 3.0
+NOISE = 1.0
 """Standard deviation of what recompression changes, of pixels from 0 to 255."""
+STRONG = 20.0
+"""The gradient beyond which an edge hardly counts more: else a frame or a horizon that two images have is all."""
 LEAST_OVERLAP = 0.45
 """The least share of an image that the other must cover."""
 SCALES, SHIFTS = (0.7, 1.43), (-0.5, 0.5)
@@ -159,12 +161,17 @@ def distances(one: Tensor, other: Tensor, maps: Tensor, mirrored: Tensor) -> Ten
     """
     seen, covered = warped(other, maps)
     inner = -functional.max_pool2d(-functional.pad(covered, (1, 1, 1, 1)), 3, 1)  # a gradient has two neighbours
-    first, second = _centred(gradients(one), inner), _centred(gradients(seen), inner)
+    first, second = (_centred(_limited(gradients(each)), inner) for each in (one, seen))
     noise = inner.sum((2, 3)) * (NOISE / 2) ** 2
     products = (first * second).sum((2, 3)).clamp_min(0).sum(1)
     energies = (first.square().sum((2, 3)) + noise) * (second.square().sum((2, 3)) + noise)
     change = (maps - torch.tensor([1.0, 1.0, 0.0, 0.0])).abs().amax(1)
     return 1 - products / energies.sqrt().sum(1).clamp_min(1e-6) + CHANGED * change + MIRRORED * mirrored
+
+
+def _limited(slopes: Tensor) -> Tensor:
+    """Gradients (N, C, H, W) of at most STRONG in the mean of all channels of a pixel."""
+    return slopes / (1 + slopes.square().mean(1, keepdim=True).sqrt() / STRONG)
 
 
 def smooth(images: Tensor) -> Tensor:

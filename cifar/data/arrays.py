@@ -63,7 +63,7 @@ def arrays(option: Data, request: Request) -> Images:
 
     def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
         images = image_cache.parse(entry, request.in_memory, tensors, metadata)
-        return replace(images, files=None, names=positions(len(images)))
+        return replace(images, files=None, names=tuple(f"{request.part}/{name}" for name in positions(len(images))))
 
     def make() -> None:
         size = request.format.size

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar.data.fixes import numbers_of
 from cifar.data.images import DataError, Images
 from cifar.data.split_checks import check_classes, check_fits, check_limit
 
@@ -206,8 +207,7 @@ def _units(images: Images) -> Indices:
 
 def _keys(images: Images, prefix: bytes) -> NDArray[np.uint64]:
     """uint64 (N,): a hash of the group of each image, else of its digest."""
-    assert images.digests is not None
-    of = images.digests if images.groups is None else images.groups.reshape(-1, 1)
-    rows = (row.tobytes() for row in of.numpy())
+    numbers = numbers_of(images) if images.groups is None else images.groups
+    rows = (number.tobytes() for number in numbers.numpy())
     digests = b"".join(hashlib.blake2b(prefix + row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, "<u8").astype(np.uint64)

@@ -45,6 +45,8 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
     """An image file in this format. Raises Unreadable where it cannot be decoded."""
     try:
         content = storage.read(path)
+        if not content:
+            raise ImageError("not an image that can be decoded (0 bytes)")
         image, changes = preprocessing.upright(BytesIO(content), format)
     except OSError as error:
         raise Unreadable(path, f"cannot be read ({error.strerror})", "repair or remove it", passing=True) from None

@@ -81,6 +81,11 @@ class Images:
         counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return [name for name, count in zip(self.classes, counts, strict=True) if count]
 
+    def missing_classes(self) -> list[str]:
+        """The classes of which there is none."""
+        present = self.present_classes()
+        return [name for name in self.classes if name not in present]
+
 
 def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Images:
     """From images (N, H, W, 3) uint8 and labels (N,)."""

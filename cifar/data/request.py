@@ -21,10 +21,11 @@ class Request:
     """`part`: "train", "val" or "test"; the others are not read.
 
     `in_memory`: bytes of images at most that are kept in memory; where there are more, they stay in `cache_dir`. 0: all
-    do, as they are needed once.
+    do, as they are needed once. `corrected`: with data.fixes, of which groups apply in any case.
     """
 
     part: str
     cache_dir: Path
     format: InputFormat = field(default_factory=InputFormat)
     in_memory: int = sys.maxsize
+    corrected: bool = True

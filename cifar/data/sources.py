@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from cifar.data import content_split
+from cifar.data.fixes import corrected, grouped, read_fixes
 from cifar.data.folder import has_parts
 from cifar.data.images import DataError, Images, from_arrays
 from cifar.data.random_split import split
@@ -94,17 +95,24 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
 
 def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
+    fixes = read_fixes(option.fixes)
     read: Source = pkgutil.resolve_name(option.loader)
-    if not takes_test_part(option):
-        return read(option, request)
-    images = read(option, replace(request, part="train"))
+    if takes_test_part(option):
+        images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request.part)
+    else:
+        images = grouped(read(option, request), fixes)
+    return corrected(images, fixes, request.part) if request.corrected else images
+
+
+def _part(option: ImageFolder, images: Images, part: str) -> Images:
+    """The test part of images that came without parts, or the rest of them."""
     rest, test = content_split.split(images, option.test_size, 0, "test")
-    if request.part != "test":
+    if part != "test":
         log.info(
             "%s has no parts: of its %d images, %d are the test part (data.test_size=%g), by content",
             *(option.root, len(images), len(test), option.test_size),
         )
-    return test if request.part == "test" else rest
+    return test if part == "test" else rest
 
 
 def takes_test_part(option: Data) -> TypeGuard[ImageFolder]:

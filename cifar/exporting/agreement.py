@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor
 
+from cifar.data.pixels import Pixels
 from cifar.exporting.formats import Compute
 from cifar.exporting.source import CheckImages, ExportError, Source, check_images
 
@@ -51,9 +53,9 @@ class Agreement:
 class Reference:
     """What PyTorch computes, in fp32 on the CPU, for the images that exports of one model are checked on."""
 
-    def __init__(self, source: Source) -> None:
-        self.checked: CheckImages = check_images(source)
-        self.batches = list(_batches(self.checked.images))
+    def __init__(self, source: Source, checked: CheckImages | None = None) -> None:
+        self.checked = checked or check_images(source)
+        self.batches = list(batches(self.checked.images))
         self.expected = [source.model.probabilities(batch) for batch in self.batches]
 
     def agreement(self, what: str, compute: Compute) -> Agreement:
@@ -76,14 +78,14 @@ class Reference:
         return Agreement(count, self.checked.name, largest, accuracy, self.checked.reason)
 
 
-def _batches(images: Tensor) -> Iterator[Tensor]:
+def batches(images: Pixels) -> Iterator[Tensor]:
     """First of FIRST_BATCHES images, then of BATCH."""
     start = 0
-    for size in FIRST_BATCHES:
-        if start < len(images):
-            yield images[start : start + size]
+    for size in chain(FIRST_BATCHES, repeat(BATCH)):
+        if start >= len(images):
+            return
+        yield images[start : start + size]
         start += size
-    yield from images[start:].split(BATCH) if start < len(images) else ()
 
 
 def _computed(what: str, compute: Compute, batch: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from cifar.options.splits import (
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
+    check_fixes,
     check_folds,
     check_groups,
     check_split,
@@ -52,7 +53,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root", "unreadable")
+    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes", "unreadable")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -101,6 +102,7 @@ class Data(Option):
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    fixes: str | None = None
     unreadable: str = one_of(ERROR, SKIP, default=ERROR)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
@@ -151,6 +153,7 @@ class Data(Option):
                 " or auto"
             )
         check_split(self)
+        check_fixes(self)
         check_folds(self)
         check_groups(self)
         if self.folds is None:

@@ -44,6 +44,7 @@ NEUTRAL = {
     "data.fold": None,
     "data.groups": None,
     "data.split": "random",
+    "data.fixes": None,
     "data.unreadable": "error",
 }
 """Settings that earlier versions did not have, with the value that means what these did."""

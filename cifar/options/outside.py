@@ -19,7 +19,7 @@ def database(uri: object) -> str | None:
 def check_outside(root: str | None, outputs: Mapping[str, str | Path | None]) -> None:
     """Raises ConfigError where a folder or file that is written to lies in the folder `root`, also through links.
 
-    `outputs`: by the setting or the option that names it; None: nothing is written. `root` None: there is no such folder.
+    `outputs`: by the setting or the option that names it; None: nothing is written. `root` None: there is no folder.
     """
     if root is None or not Path(root).expanduser().is_dir():
         return

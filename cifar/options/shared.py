@@ -33,7 +33,7 @@ KEYS = {
 }
 DEVICE = {"device"}
 """Taken of a run that is resumed, as its results depend on it; not of a study, which may be another machine's."""
-READ = {"data.root", "transfer.weights"}
+READ = {"data.root", "data.fixes", "transfer.weights"}
 """Places that are only read."""
 PATTERNS = {"data.groups"}
 """Texts that name a column or are a regular expression: nothing is opened by them."""

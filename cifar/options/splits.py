@@ -54,6 +54,15 @@ def check_split(data: Data) -> None:
         )
 
 
+def check_fixes(data: Data) -> None:
+    """Raises ConfigError where single images are to be corrected that have no names."""
+    if data.fixes is not None and not data.knows_content:
+        raise ConfigError(
+            f"data.fixes={data.fixes}: not with data.source={data.source}; allowed: null, or images in folders, arrays"
+            " or a csv"
+        )
+
+
 def check_folds(data: Data) -> None:
     """Raises ConfigError where data.fold is not one of the folds of data.folds."""
     folds, fold = data.folds, data.fold

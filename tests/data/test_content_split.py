@@ -16,9 +16,9 @@ from cifar.data.digests import digest_of_pixels
 from cifar.data.groups import group_numbers
 from cifar.data.images import DataError, Images
 from cifar.data.split import prepare
-from cifar.experiment import load_splits, load_test_images
 from cifar.options.config import Config
 from cifar.options.option import ConfigError
+from cifar.run_data import load_splits, load_test_images
 
 
 def known(counts: list[int]) -> Images:
@@ -93,8 +93,8 @@ def test_folds_are_near_equal_disjoint_and_stay() -> None:
     assert sorted(number for part in parts for number in part) == list(range(300))
     assert {len(part) for part in parts} <= {74, 75, 76}
     fewer = images.take(np.arange(1, 300))
-    again = [numbers(content_split.split_fold(fewer, 4, fold, 0)[1]) for fold in range(4)]
-    assert sum(len((set(a) ^ set(b)) - {0}) for a, b in zip(parts, again, strict=True)) <= 2 * 3
+    later = [numbers(content_split.split_fold(fewer, 4, fold, 0)[1]) for fold in range(4)]
+    assert sum(len((set(a) ^ set(b)) - {0}) for a, b in zip(parts, later, strict=True)) <= 2 * 3
 
 
 def test_a_limit_keeps_the_shares() -> None:

@@ -148,7 +148,7 @@ def test_a_class_that_is_a_link_to_its_part_is_no_class(root: Path) -> None:
 @pytest.mark.parametrize("name", ["dog/x.png", "dog/more", "eel"])
 def test_a_link_to_nothing_is_named(name: str, root: Path) -> None:
     (root / "train" / name).symlink_to("/nowhere/x")
-    with pytest.raises(DataError, match=rf"train/{name}: a link to nothing \(/nowhere/x\); repair or remove it"):
+    with pytest.raises(DataError, match=rf"train/{name}: a link to nothing \(/nowhere/x\); repair or remove"):
         read(root)
 
 

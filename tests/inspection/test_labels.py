@@ -10,13 +10,14 @@ from sklearn.datasets import load_digits
 
 from cifar.experiment import load_splits
 from cifar.inspection.labels import (
+    CUT,
     Indices,
     Probabilities,
-    expected_wrong,
     fit_noise,
     out_of_fold_probabilities,
     softmax,
     suspicious,
+    wrong_labels,
 )
 from cifar.inspection.out_of_fold import judged
 from cifar.options.config import Config
@@ -46,12 +47,13 @@ def test_the_share_of_wrong_labels_is_told_from_the_classifiers_mistakes(wrong: 
     probabilities, truth = classified(6000, 0)
     assert np.mean(probabilities.argmax(1) != truth) > 0.2
     labels, positions = spoiled(truth, wrong)
-    assert 0.75 * wrong < expected_wrong(probabilities, labels) < 1.25 * wrong
+    stated = wrong_labels(probabilities, labels)
+    assert 0.75 * wrong < stated.least < 1.25 * wrong and stated.least <= stated.expected < 1.5 * wrong
     suspicions = suspicious(probabilities, labels)
     right = np.isin([each.index for each in suspicions], positions)
-    assert right.mean() > 0.7 and right.sum() > 0.3 * wrong
+    assert right.mean() > 0.5 and right.sum() > 0.3 * wrong
     scores = [each.score for each in suspicions]
-    assert scores == sorted(scores, reverse=True) and 0.5 < scores[-1] and scores[0] <= 1
+    assert scores == sorted(scores, reverse=True) and scores[-1] >= CUT and scores[0] <= 1
     assert all(each.label == labels[each.index] != each.suggested for each in suspicions)
 
 
@@ -69,7 +71,7 @@ def test_wrong_digits_are_listed_first_with_their_class() -> None:
     suspicions = suspicious(out_of_fold_probabilities(features, labels, CLASSES), labels)
     indices = np.array([each.index for each in suspicions])
     assert np.isin(indices[:40], positions).mean() > 0.9
-    assert np.isin(positions, indices).mean() > 0.7
+    assert np.isin(positions, indices).mean() > 0.8
     assert all(each.suggested == truth[each.index] for each in suspicions[:20])
 
 
