@@ -121,6 +121,17 @@ TESTS: Columns = {
     "accuracy_without_fixes": (NUMBER, "on the test images as they are; NaN where data.fixes changes none of them"),
     "run": (TEXT, "run directory"),
 }
+PREDICTIONS: Columns = {
+    "run": (TEXT, "run directory"),
+    "file": (TEXT, "its name below data.root, or its position in the source"),
+    "part": (TEXT, "val, or test where the test set was evaluated"),
+    "class": (TEXT, "the true one"),
+    "predicted": (TEXT, "by the best epoch"),
+    "probability": (NUMBER, "of the predicted class, calibrated"),
+    "class_probability": (NUMBER, "of the true class, calibrated"),
+    "loss": (NUMBER, "cross-entropy without the temperature, nats"),
+}
+"""Of analysis.predictions, which are read where they are asked for."""
 
 
 def table(rows: list[dict[str, Any]], columns: Columns) -> pd.DataFrame:

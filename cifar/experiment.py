@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from torch import nn
+from torch import Tensor, nn
 
-from cifar import metadata, saving
+from cifar import examples, metadata, predictions, reliability, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import Images
@@ -42,6 +42,7 @@ from cifar.tasks import Classifier, Task, build_task, load_classifier
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.training import checkpoint
 from cifar.training.average import build_average
+from cifar.training.checkpoint import CheckpointError
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
@@ -53,6 +54,7 @@ from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autoc
 from cifar.training.threads import pinned
 from cifar.training.trainer import Evaluation, Trainer, evaluate
 from cifar.unreadable import naming_unreadable
+from cifar.unsure import MAX_ERROR
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -156,7 +158,7 @@ class Experiment:
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
-        self.saver = RunSaver(directory, self.trainer, self._description(), settings_of(config))
+        self.saver = RunSaver(directory, self.trainer, self.splits.val, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
@@ -187,6 +189,8 @@ class Experiment:
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
+                facts |= self._assess()
+                self._save_examples()
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
         best = best_of(self.history, objective)
@@ -230,6 +234,13 @@ class Experiment:
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
             self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
 
+    def _save_examples(self) -> None:
+        first = self.task.first_images(examples.FIRST)
+        with self.isolation.paused():
+            rows = self.saver.val_rows()
+            write = partial(examples.save, self.directory.path / predictions.EXAMPLES, rows, self.splits.val, first)
+            self.coordinator.run_in_background(write)
+
     def _epochs(self) -> Iterator[EpochMetrics]:
         """The epochs to train: to the last, or until early_stopping.patience ends the run."""
         objective, patience = self.trainer.objective, self.config.early_stopping.patience
@@ -253,13 +264,31 @@ class Experiment:
                 self.stop.signum,
             )
 
+    def _assess(self) -> dict[str, Any]:
+        """Add to best.pt how reliable its predictions are; a best.pt that is missing or damaged stays as it is."""
+        path = self.directory.path / "best.pt"
+        try:
+            best = checkpoint.load(path)
+        except CheckpointError:
+            return {}
+        checkpoint.load_weights(self.trainer.measured, best["model"], path)
+        temperature = (best.get("calibration") or {}).get("temperature")
+        state = reliability.measured(self.task, self.trainer.measured, self.trainer.val, self.splits, temperature)
+        with self.isolation.paused():
+            write = partial(checkpoint.save, path, best | {"reliability": state})
+            self.coordinator.run_in_background(write)
+        thresholds = reliability.restored(state).thresholds
+        log.info("%s", thresholds.in_words(MAX_ERROR))
+        return {"unsure": thresholds.facts(MAX_ERROR)}
+
     def _test(self, test: TestData) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""
         path = self.directory.path / "best.pt"
         best = checkpoint.load(path)
         checkpoint.load_weights(self.trainer.measured, best["model"], path)
         images, epoch = test.images, best["epoch"]
-        result = self._scores(images)
+        result, logits = self._scores(images)
+        self.saver.save_test(images, logits)
         missing = images.missing_classes()
         present = len(images.classes) - len(missing)
         scope = f" in {present} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
@@ -269,16 +298,17 @@ class Experiment:
         result |= {"epoch": epoch, "also_in_train": test.also_in_train}
         result |= metadata.unreadable_facts({"test": images})
         if test.without_fixes is not None:
-            result["without_fixes"] = self._scores(test.without_fixes)
+            result["without_fixes"], _ = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
         return result | ({"missing_classes": missing} if missing else {})
 
-    def _scores(self, images: Images) -> dict[str, Any]:
-        """What the weights at hand reach on test images."""
-        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
+    def _scores(self, images: Images) -> tuple[dict[str, Any], list[Tensor]]:
+        """What the weights at hand reach on test images, and their logits, float32 (N, K) in batches."""
+        values, logits = evaluate(self.trainer.score, self.task.evaluation(images))
+        evaluation = Evaluation.of(values)
         scores = evaluation.class_scores
         result = {"loss": evaluation.loss, "accuracy": evaluation.accuracy, "images": len(images)}
-        return result | {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
+        return result | {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}, logits
 
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""

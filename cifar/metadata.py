@@ -44,7 +44,7 @@ FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", *(objective.column for
 PROGRAM = "cifar-search"
 ELSEWHERE = ("tracker", "cache", "resume", "from_study")
 """Settings that say where something is written, sent or from, not what was trained; a tracker does not receive them."""
-SPLIT = ("split", "limit", "val_size", "val_seed", "folds", "fold", "groups")
+SPLIT = ("split", "limit", "val_size", "val_seed", "folds", "fold", "groups", "calibration_size")
 """The settings of `data` that say how its images are split."""
 
 
@@ -74,6 +74,7 @@ def loss_facts(config: Config, labels: Tensor, classes: Sequence[str]) -> dict[s
 def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]:
     """What result.json says of a run's images; `images` are those that were split."""
     settings = config.data
+    calibration = {} if splits.calibration is None else {"calibration": _part_facts(splits.calibration)}
     return {
         "source": settings.title,
         "image_size": images.images.shape[-1],
@@ -88,6 +89,7 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
         "mean": splits.mean,
         "std": splits.std,
         **unreadable_facts(parts_of(images, splits)),
+        **calibration,
     }
 
 
@@ -181,7 +183,9 @@ def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
     model, data, device = facts["model"], facts["data"], facts["device"]
     millions = model["parameters"] / 1e6
     gflops = model["flops"] / 1e9
-    images = f"{data['train']['images']} training and {data['val']['images']} validation images{_of_split(data)}"
+    calibration = f", {data['calibration']['images']} calibration" if "calibration" in data else ""
+    train = f"{data['train']['images']} training{calibration}"
+    images = f"{train} and {data['val']['images']} validation images{_of_split(data)}"
     log.info("%s · %.2f M parameters · %.3f GFLOPs an image", model_name(config), millions, gflops)
     log.info("%s · %s in %d classes · %s", data["source"], images, data["classes"], augmentation_text(config.augment))
     log.info("%s, %s, threads=%d · results in %s", device["type"], device["precision"], device["threads"], directory)

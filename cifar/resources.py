@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from cifar.data import sources, val_part
+from cifar.data.calibration_part import with_calibration
 from cifar.data.copies import warn_of_copies
-from cifar.data.exact import log_exact_copies
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
@@ -67,10 +67,17 @@ class Resources:
         self._images = RecentlyUsed[Images](4)
         self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
-        self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
+        self._padded = RecentlyUsed[Tensor](3)  # training, validation and calibration images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
+        self._asked: set[Hashable] = set()
         self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
+
+    def is_first(self, what: Hashable) -> bool:
+        """Whether this is asked for the first time: of the trials of one process, one tells what is of all."""
+        is_new = what not in self._asked
+        self._asked.add(what)
+        return is_new
 
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""
@@ -93,10 +100,12 @@ class Resources:
                 splits = val_part.splits_of(option, val_from, images, val)
             else:
                 splits = prepare(images, *settings)
-            log_exact_copies(option, splits)
+            splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
+            if splits.calibration is not None:
+                warn_of_copies(splits.calibration, splits.train, "calibration")
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
-        return self._splits.get((option.source_key(), request, settings, val_from), make)
+        return self._splits.get((option.source_key(), request, settings, val_from, option.calibration_size), make)
 
     def padded(self, images: Tensor, crop: int, device: torch.device) -> Tensor:
         """Images on the device, as cifar.data.resident.padded returns them."""

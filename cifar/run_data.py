@@ -10,6 +10,7 @@ from pathlib import Path
 from cifar import metadata
 from cifar.data import split_file
 from cifar.data.copies import warn_of_copies
+from cifar.data.exact import log_exact_copies
 from cifar.data.fixes import FIXES, read_fixes
 from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images
@@ -83,6 +84,8 @@ class RunData:
         self.resources = resources
         self.splits = load_splits(config, resources)
         log_val_from(config.data, self.splits)
+        if resources.is_first(("exact copies", config.data.source_key())):
+            log_exact_copies(config.data, self.splits)
         self.fixes = read_fixes(config.data.fixes)
         self.facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         if config.data.fixes is not None:
@@ -103,7 +106,8 @@ class RunData:
 
     def record(self, directory: Path, test: TestData | None) -> None:
         """Write split.csv, unreadable.csv and a copy of data.fixes into the directory of the run."""
-        parts = {"train": self.splits.train, "val": self.splits.val, "test": test.images if test else None}
+        parts = {"train": self.splits.train, "val": self.splits.val, "calibration": self.splits.calibration}
+        parts["test"] = test.images if test else None
         split_file.write(directory, parts)
         read = metadata.parts_of(load_images(self.config, self.resources), self.splits)
         read |= {"test": test.images} if test else {}

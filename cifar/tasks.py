@@ -11,12 +11,15 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
@@ -42,6 +45,7 @@ from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
+from cifar.unlike import Neighbours
 
 __all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
@@ -71,6 +75,14 @@ class Task(ABC):
     @abstractmethod
     def evaluation(self, images: Images) -> EpochLoader:
         """Batches to evaluate the model on `images`."""
+
+    @abstractmethod
+    def sample(self, count: int) -> EpochLoader:
+        """Batches of at most `count` training images, at even distances, to evaluate the model on."""
+
+    @abstractmethod
+    def first_images(self, count: int) -> Tensor:
+        """uint8 (B, 3, H, W): up to `count` images of the first batch as the network sees them, but not normalised."""
 
     def check(self, classes: int) -> None:
         """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
@@ -102,6 +114,17 @@ class ImageTask(Task):
         batch_size = EVALUATION_BATCH[device.type]
         mean, std = self.splits.mean, self.splits.std
         return ImageLoader(images.images, images.labels, batch_size, device, mean, std, pad=self.resources.padded)
+
+    def sample(self, count: int) -> EpochLoader:
+        device, train = self.train.labels.device, self.splits.train
+        images = train.take(_evenly(len(train), count))
+        batch_size = EVALUATION_BATCH[device.type]
+        return ImageLoader(images.images, images.labels, batch_size, device, self.splits.mean, self.splits.std)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, ImageLoader)
+        images, _ = next(self.train.epoch(1))
+        return self.train.pixels(images[:count])
 
 
 class Scratch(ImageTask):
@@ -155,6 +178,8 @@ class Frozen(Task):
 
     backbone: Backbone
     cache: FeatureCache
+    splits: Splits
+    augmentation: Augmentation
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
@@ -176,12 +201,29 @@ class Frozen(Task):
             "images_extracted": backbone.images_seen,
         }
         groups = _groups(config, model)
-        return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
+        return cls(
+            model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache, splits, augmentation
+        )
 
     def evaluation(self, images: Images) -> EpochLoader:
         device = self.train.labels.device
         features = self.resources.stacked([self.cache.get(self.backbone, images)], device)
         return FeatureLoader(features, images.labels, EVALUATION_BATCH[device.type], device)
+
+    def sample(self, count: int) -> EpochLoader:
+        """Of the first view of each image."""
+        assert isinstance(self.train, FeatureLoader)
+        chosen = torch.from_numpy(_evenly(self.train.total, count)).to(self.train.labels.device)
+        features, labels = self.train.features[:1, chosen], self.train.labels[chosen]
+        return FeatureLoader(features, labels, EVALUATION_BATCH[labels.device.type], labels.device)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, FeatureLoader)
+        count = min(count, self.train.batch_size)
+        order, views = (drawn[:count].tolist() for drawn in self.train.draw(1))
+        versions_of = list(versions(self.splits.train, self.augmentation, self.splits.mean, len(self.train.features)))
+        images = [versions_of[view].images[index : index + 1] for index, view in zip(order, views, strict=True)]
+        return self.backbone.preprocess.resize_and_crop(torch.cat(images))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
@@ -203,6 +245,12 @@ class Frozen(Task):
         classes = tuple(best["classes"])
         head = nn.Linear(backbone.width, len(classes))
         return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), _format(best))
+
+
+def _evenly(total: int, count: int) -> NDArray[np.int64]:
+    """`count` positions of `total`, all where there are no more."""
+    positions: NDArray[np.int64] = np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
+    return positions
 
 
 def task_class(mode: str) -> type[Task]:
@@ -249,7 +297,16 @@ def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = Fals
     classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
     classifier.network.eval()
     calibration = best.get("calibration") or {}  # earlier versions have none
-    return dataclasses.replace(classifier, temperature=calibration.get("temperature"))
+    neighbours = saved_neighbours(best.get("reliability"))
+    return dataclasses.replace(classifier, temperature=calibration.get("temperature"), neighbours=neighbours)
+
+
+def saved_neighbours(reliability: Mapping[str, Any] | None) -> Neighbours | None:
+    """Those in a best.pt; None where its run has not ended, or was of an earlier version."""
+    if reliability is None:
+        return None
+    saved = reliability["neighbours"]
+    return Neighbours(saved["directions"].float(), saved["rows"].float())
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

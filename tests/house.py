@@ -23,10 +23,10 @@ MAX_MEDIAN_LINES = 9
 
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
-    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "results"),
-    *("content", "options", "trackers", "cache"),
-    *("data", "models", "training", "classifier", "resources", "inputs", "unreadable"),
-    *("tasks", "metadata", "run_data", "recording", "saving"),
+    *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
+    *("predictions", "content", "options", "trackers", "cache"),
+    *("data", "models", "training", "unlike", "classifier", "resources", "inputs", "unreadable"),
+    *("tasks", "metadata", "run_data", "recording", "saving", "reliability", "examples"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
@@ -40,7 +40,7 @@ ONLY = {
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
-        *("cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.predictions", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
         *("cifar.inspection.labels", "cifar.inspection.seeds"),
     ),
     "search": (

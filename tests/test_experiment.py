@@ -38,6 +38,7 @@ Settings = Callable[..., Config]
 def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_path: Path) -> None:
     returned = run(settings("test=true"), str(tmp_path), NO_REPORTER)
     files = {"metrics.csv", "result.json", "confusion.csv", "classes.csv", "checkpoint.pt", "best.pt"}
+    files |= {"predictions.csv", "examples"}
     assert files == {path.name for path in tmp_path.iterdir()}
     history, result = read_metrics(tmp_path / "metrics.csv"), read_result(tmp_path)
     assert [metrics.epoch for metrics in history] == [1, 2]

@@ -54,6 +54,7 @@ class Reference:
     """What PyTorch computes, in fp32 on the CPU, for the images that exports of one model are checked on."""
 
     def __init__(self, source: Source, checked: CheckImages | None = None) -> None:
+        self.model = source.model
         self.checked = checked or check_images(source)
         self.batches = list(batches(self.checked.images))
         self.expected = [source.model.probabilities(batch) for batch in self.batches]
@@ -76,6 +77,19 @@ class Reference:
         labels = self.checked.labels
         accuracy = None if labels is None else float((torch.cat(predicted) == labels).double().mean())
         return Agreement(count, self.checked.name, largest, accuracy, self.checked.reason)
+
+    def check_distances(self, what: str, compute: Compute | None) -> None:
+        """Compare distances to training images, where they are known. Raises ExportError where one differs."""
+        if compute is None:
+            return
+        for batch in self.batches[: len(FIRST_BATCHES) + 1]:
+            expected = self.model.assess(batch).distances
+            largest = float((_computed(what, compute, batch) - expected).abs().nan_to_num(0.0).max())
+            if largest > TOLERANCE:
+                raise ExportError(
+                    f"{what}: its distances to training images differ from PyTorch by {largest:.1e}; allowed:"
+                    f" {TOLERANCE:g}; nothing was written"
+                )
 
 
 def batches(images: Pixels) -> Iterator[Tensor]:

@@ -30,6 +30,7 @@ def export_file(subject: Subject, reference: Reference, name: str, out: Path) ->
     format = FORMATS[name]
     with replacing(out) as temporary:
         format.write(subject, temporary)
+        reference.check_distances(name, format.distances(temporary))
         return reference.agreement(name, format.compute(temporary))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from cifar import packages
@@ -50,26 +50,28 @@ class Subject:
 
     @cached_property
     def program(self) -> ExportedProgram:
+        """The graph of the probabilities."""
+        return self._program(self.source.network)
+
+    def _program(self, network: nn.Module) -> ExportedProgram:
         """The graph, for any batch size. Raises ExportError where torch.export cannot make one."""
         problem = "torch.export cannot make a graph of this model"
         with quiet(), torch.no_grad(), explained(problem, "--format safetensors"):
-            program = torch.export.export(
-                self.source.network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},)
-            )
+            program = torch.export.export(network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},))
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it has the paths of this machine
         return program
 
     @cached_property
     def onnx(self) -> OnnxGraph:
-        """The graph in ONNX. Raises ExportError for an operator that ONNX lacks."""
-        program = self.program
+        """The graph in ONNX, with the distances where they are known. Raises ExportError for an operator it lacks."""
+        program = self._program(self.source.measured)
         with quiet(), explained("ONNX cannot express this model", "--format torch_export, --format safetensors"):
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 input_names=["images"],
-                output_names=["probabilities"],
+                output_names=["probabilities", "distance"][: len(program.graph_signature.user_outputs)],
                 external_data=False,
                 verbose=False,
             )
@@ -97,6 +99,10 @@ class Format(ABC):
     def compute(self, path: Path) -> Compute:
         """The function that the file holds."""
 
+    def distances(self, path: Path) -> Compute | None:
+        """The function that gives distances to training images (B,), NaN where unknown; None: the format has none."""
+        return None
+
     @abstractmethod
     def program_of(self, path: Path) -> str:
         """The program that wrote the file; empty where that is not known."""
@@ -118,6 +124,10 @@ class Onnx(Format):
 
     def compute(self, path: Path) -> Compute:
         return load_model(path).probabilities
+
+    def distances(self, path: Path) -> Compute:
+        model = load_model(path)
+        return lambda images: model.assess(images).distances
 
     def program_of(self, path: Path) -> str:
         import onnx

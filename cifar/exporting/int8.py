@@ -16,6 +16,7 @@ from cifar import formatting, intervals
 from cifar.compose import recorded_splits
 from cifar.data.images import Images
 from cifar.data.pixels import Pixels
+from cifar.data.split import Splits
 from cifar.errors import UserError
 from cifar.exporting import cost
 from cifar.exporting.agreement import Agreement, Reference, batches
@@ -23,6 +24,8 @@ from cifar.exporting.files import export_file, replacing
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.quantise import METHOD, OTHERS, Int8Error, add_metadata, quantise
 from cifar.exporting.source import CheckImages, Source, evenly
+from cifar.inference.held_out import set_anew
+from cifar.inference.model import load_model
 
 CALIBRATION_IMAGES, CALIBRATION_SEED = 256, 0
 """Training images that the ranges of activations are measured on, at most, and the seed that draws them.
@@ -130,18 +133,21 @@ def export_int8(subject: Subject, out: Path, max_loss: float) -> Int8:
     Raises Int8Error for that and where the run's images are not at hand, otherwise as export_file does; `out` is as it
     was then.
     """
-    train, val = _images(subject.source)
-    images, calibration = _calibration(train)
-    compared = evenly(val, COMPARED_IMAGES)
+    splits = _splits(subject.source)
+    images, calibration = _calibration(splits.train)
+    compared = evenly(splits.val, COMPARED_IMAGES)
     checked = CheckImages(compared.images[0 : len(compared)], "validation images", compared.labels)
     reference = Reference(subject.source, checked)
     with tempfile.TemporaryDirectory() as folder, replacing(out) as temporary:
         fp32 = Path(folder) / "model.onnx"
         agreement = export_file(subject, reference, "onnx", fp32)
         operators = quantise(subject, fp32, images, temporary)
-        result = _measured(reference, fp32, temporary, len(val), operators, calibration, agreement)
+        result = _measured(reference, fp32, temporary, len(splits.val), operators, calibration, agreement)
         _check(result, max_loss)
-        add_metadata(temporary, subject.metadata | result.facts)
+        metadata = subject.metadata | result.facts
+        if subject.source.model.reliability is not None:
+            metadata |= set_anew(splits, load_model(temporary).assess).metadata()
+        add_metadata(temporary, metadata)
         return replace(result, after=replace(result.after, bytes=temporary.stat().st_size))
 
 
@@ -151,17 +157,16 @@ def probabilities(file: Path, images: Pixels) -> Tensor:
     return torch.cat([compute(batch) for batch in batches(images)])
 
 
-def _images(source: Source) -> tuple[Images, Images]:
-    """The training and the validation images of the run. Raises Int8Error where they are not at hand."""
+def _splits(source: Source) -> Splits:
+    """The images of the run. Raises Int8Error where they are not at hand."""
     try:
-        splits = recorded_splits(source.run)
+        return recorded_splits(source.run)
     except UserError as error:
         reason = str(error).partition("; allowed")[0]
         raise Int8Error(
             f"--int8: is calibrated on training images of the run and measured on its validation images, which are not"
             f" at hand ({reason}); allowed: the run with its images where they were, or {OTHERS}; nothing was written"
         ) from error
-    return splits.train, splits.val
 
 
 def _calibration(train: Images) -> tuple[Tensor, str]:

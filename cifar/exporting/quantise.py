@@ -8,7 +8,7 @@ Quantization and training of neural networks for efficient integer-arithmetic-on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def quantise(subject: Subject, fp32: Path, images: Tensor, path: Path) -> str:
             nodes_to_quantize=network_nodes(subject),
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},  # logits keep all their digits
         )
-    counts = integer_operators(path)
+    counts = integer_operators(path, network_nodes(subject))
     if not any(integers for integers, _ in counts.values()):
         raise Int8Error(
             "--int8: the network has no convolution or linear layer that onnxruntime computes in int8; allowed:"
@@ -83,13 +83,16 @@ def network_nodes(subject: Subject) -> list[str]:
     return [name for name, modules in subject.onnx.modules.items() if with_weights.intersection(modules)]
 
 
-def integer_operators(path: Path) -> dict[str, tuple[int, int]]:
-    """Of each operator with weights: how many have integer weights and inputs, and how many there are."""
+def integer_operators(path: Path, names: Collection[str] | None = None) -> dict[str, tuple[int, int]]:
+    """Of each operator with weights: how many have integer weights and inputs, and how many there are.
+
+    `names`: of the nodes that count; None: all.
+    """
     import onnx
 
     graph = onnx.load(str(path)).graph
     integers = {output for node in graph.node if node.op_type == "DequantizeLinear" for output in node.output}
-    nodes = [node for node in graph.node if node.op_type in WEIGHTED]
+    nodes = [node for node in graph.node if node.op_type in WEIGHTED and (names is None or node.name in names)]
     of_integers = Counter(node.op_type for node in nodes if integers.issuperset(node.input[:2]))
     return {name: (of_integers[name], total) for name, total in Counter(node.op_type for node in nodes).items()}
 

@@ -22,6 +22,7 @@ from cifar.inference.model import TrainedModel, load_model, onnx_metadata
 from cifar.options.config import Config
 from cifar.options.outside import check_outside
 from cifar.results import ResultsError, read_result
+from cifar.unlike import Neighbours, with_features
 
 MAX_CHECKED = 1000
 """Images that an export is checked on, at most: a backbone takes 50 ms an image on a CPU."""
@@ -42,6 +43,19 @@ class Probabilities(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return calibrated(self.network(images), self.temperature)
+
+
+class Measured(Probabilities):
+    """uint8 (B, 3, size, size) -> probabilities (B, classes), and distances (B,) to training images (cifar.unlike)."""
+
+    def __init__(self, classifier: Classifier, neighbours: Neighbours) -> None:
+        super().__init__(classifier)
+        self.neighbours = neighbours
+        self.heads = (classifier.head,)  # a tuple, as it is a part of the network already
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        logits, features = with_features(self.network, self.heads[0], images)
+        return calibrated(logits, self.temperature), self.neighbours(features)
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,14 @@ class Source:
         """Raises ConfigError where one would be written into the folder of images that the run was trained on."""
         if self.config is not None:
             check_outside(self.config.data.never_written, outputs)
+
+    @property
+    def measured(self) -> Probabilities:
+        """The same, with the distances where the training images are known: those of earlier versions are not."""
+        classifier = self.model.classifier
+        if classifier.neighbours is None:
+            return self.network
+        return Measured(classifier, classifier.neighbours).eval()
 
     def example(self) -> Tensor:
         """Two random images: of a batch of one, the exporter might take the size as fixed."""
@@ -149,4 +171,6 @@ def provenance(source: Source) -> dict[str, str]:
         "temperature": classifier.temperature,
     }
     known = {key: str(value) for key, value in facts.items() if value is not None}
-    return onnx_metadata(source.model.classes, source.model.format) | known
+    reliability = source.model.reliability
+    when_right = {} if reliability is None else reliability.metadata()
+    return onnx_metadata(source.model.classes, source.model.format) | known | when_right

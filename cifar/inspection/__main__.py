@@ -85,14 +85,14 @@ def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
     from cifar.inspection.copies import with_near_duplicates
     from cifar.inspection.kinds import find_all
     from cifar.inspection.report import Sheet
-    from cifar.inspection.split import with_parts
+    from cifar.inspection.split import as_used
     from cifar.inspection.survey import survey
     from cifar.options.splits import SKIP
     from cifar.resources import Resources
 
     resources = Resources()
     config = replace(config, data=replace(config.data, unreadable=SKIP))  # they are findings
-    sheet = with_parts(survey(config, resources, bar), config.data)
+    sheet = as_used(survey(config, resources, bar), config.data)
     sheet = with_near_duplicates(sheet, learned.features(config, sheet, resources), bar)
     if labels:
         sheet = learned.with_suspicions(config, sheet, resources)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cifar.data.images import Images
 from cifar.data.split import Splits
-from cifar.experiment import load_splits
 from cifar.inputs import request
 from cifar.inspection.labels import suspicious
 from cifar.inspection.out_of_fold import features_of, judged
@@ -19,6 +18,7 @@ from cifar.options.config import Config
 from cifar.options.splits import TEST_PART, VAL_PARTS
 from cifar.options.transfer import Frozen
 from cifar.resources import Resources
+from cifar.run_data import load_splits
 
 
 def features(config: Config, survey: Survey, resources: Resources) -> Tensor | None:
@@ -43,6 +43,8 @@ def _sources(config: Config, survey: Survey, resources: Resources) -> Iterator[t
     splits = load_splits(config, resources)
     yield splits.train, "train"
     yield splits.val, _source_of_val(splits)
+    if splits.calibration is not None:
+        yield splits.calibration, "train"
     others = {sample.source for sample in survey.samples} - {"train", _source_of_val(splits)}
     for part in sorted(others):
         yield resources.images(config.data, request(config, part, resources)), part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +42,7 @@ class Sample(NamedTuple):
     """An image: `file`, its name below data.root or its position in the part, its part, and its class.
 
     `position` is that among the images of `source`, the part as it came: validation images are often taken from train.
+    `digest`: where the source knows it already.
     """
 
     file: str
@@ -50,6 +51,7 @@ class Sample(NamedTuple):
     read: Read
     source: str
     position: int
+    digest: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ class Survey:
     def column(self, name: str) -> NDArray[np.float64]:
         """One of the measures, of the readable samples."""
         return np.array([getattr(self.measures[index], name) for index in self.readable], np.float64)
+
+    def take(self, indices: list[int]) -> Survey:
+        """These samples, before anything is looked for among them."""
+        errors = {new: self.errors[old] for new, old in enumerate(indices) if old in self.errors}
+        samples = [self.samples[index] for index in indices]
+        measures = [self.measures[index] for index in indices]
+        return replace(self, samples=samples, measures=measures, errors=errors, small=self.small[indices])
 
     def known(self, index: int) -> Measures:
         """Of a readable sample."""
@@ -156,8 +165,12 @@ def _part_of_pixels(config: Config, part: str, resources: Resources) -> _Part | 
     images = resources.images(option, request(config, part, resources))
     names = images.names or tuple(map(str, range(len(images))))
     labels = [images.classes[label] for label in images.labels.tolist()]
+    digests = None if images.digests is None else images.digests.numpy()
     samples = [
-        Sample(name, part, label, partial(_pixels, images, position), part, position)
+        Sample(
+            *(name, part, label, partial(_pixels, images, position), part, position),
+            digest=None if digests is None else digests[position].tobytes(),
+        )
         for position, (name, label) in enumerate(zip(names, labels, strict=True))
     ]
     return _Part(samples, images.classes, images.groups)
@@ -185,7 +198,7 @@ def _measure(sample: Sample) -> Measured | str:
         content = sample.read()
         if isinstance(content, bytes):
             return measured_file(content)
-        return measured_pixels(content, digest_of_pixels(content))
+        return measured_pixels(content, sample.digest or digest_of_pixels(content))
     except HeifError as error:
         return f"{error.problem} ({install('heic')})"
     except ImageError as error:

@@ -22,6 +22,7 @@ from cifar.options.splits import (
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
+    check_calibration,
     check_fixes,
     check_folds,
     check_groups,
@@ -82,7 +83,7 @@ class Data(Option):
     """Whether the loader sets Images.digests, so that data.split=content may be asked for."""
     later: ClassVar[tuple[str, ...]] = (
         *("limit", "val_size", "val_seed", "split", "val_from", "normalize", "mean", "std", "image_size", "fit"),
-        *("folds", "fold"),
+        *("folds", "fold", "calibration_size"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
@@ -104,6 +105,7 @@ class Data(Option):
     groups: str | None = None
     fixes: str | None = None
     unreadable: str = one_of(ERROR, SKIP, default=ERROR)
+    calibration_size: float = within("[0, inf)", 0.0)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -156,6 +158,7 @@ class Data(Option):
         check_fixes(self)
         check_folds(self)
         check_groups(self)
+        check_calibration(self)
         if self.folds is None:
             self._check_val_size()
         for name, value in (("mean", self.mean), ("std", self.std)):

@@ -46,6 +46,7 @@ NEUTRAL = {
     "data.split": "random",
     "data.fixes": None,
     "data.unreadable": "error",
+    "data.calibration_size": 0,
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
