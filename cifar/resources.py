@@ -69,8 +69,15 @@ class Resources:
         self._splits = RecentlyUsed[Splits](2)
         self._padded = RecentlyUsed[Tensor](3)  # training, validation and calibration images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
+        self._asked: set[Hashable] = set()
         self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
+
+    def is_first(self, what: Hashable) -> bool:
+        """Whether this is asked for the first time: of the trials of one process, one tells what is of all."""
+        is_new = what not in self._asked
+        self._asked.add(what)
+        return is_new
 
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""

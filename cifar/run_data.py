@@ -10,6 +10,7 @@ from pathlib import Path
 from cifar import metadata
 from cifar.data import split_file
 from cifar.data.copies import warn_of_copies
+from cifar.data.exact import log_exact_copies
 from cifar.data.fixes import FIXES, read_fixes
 from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images
@@ -83,6 +84,8 @@ class RunData:
         self.resources = resources
         self.splits = load_splits(config, resources)
         log_val_from(config.data, self.splits)
+        if resources.is_first(("exact copies", config.data.source_key())):
+            log_exact_copies(config.data, self.splits)
         self.fixes = read_fixes(config.data.fixes)
         self.facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         if config.data.fixes is not None:
