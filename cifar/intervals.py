@@ -1,4 +1,4 @@
-"""Intervals: of draws, of a mean, of a share."""
+"""Intervals: of draws, of a mean, of a share, of the difference of two shares of the same images."""
 
 from __future__ import annotations
 
@@ -48,3 +48,35 @@ def wilson(share: float, images: int) -> tuple[float, float]:
     """The interval of an accuracy on `images` images (Wilson 1927), as if they were drawn from all possible images."""
     ends = stats.binomtest(round(share * images), images).proportion_ci(LEVEL, method="wilson")
     return float(ends.low), float(ends.high)
+
+
+def paired_difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """By how much the share that is right rises from `before` to `after`, with the ends of its interval.
+
+    Both are (N,), of the same N >= 1 images. Newcombe's tenth method: Wilson's intervals of the two shares, combined
+    with the correlation of the pairs (Newcombe, Improved confidence intervals for the difference between binomial
+    proportions based on paired data, 1998).
+    """
+    shares = float(before.mean()), float(after.mean())
+    low_before, high_before = wilson(shares[0], len(before))
+    low_after, high_after = wilson(shares[1], len(before))
+    difference = shares[1] - shares[0]
+    correlation = _paired_correlation(before, after)
+    below = _combined(shares[1] - low_after, high_before - shares[0], correlation)
+    above = _combined(high_after - shares[1], shares[0] - low_before, correlation)
+    return difference, *clipped(difference - below, difference + above, (-1.0, 1.0))
+
+
+def _combined(first: float, second: float, correlation: float) -> float:
+    return max(first**2 - 2 * correlation * first * second + second**2, 0.0) ** 0.5
+
+
+def _paired_correlation(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
+    """The phi coefficient with a correction for continuity; 0 where all images are alike before, or after."""
+    right_before, right_after, images = int(before.sum()), int(after.sum()), len(before)
+    margins = right_before * (images - right_before) * right_after * (images - right_after)
+    both, neither = int((before & after).sum()), int((~before & ~after).sum())
+    product = both * neither - (right_before - both) * (right_after - both)
+    if product > 0:
+        product = max(product - images / 2, 0)
+    return float(product / margins**0.5) if margins else 0.0
