@@ -68,7 +68,8 @@ def paired_difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tu
 
 
 def _combined(first: float, second: float, correlation: float) -> float:
-    return max(first**2 - 2 * correlation * first * second + second**2, 0.0) ** 0.5
+    squared = first**2 - 2 * correlation * first * second + second**2
+    return float(np.sqrt(max(squared, 0.0)))
 
 
 def _paired_correlation(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
@@ -76,7 +77,8 @@ def _paired_correlation(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> 
     right_before, right_after, images = int(before.sum()), int(after.sum()), len(before)
     margins = right_before * (images - right_before) * right_after * (images - right_after)
     both, neither = int((before & after).sum()), int((~before & ~after).sum())
+    if not margins:
+        return 0.0
     product = both * neither - (right_before - both) * (right_after - both)
-    if product > 0:
-        product = max(product - images / 2, 0)
-    return float(product / margins**0.5) if margins else 0.0
+    corrected = max(product - images / 2, 0) if product > 0 else product
+    return float(corrected / margins**0.5)

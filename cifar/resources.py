@@ -15,12 +15,13 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from cifar.data import sources, val_part
+from cifar.data import extended_split, sources, val_part
 from cifar.data.copies import warn_of_copies
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
 from cifar.data.split import Splits, prepare
+from cifar.initial import BEST, Initial
 from cifar.models import feature_cache
 from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.pretrained import Backbone, build_backbone
@@ -70,6 +71,7 @@ class Resources:
         self._stacked = RecentlyUsed[Tensor](2)
         self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
+        self._initial = RecentlyUsed[Initial](1)
 
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""
@@ -81,20 +83,32 @@ class Resources:
         return self._sizes.get(key, lambda: sources.common_size(option, request))
 
     def splits(self, option: Data, request: Request) -> Splits:
-        """The images that are asked for, limited and split into those to train on and to validate on."""
+        """The images that are asked for, limited and split into those to train on and to validate on.
+
+        Where request.known says which of them an earlier run knew, they stay in its parts.
+        """
         settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold, option.split)
         val_from = val_part.resolved(option)
+        known = request.known
 
         def make() -> Splits:
             images = self.images(option, request)
             if val_from in VAL_PARTS:
                 val = self.images(option, replace(request, part=VAL_PARTS[val_from]))
                 splits = val_part.splits_of(option, val_from, images, val)
+                splits = extended_split.with_val_part(option, splits, known) if known else splits
+            elif known:
+                splits = extended_split.extended(option, images, known)
             else:
                 splits = prepare(images, *settings)
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
         return self._splits.get((option.source_key(), request, settings, val_from), make)
+
+    def initial(self, directory: Path, make: Callable[[], Initial]) -> Initial:
+        """The run in a directory, with which others begin; `make` reads it where it is not kept."""
+        modified = (directory / BEST).stat().st_mtime_ns if (directory / BEST).exists() else None
+        return self._initial.get((directory, modified), make)
 
     def padded(self, images: Tensor, crop: int, device: torch.device) -> Tensor:
         """Images on the device, as cifar.data.resident.padded returns them."""
