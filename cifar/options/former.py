@@ -34,6 +34,7 @@ FORMER_STEM = {"stem": "auto"}
 RESNET = "cifar.models.resnet.BottleneckResNet"
 NEUTRAL = {
     "objective": "accuracy",
+    "from_run": None,
     "loss.label_smoothing": 0.0,
     "loss.class_weights": None,
     "ema.decay": None,

@@ -20,7 +20,6 @@ from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.run_data import load_splits, load_test_images
 
-
 ORDER_IN_0_2 = [81, 105, 181, 228, 232, 286]
 """The validation images of version 0.2, by their numbers."""
 
