@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from cifar import examples, leaks, metadata, predictions, reliability, saving
+from cifar import comparison, examples, leaks, metadata, predictions, reliability, saving
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data.images import Images
@@ -168,7 +168,8 @@ class Experiment:
         Before anything is computed or written. Raises ContentError, or what the reporter raises.
         """
         config = self.config
-        content: Content = content_of({"data": self.data.facts, "code": code_digests(config)})
+        facts = {"data": self.data.facts, "code": code_digests(config)} | self.data.initial_facts
+        content: Content = content_of(facts)
         if isinstance(config.transfer, Pretrained):
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
@@ -194,6 +195,7 @@ class Experiment:
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
                 facts["without_leaks"] = self._without_leaks()
+                facts |= self._compare()
         best = best_of(self.history, objective)
         assert best is not None
         value = objective.value(best)
@@ -205,9 +207,12 @@ class Experiment:
         config, directory = self.config, self.directory
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
-            self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
+            self.history += saving.resume(
+                self.trainer, source, settings_of(config), recorded_settings(config, str(source))
+            )
         facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
+        facts |= self.data.initial_facts
         first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:
@@ -284,10 +289,7 @@ class Experiment:
 
     def _test(self, test: TestData) -> dict[str, Any]:
         """Evaluate the weights of best.pt on the test set."""
-        path = self.directory.path / "best.pt"
-        best = checkpoint.load(path)
-        checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        images, epoch = test.images, best["epoch"]
+        images, epoch = test.images, self._load_best()
         result, logits = self._scores(images)
         self.saver.save_test(images, logits)
         missing = images.missing_classes()
@@ -308,6 +310,25 @@ class Experiment:
         parts = {"val": self.splits.val} | ({"test": self.test.images} if self.test else {})
         check = self.config.data.check_duplicates
         return leaks.measured(self.directory.path, parts, self.splits.train, check, self.resources)
+
+    def _load_best(self) -> int:
+        """Load the weights of best.pt; returns their epoch."""
+        path = self.directory.path / "best.pt"
+        best = checkpoint.load(path)
+        checkpoint.load_weights(self.trainer.measured, best["model"], path)
+        epoch: int = best["epoch"]
+        return epoch
+
+    def _compare(self) -> dict[str, Any]:
+        """The weights of best.pt beside those of the run that this one began with; empty where it began anew."""
+        initial = self.data.initial
+        if initial is None:
+            return {}
+        self._load_best()
+        test = self.test.images if self.test else None
+        facts = comparison.compared(initial, self.task, self.trainer.measured, self.splits.val, test, self.resources)
+        comparison.log_comparison(facts)
+        return {"compared": facts}
 
     def _scores(self, images: Images) -> tuple[dict[str, Any], list[Tensor]]:
         """What the weights at hand reach on test images, and their logits, float32 (N, K) in batches."""

@@ -13,6 +13,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,9 +29,10 @@ from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
-from cifar.inputs import configured_backbone
+from cifar.initial import tensors_by_class
+from cifar.inputs import configured_backbone, initial_of
 from cifar.models.build import build_model, one_line
-from cifar.models.dry_run import DryRun
+from cifar.models.dry_run import DryRun, unchanged_generators
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
 from cifar.models.preprocess import Preprocess
@@ -89,6 +91,10 @@ class Task(ABC):
         setting = "transfer.backbone" if "transfer" in self.facts else "model"
         DryRun(self.model, setting, self.train.shape, classes, self.train.total, self.train.batch_size).check()
 
+    def tensors_by_class(self, config: Config, splits: Splits) -> list[str]:
+        """The tensors of the model that have a row for each class: those of the linear layer at its end."""
+        return [name for name in self.model.state_dict() if name in ("weight", "bias", "head.weight", "head.bias")]
+
     @staticmethod
     @abstractmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
@@ -138,6 +144,11 @@ class Scratch(ImageTask):
         train = _training_images(config, splits, device, resources)
         dtype = dtype_of(config.precision, device)
         return cls(model, train, _groups(config, model), dtype, {}, resources, splits)
+
+    def tensors_by_class(self, config: Config, splits: Splits) -> list[str]:
+        network = dataclasses.asdict(config.model.at(splits.train.images.shape[-1]))
+        with unchanged_generators():
+            return tensors_by_class(self.model, len(splits.train.classes), partial(build_model, network))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
@@ -262,9 +273,13 @@ def task_class(mode: str) -> type[Task]:
 
 
 def build_task(config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
-    """The task of config.transfer, with weights drawn from config.seed."""
+    """The task of config.transfer, with weights drawn from config.seed, or those of the run that it begins with."""
     torch.manual_seed(config.seed)
-    return task_class(config.transfer.mode).build(config, splits, device, resources)
+    task = task_class(config.transfer.mode).build(config, splits, device, resources)
+    initial = initial_of(config, resources)
+    if initial is not None:
+        initial.load(task.model, splits.train.classes, partial(task.tensors_by_class, config, splits))
+    return task
 
 
 def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifier:

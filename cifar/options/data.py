@@ -73,6 +73,9 @@ class Data(Option):
     has_val: ClassVar[str] = ""
     """The import path of a function (this option) -> whether the data came with a part for validation, "val"; "" where
     they never do."""
+    listed: ClassVar[str] = ""
+    """The import path of a function (this option, part, cache directory) -> cifar.data.decoded.Listed, or None where
+    there is no such part; "" for a source that is in no image files."""
     name_key: ClassVar[str] = "root"
     """The key that tells the data sets of the source apart in names of studies, where train_images is None."""
     groups_by: ClassVar[tuple[str, ...]] = ()
@@ -226,6 +229,7 @@ class ImageFolder(Data):
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
+    listed = "cifar.data.folder.listed"
     groups_by = (REGEX,)
     knows_content = True
     root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
