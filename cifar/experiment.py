@@ -194,7 +194,7 @@ class Experiment:
                 self._save_examples()
                 if self.test is not None:
                     facts["test"] = self._test(self.test)
-                facts["without_leaks"] = self._without_leaks()
+                facts["without_leaks"] = leaks.measured(self.directory.path, self.data, self.test)
                 facts |= self._compare()
         best = best_of(self.history, objective)
         assert best is not None
@@ -304,12 +304,6 @@ class Experiment:
             result["without_fixes"], _ = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
         return result | ({"missing_classes": missing} if missing else {})
-
-    def _without_leaks(self) -> dict[str, Any]:
-        """Accuracy without the images that are training images too, by part."""
-        parts = {"val": self.splits.val} | ({"test": self.test.images} if self.test else {})
-        check = self.config.data.check_duplicates
-        return leaks.measured(self.directory.path, parts, self.splits.train, check, self.resources)
 
     def _load_best(self) -> int:
         """Load the weights of best.pt; returns their epoch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar import predictions
-from cifar.data.images import Images
 from cifar.intervals import wilson
 from cifar.options.splits import EXACT
-from cifar.resources import Resources
+from cifar.run_data import RunData, TestData
 
 log = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
 
 
-def measured(
-    run: Path, parts: Mapping[str, Images], train: Images, check: str, resources: Resources
-) -> dict[str, dict[str, Any]]:
+def measured(run: Path, data: RunData, test: TestData | None) -> dict[str, dict[str, Any]]:
     """What without_leaks says of each part, "val" or "test", of a run directory with predictions.csv.
 
-    `check`: data.check_duplicates. Of a part without images to leave out only check=near says something; of one that is
-    not predicted as a whole nothing is known.
+    Of a part without images to leave out only data.check_duplicates=near says something; of one that is not predicted
+    as a whole nothing is known.
     """
+    check, train = data.config.data.check_duplicates, data.splits.train
+    parts = {predictions.VAL: data.splits.val} | ({predictions.TEST: test.images} if test else {})
     try:
         rows = predictions.read(run / predictions.FILE)
     except ValueError as error:
@@ -36,7 +35,7 @@ def measured(
     facts = {}
     for part, images in parts.items():
         right = [row.right for row in rows if row.part == part]
-        mask = resources.leaked(images, train, check)
+        mask = data.resources.leaked(images, train, check)
         if len(right) == len(images) and (mask.any() or check != EXACT):
             facts[part] = without_leaks(right, mask) | {"check": check}
             _log(part, check, facts[part])
