@@ -234,7 +234,7 @@ def test_features_of_many_images_need_little_memory(make_folder: MakeFolder, roo
 
 def test_what_earlier_versions_wrote_means_32_pixels() -> None:
     former = {"data": {"source": "image_folder", "root": "x"}, "model": {"_target_": "a.B"}}
-    added = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
+    added = {"image_size": 32, "fit": "crop", "val_from": "training_part", "test_size": 0.15}
     assert upgrade_settings(former)["data"] == {"source": "image_folder", "root": "x", **added}
     assert former_overrides(former) == [*("data.image_size=32", "data.val_from=training_part", "data.split=random")]
     assert former_overrides({"data": {"source": "digits"}}) == []
