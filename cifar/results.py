@@ -7,6 +7,8 @@ confusion.csv    of the best epoch: validation images by true class (rows) and p
 classes.csv      of the best epoch: validation images, precision, recall and F1 of each class
 checkpoint.pt    after the last epoch, to resume
 best.pt          weights of the best epoch by the objective
+split.csv        which image is in which part
+initial/         best.pt and split.csv of the run that this one began with (from_run)
 """
 
 from __future__ import annotations

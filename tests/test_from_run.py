@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from backbones import TRANSFER
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
@@ -27,7 +28,6 @@ from cifar.options.check import check
 from cifar.options.command_line import expand
 from cifar.options.config import Config
 from cifar.options.from_run import check_from_run
-from cifar.options.hydra_private import record
 from cifar.options.option import ConfigError
 from cifar.overrides import parse
 from cifar.reporting import NO_REPORTER
@@ -70,13 +70,12 @@ def train(compose: Compose, tmp_path: Path) -> Train:
     def trained(name: str, root: Path, *overrides: str) -> Path:
         network = () if any(line.startswith("transfer=") for line in overrides) else NETWORK
         lines = [*TINY, *network, f"data.root={root}", f"cache.dir={tmp_path / 'cache'}", *overrides]
-        cfg = compose(*lines, hydra=True)
+        cfg = compose(*lines)
         config = check(cfg)
         check_from_run(config)
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        files = record(cfg) if "resume" not in " ".join(lines) else {}
-        run(config, str(folder), NO_REPORTER, resources=Resources(), settings=files)
+        run(config, str(folder), NO_REPORTER, resources=Resources(), settings={"config.yaml": OmegaConf.to_yaml(cfg)})
         return folder
 
     return trained
@@ -89,6 +88,7 @@ def config_of(compose: Compose, root: Path, *overrides: str) -> Config:
 def test_a_run_begins_with_another_and_resumes_without_it(
     train: Train, roots: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     first = train("first", roots[0])
     second = train("second", roots[1], f"from_run={first}", "optimizer.lr=0.001")
     facts = read_result(second)["from_run"]
