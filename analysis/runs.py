@@ -46,6 +46,10 @@ RESULT_KEYS = {
     "also_in_train": "data.val.also_in_train",
     "test_also_in_train": "test.also_in_train",
     "device": "device.type",
+    "fixes_dropped": "data.fixes.drop",
+    "fixes_relabelled": "data.fixes.relabel",
+    "fixes_grouped": "data.fixes.group",
+    "test_accuracy_without_fixes": "test.without_fixes.accuracy",
 }
 """By column, its key in result.json; the other columns come from metrics.csv and from the folder."""
 RUN_MARKERS = ("result.json", "metrics.csv", ".hydra/config.yaml")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
 from cifar.models.preprocess import Preprocess
+from cifar.unlike import Neighbours, head_of, with_features
 
 
 class InputError(UserError):
@@ -101,7 +102,8 @@ class Classifier:
 
     `model` holds the weights that best.pt keeps; `network`, of which it is a part, computes the logits of images.
     Image files are brought to `format`. `temperature`, fitted on validation images, divides the logits before
-    probabilities are made of them; None: it was not fitted.
+    probabilities are made of them; None: it was not fitted. `neighbours`: training images, to which the distance of an
+    image is measured by what the head of `model` receives; None: they are not known.
     """
 
     classes: tuple[str, ...]
@@ -109,6 +111,7 @@ class Classifier:
     network: nn.Module
     format: InputFormat
     temperature: float | None = None
+    neighbours: Neighbours | None = None
 
     @property
     def size(self) -> int:
@@ -117,16 +120,30 @@ class Classifier:
 
     def to(self, device: torch.device) -> Classifier:
         """The same one, its weights on `device`."""
-        return dataclasses.replace(self, network=self.network.to(device))
+        neighbours = self.neighbours and self.neighbours.to(device)
+        return dataclasses.replace(self, network=self.network.to(device), neighbours=neighbours)
 
-    @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """float32 (B, classes) of images uint8 (B, 3, size, size). Raises InputError for anything else."""
+        return self.outputs(images)[0]
+
+    @torch.inference_mode()
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and the distances float32 (B,) to the training images, NaN where these are not known."""
         check_images(images, self.size)
         if not len(images):
-            return torch.zeros(0, len(self.classes))
-        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
-        return logits
+            return torch.zeros(0, len(self.classes)), torch.zeros(0)
+        inputs = images.contiguous(memory_format=torch.channels_last)
+        if self.neighbours is None:
+            logits = self.network(inputs)
+            return logits, logits.new_full((len(logits),), float("nan"))
+        logits, features = with_features(self.network, self.head, inputs)
+        return logits, self.neighbours(features)
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The last layer of `model`, if that is linear: what it receives are the features."""
+        return head_of(self.model, len(self.classes))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """float32 (B, classes), rows that sum to 1. Raises InputError as `logits` does."""

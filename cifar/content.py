@@ -21,13 +21,14 @@ modules that makes a model, an optimizer or a scheduler."""
 IMAGES = ("source", "image_size", "fit", "classes", "images", "fingerprint", "files")
 FORMER = {"image_size": 32, "fit": "crop"}
 """What results that do not say it were."""
-FORMER_SPLIT = {"val_from": "training_part", "split": "random"}
+FORMER_SPLIT = {"val_from": "training_part", "split": "random", "calibration_size": 0}
 """What the split of results that do not say it was."""
-DATA = (*IMAGES, "split", "train", "val")
+DATA = (*IMAGES, "split", "train", "val", "calibration")
 DECODED_DIFFERENTLY = (
     "the image files are the same, but decoded to other pixels, by another version of this program or of Pillow"
 )
-PARTS = {"train": "to train on", "val": "to validate on"}
+PARTS = {"train": "to train on", "val": "to validate on", "calibration": "for calibration"}
+"""The parts of a split; that for calibration may be missing."""
 
 
 class ContentError(UserError):
@@ -105,7 +106,8 @@ def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
         return [f"the images are the same, but split differently: {_split_difference(before, now)}"]
     if before.get("files") and before.get("files") == now.get("files"):
         return [DECODED_DIFFERENTLY]
-    return [f"the images are others: {', '.join(_part_difference(part, before, now) for part in PARTS)}"]
+    parts = [part for part in PARTS if part in before or part in now]
+    return [f"the images are others: {', '.join(_part_difference(part, before, now) for part in parts)}"]
 
 
 def _images_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -149,7 +151,8 @@ def _split_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _part_difference(part: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    amounts = [f"{data[part]['images']} in {data.get('classes')} classes" for data in (before, now)]
+    counts = [(data.get(part) or {"images": 0})["images"] for data in (before, now)]
+    amounts = [f"{count} in {data.get('classes')} classes" for count, data in zip(counts, (before, now), strict=True)]
     if amounts[0] != amounts[1]:
         return f"{amounts[0]} {PARTS[part]} then, {amounts[1]} now"
     same = _fingerprint(before, part) == _fingerprint(now, part)

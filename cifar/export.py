@@ -2,6 +2,7 @@
 
 python -m cifar.export sweeps/NAME --bundle DIR             # ONNX, weights, predict.py, settings and a model card
 python -m cifar.export outputs/DATE/TIME --format onnx      # one file, model.onnx, or --out FILE.onnx
+python -m cifar.export sweeps/NAME --bundle DIR --int8      # in integers of 8 bits: smaller, on most CPUs faster
 python -m cifar.export outputs/DATE/TIME --format torch_export
 python -m cifar.export outputs/DATE/TIME --format safetensors
 
@@ -17,12 +18,20 @@ if __name__ == "__main__":
     endings.prepare()
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifar import trust
 from cifar.commands import as_started, module_command
 from cifar.exporting.suffixes import SUFFIXES
 from cifar.inference.arguments import TRAINED, add_place, add_trust
+
+if TYPE_CHECKING:
+    from cifar.exporting.source import Source
+
+MAX_LOSS = 0.01
+"""Of validation accuracy by int8."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,42 +45,81 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--format", choices=tuple(SUFFIXES), help="write one file")
     what.add_argument("--bundle", type=Path, metavar="DIR", help="write a folder with a model card")
     options.add_argument("--out", type=Path, metavar="FILE", help="of --format; default: model and its suffix")
+    options.add_argument("--int8", action="store_true", help="onnx and bundle: integers of 8 bits inside the network")
+    loss = f"of --int8: the loss of validation accuracy above which nothing is written (default {MAX_LOSS})"
+    options.add_argument("--max-loss", type=share, metavar="SHARE", help=loss)
     add_trust(options)
     return options
 
 
+def share(text: str) -> float:
+    """The type of an argument that is a fraction of 1."""
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}; allowed: a fraction from 0 to 1, as 0.01")
+
+
 def main(argv: list[str]) -> None:
     options = parser().parse_args(argv)
+    _check(options)
+    trust.grant(options.trust)
+    max_loss = MAX_LOSS if options.max_loss is None else options.max_loss
+    loss = max_loss if options.int8 else None
+    if options.bundle:
+        _bundle(options.place, options.bundle, loss)
+    else:
+        _file(options.place, options.format, options.out or Path(f"model{SUFFIXES[options.format]}"), loss)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """End with a message where options do not go together."""
     if options.bundle and options.out:
         parser().error("--out goes with --format; a bundle is written to --bundle DIR")
-    trust.grant(options.trust)
-    if options.bundle:
-        _bundle(options.place, options.bundle)
-    else:
-        _file(options.place, options.format, options.out or Path(f"model{SUFFIXES[options.format]}"))
+    if options.int8 and options.format not in (None, "onnx"):
+        parser().error(f"--int8 goes with --format onnx and --bundle, not with --format {options.format}")
+    if options.max_loss is not None and not options.int8:
+        parser().error("--max-loss goes with --int8")
 
 
-def _file(place: str, name: str, out: Path) -> None:
+def _file(place: str, name: str, out: Path, max_loss: float | None) -> None:
+    """Write one file; in int8 where a `max_loss` is given."""
     from cifar.exporting import agreement, files, formats, source  # here, as torch takes seconds
 
     formats.require_packages(name)
     files.check_file(out, name)
     exported = source.read_source(place)
+    exported.check_outside({"--out": out})
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
+    if max_loss is not None:
+        _int8(exported, out, max_loss)
+        return
     result = files.export_file(formats.Subject(exported), agreement.Reference(exported), name, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {name}; {result.line}")
 
 
-def _bundle(place: str, folder: Path) -> None:
+def _int8(exported: Source, out: Path, max_loss: float) -> None:
+    from cifar.exporting.formats import Subject
+    from cifar.exporting.int8 import export_int8
+
+    result = export_int8(Subject(exported), out, max_loss)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, onnx in int8")
+    for line in result.lines:
+        print(line)
+
+
+def _bundle(place: str, folder: Path, max_loss: float | None) -> None:
+    """Write a bundle; its model in int8 where a `max_loss` is given."""
     from cifar.exporting import bundle, formats, source
 
     formats.require_packages("onnx")
     bundle.check_folder(folder)
     exported = source.read_source(place)
+    exported.check_outside({"--bundle": folder})
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
-    for line in bundle.write(exported, folder):
+    for line in bundle.write(exported, folder, max_loss):
         print(line)
 
 

@@ -41,7 +41,7 @@ def request(config: Config, part: str, resources: Resources = SHARED, corrected:
     in_memory = 0 if once else int(config.cache.memory_share * _memory(config.device))
     initial = initial_of(config, resources)
     known = initial.known if initial else None
-    return Request(part, _cache(config), input_format(config, resources), in_memory, corrected, known)
+    return Request(part, cache_folder(config), input_format(config, resources), in_memory, corrected, known)
 
 
 def initial_of(config: Config, resources: Resources = SHARED) -> Initial | None:
@@ -171,14 +171,14 @@ def log_input(config: Config, resources: Resources = SHARED) -> None:
             )
 
 
-def _cache(config: Config) -> Path:
+def cache_folder(config: Config) -> Path:
     return Path(config.cache.dir).expanduser()
 
 
 def _own_size(config: Config, resources: Resources) -> int | None:
     """The height and width of all images, where they are to be kept."""
     data = config.data
-    size = data.own_size or resources.common_size(data, Request("train", _cache(config)))
+    size = data.own_size or resources.common_size(data, Request("train", cache_folder(config)))
     return size if size is not None and SIZES[0] <= size <= LARGEST_OWN_SIZE else None
 
 

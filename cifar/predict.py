@@ -4,6 +4,8 @@ python -m cifar.predict sweeps/NAME photo.jpg photos/ 'more/**/*.png'    # a stu
 python -m cifar.predict outputs/DATE/TIME photos/ --top 3 --csv predictions.csv
 find . -name '*.jpg' | python -m cifar.predict best.pt - --json -
 python -m cifar.predict sweeps/NAME test/ --evaluate                     # test/CLASS/*: how many are right
+python -m cifar.predict sweeps/NAME photos/ --max-error 0.02             # mark what is unsure, and unlike training
+python -m cifar.predict sweeps/NAME photos/ --sort unsure                # what to label next
 
 Files are brought to the size of the model exactly as in training. A file that cannot be read is named on standard
 error, the others continue, and the exit code is 1.
@@ -28,9 +30,10 @@ from cifar import trust
 from cifar.commands import as_started, module_command
 from cifar.errors import UserError
 from cifar.files import check_target
-from cifar.inference.arguments import EXPORTED, TRAINED, add_device, add_place, add_trust, positive
+from cifar.inference.arguments import EXPORTED, TRAINED, add_device, add_max_error, add_place, add_trust, positive
 
 if TYPE_CHECKING:  # imported where they are needed, as torch takes seconds: --help and refusals appear at once
+    from cifar.inference.marks import Mark, Marker
     from cifar.inference.model import Model
     from cifar.inference.paths import ImagePaths
     from cifar.inference.reading import Batch
@@ -97,8 +100,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--csv",
         metavar="FILE",
-        help="write file, class, probability, class_2, probability_2 and so on, a row for each image; with --evaluate"
-        " the confusion matrix; - is standard output",
+        help="write file, class, probability, class_2, probability_2 and so on, unsure, unlike, distance, a row for"
+        " each image; with --evaluate the confusion matrix; - is standard output",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - is standard output")
     parser.add_argument(
@@ -111,6 +114,13 @@ def parser() -> argparse.ArgumentParser:
         default="none",
         help="test-time augmentation: average over the image and its mirror image, or over 5 crops and their mirror"
         " images; not for classes that a mirror changes, such as digits",
+    )
+    add_max_error(parser)
+    parser.add_argument(
+        "--sort",
+        choices=("none", "unsure"),
+        default="none",
+        help="unsure: the least sure predictions first, as a list of what to label next",
     )
     parser.add_argument(
         "--evaluate", action="store_true", help="IMAGES is one folder with a folder for each class: how many are right"
@@ -134,6 +144,8 @@ def _check(options: argparse.Namespace) -> None:
     for option, target in (("--csv", options.csv), ("--json", options.json)):
         if target not in (None, STDOUT):
             check_target(option, Path(target))
+    if options.evaluate and options.sort != "none":
+        raise PredictError("--sort with --evaluate: allowed: one of them, as an evaluation lists no images")
     if options.evaluate and (len(options.images) != 1 or not Path(options.images[0]).is_dir()):
         raise PredictError(
             f"--evaluate: {' '.join(options.images)}; allowed: one folder that holds a folder of images for each class"
@@ -149,16 +161,33 @@ def predict(options: argparse.Namespace) -> None:
     for problem in images.problems:
         print(problem, file=sys.stderr)
     _print_skipped(images)
-    model = _load(options)
+    model, marker = _load(options)
     top = min(options.top, len(model.classes))
     files = Files(images.paths, bar=options.csv is not None or options.json is not None or not sys.stdout.isatty())
     with output.writing(options.csv, options.json, images.paths, model.classes, top) as writer:
-        for batch in files.batches(model, options.batch_size):
-            values, indices = model.probabilities(batch.images, options.tta).topk(top)
-            for path, shares, numbers in zip(batch.paths, values.tolist(), indices.tolist(), strict=True):
-                writer.row(path, [model.classes[number] for number in numbers], shares)
+        rows = (
+            row for batch in files.batches(model, options.batch_size) for row in _rows(model, marker, batch, options)
+        )
+        for row in sorted(rows, key=_surety) if options.sort == "unsure" else rows:
+            writer.row(*row)
         writer.end(output.facts(model, options.tta), files.unreadable)
     files.check(images.problems)
+
+
+Row = tuple["Path", list[str], list[float], "Mark"]
+"""A file, its classes with their probabilities, most likely first, and what is to be said of it."""
+
+
+def _rows(model: Model, marker: Marker, batch: Batch, options: argparse.Namespace) -> Iterator[Row]:
+    assessment = model.assess(batch.images, options.tta)
+    values, indices = assessment.probabilities.topk(min(options.top, len(model.classes)))
+    columns = (batch.paths, indices.tolist(), values.tolist(), marker.marks(assessment))
+    for path, numbers, shares, mark in zip(*columns, strict=True):
+        yield path, [model.classes[number] for number in numbers], shares, mark
+
+
+def _surety(row: Row) -> float:
+    return row[2][0]
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -167,36 +196,43 @@ def evaluate(options: argparse.Namespace) -> None:
 
     from cifar.inference import output
     from cifar.inference.evaluation import Evaluation, labelled_images
+    from cifar.inference.marks import Tally
     from cifar.inference.paths import ImagePaths
 
-    model = _load(options)
+    model, marker = _load(options)
     images = ImagePaths()
     labelled = labelled_images(Path(options.images[0]), model.classes, images.walk)
     _print_skipped(images)
     if labelled.empty:
         print(f"classes without an image: {', '.join(labelled.empty)}", file=sys.stderr)
     label_of = dict(zip(labelled.paths, labelled.labels, strict=True))
-    evaluation = Evaluation(model.classes)
+    evaluation, tally = Evaluation(model.classes), Tally()
     files = Files(labelled.paths, bar=True)
     for batch in files.batches(model, options.batch_size):
-        probabilities = model.probabilities(batch.images, options.tta).numpy()
-        evaluation.add(probabilities, np.array([label_of[path] for path in batch.paths]))
+        assessment = model.assess(batch.images, options.tta)
+        labels = np.array([label_of[path] for path in batch.paths])
+        evaluation.add(assessment.probabilities.numpy(), labels)
+        tally.add(list(marker.marks(assessment)), evaluation.right[-1].tolist())
     if not evaluation.images:
         raise PredictError(f"{options.images[0]}: none of its {len(labelled.paths)} images could be read")
-    facts = output.facts(model, options.tta)
-    output.write_evaluation(evaluation, facts, files.unreadable, options.csv, options.json)
+    facts = output.facts(model, options.tta) | tally.figures(marker)
+    output.write_evaluation(evaluation, facts, files.unreadable, options.csv, options.json, tally.lines(marker))
     files.check()
 
 
-def _load(options: argparse.Namespace) -> Model:
-    """The model, and on standard error why it is this one, and how probabilities are made."""
+def _load(options: argparse.Namespace) -> tuple[Model, Marker]:
+    """The model and its marks, and on standard error why it is this one, and how probabilities and marks are made."""
+    from cifar.inference.marks import Marker
     from cifar.inference.model import load_model
     from cifar.inference.notice import notice
 
     model = load_model(options.place, options.device)
     for line in notice(model, options.tta):
         print(line, file=sys.stderr)
-    return model
+    marker = Marker.of(model, options.tta, options.max_error)
+    for line in marker.lines:
+        print(line, file=sys.stderr)
+    return model, marker
 
 
 def _print_skipped(images: ImagePaths) -> None:

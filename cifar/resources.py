@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cifar.data import extended_split, sources, val_part
+from cifar.data.calibration_part import with_calibration
 from cifar.data.copies import warn_of_copies
 from cifar.data.images import Images
 from cifar.data.request import Request
@@ -67,11 +68,18 @@ class Resources:
         self._images = RecentlyUsed[Images](4)
         self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
-        self._padded = RecentlyUsed[Tensor](2)  # training and validation images of one data set
+        self._padded = RecentlyUsed[Tensor](3)  # training, validation and calibration images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
+        self._asked: set[Hashable] = set()
         self._features: dict[Path, Features] = {}  # mapped from their files, so they take little memory
         self._backbone: tuple[_BackboneKey, Backbone] | None = None
         self._initial = RecentlyUsed[Initial](1)
+
+    def is_first(self, what: Hashable) -> bool:
+        """Whether this is asked for the first time: of the trials of one process, one tells what is of all."""
+        is_new = what not in self._asked
+        self._asked.add(what)
+        return is_new
 
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""
@@ -88,11 +96,11 @@ class Resources:
         Where request.known says which of them an earlier run knew, they stay in its parts.
         """
         settings = (option.limit, option.val_size, option.val_seed, option.folds, option.fold, option.split)
+        images = self.images(option, request)  # before it is asked for parts: an archive is listed here, and cached
         val_from = val_part.resolved(option)
         known = request.known
 
         def make() -> Splits:
-            images = self.images(option, request)
             if val_from in VAL_PARTS:
                 val = self.images(option, replace(request, part=VAL_PARTS[val_from]))
                 splits = val_part.splits_of(option, val_from, images, val)
@@ -101,9 +109,12 @@ class Resources:
                 splits = extended_split.extended(option, images, known)
             else:
                 splits = prepare(images, *settings)
+            splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
+            if splits.calibration is not None:
+                warn_of_copies(splits.calibration, splits.train, "calibration")
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
-        return self._splits.get((option.source_key(), request, settings, val_from), make)
+        return self._splits.get((option.source_key(), request, settings, val_from, option.calibration_size), make)
 
     def initial(self, directory: Path, make: Callable[[], Initial]) -> Initial:
         """The run in a directory, with which others begin; `make` reads it where it is not kept."""

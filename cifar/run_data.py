@@ -11,6 +11,7 @@ from typing import Any
 from cifar import comparison, metadata
 from cifar.data import split_file
 from cifar.data.copies import warn_of_copies
+from cifar.data.exact import log_exact_copies
 from cifar.data.fixes import FIXES, read_fixes
 from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images
@@ -21,6 +22,7 @@ from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
 from cifar.resources import SHARED, Resources
+from cifar.unreadable import write_unreadable
 
 log = logging.getLogger(__name__)
 NAMES_SHOWN = 3
@@ -87,6 +89,8 @@ class RunData:
         self.resources = resources
         self.splits = load_splits(config, resources)
         log_val_from(config.data, self.splits)
+        if resources.is_first(("exact copies", config.data.source_key())):
+            log_exact_copies(config.data, self.splits)
         self.initial = initial_of(config, resources)
         self.initial_facts = self._compare_with_initial()
         self.fixes = read_fixes(config.data.fixes)
@@ -118,11 +122,15 @@ class RunData:
         return {"from_run": {"path": self.config.from_run, "sha256": self.initial.sha256, **facts}}
 
     def record(self, directory: Path, test: TestData | None) -> None:
-        """Write split.csv, a copy of data.fixes and one of the run that this one begins with into its directory."""
+        """Write split.csv, unreadable.csv and copies of data.fixes and of the run that this one begins with."""
         if self.initial is not None:
             self.initial.save(directory)
-        parts = {"train": self.splits.train, "val": self.splits.val, "test": test.images if test else None}
+        parts = {"train": self.splits.train, "val": self.splits.val, "calibration": self.splits.calibration}
+        parts["test"] = test.images if test else None
         split_file.write(directory, parts)
+        read = metadata.parts_of(load_images(self.config, self.resources), self.splits)
+        read |= {"test": test.images} if test else {}
+        write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
         if self.config.data.fixes is None:
             return
         write_atomically(directory / FIXES, self.fixes.text().encode())

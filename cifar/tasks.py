@@ -13,11 +13,12 @@ import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
@@ -28,7 +29,7 @@ from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
 from cifar.initial import tensors_by_class
 from cifar.inputs import configured_backbone, initial_of
-from cifar.models.build import build_model, one_line
+from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun, unchanged_generators
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
@@ -37,15 +38,12 @@ from cifar.models.pretrained import Backbone
 from cifar.models.weights import RANDOM, TransferError
 from cifar.options import transfer as options
 from cifar.options.config import Config
-from cifar.options.former import upgrade_settings
 from cifar.options.option import groups
-from cifar.resources import SHARED, Resources
-from cifar.training import checkpoint
-from cifar.training.checkpoint import CheckpointError
+from cifar.resources import Resources
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
 
-__all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
+__all__ = ["Classifier", "InputError", "Task", "build_task"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
 Module = TypeVar("Module", bound=nn.Module)
@@ -73,6 +71,14 @@ class Task(ABC):
     @abstractmethod
     def evaluation(self, images: Images) -> EpochLoader:
         """Batches to evaluate the model on `images`."""
+
+    @abstractmethod
+    def sample(self, count: int) -> EpochLoader:
+        """Batches of at most `count` training images, at even distances, to evaluate the model on."""
+
+    @abstractmethod
+    def first_images(self, count: int) -> Tensor:
+        """uint8 (B, 3, H, W): up to `count` images of the first batch as the network sees them, but not normalised."""
 
     def check(self, classes: int) -> None:
         """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
@@ -108,6 +114,17 @@ class ImageTask(Task):
         batch_size = EVALUATION_BATCH[device.type]
         mean, std = self.splits.mean, self.splits.std
         return ImageLoader(images.images, images.labels, batch_size, device, mean, std, pad=self.resources.padded)
+
+    def sample(self, count: int) -> EpochLoader:
+        device, train = self.train.labels.device, self.splits.train
+        images = train.take(_evenly(len(train), count))
+        batch_size = EVALUATION_BATCH[device.type]
+        return ImageLoader(images.images, images.labels, batch_size, device, self.splits.mean, self.splits.std)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, ImageLoader)
+        images, _ = next(self.train.epoch(1))
+        return self.train.pixels(images[:count])
 
 
 class Scratch(ImageTask):
@@ -166,6 +183,8 @@ class Frozen(Task):
 
     backbone: Backbone
     cache: FeatureCache
+    splits: Splits
+    augmentation: Augmentation
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
@@ -187,12 +206,29 @@ class Frozen(Task):
             "images_extracted": backbone.images_seen,
         }
         groups = _groups(config, model)
-        return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
+        return cls(
+            model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache, splits, augmentation
+        )
 
     def evaluation(self, images: Images) -> EpochLoader:
         device = self.train.labels.device
         features = self.resources.stacked([self.cache.get(self.backbone, images)], device)
         return FeatureLoader(features, images.labels, EVALUATION_BATCH[device.type], device)
+
+    def sample(self, count: int) -> EpochLoader:
+        """Of the first view of each image."""
+        assert isinstance(self.train, FeatureLoader)
+        chosen = torch.from_numpy(_evenly(self.train.total, count)).to(self.train.labels.device)
+        features, labels = self.train.features[:1, chosen], self.train.labels[chosen]
+        return FeatureLoader(features, labels, EVALUATION_BATCH[labels.device.type], labels.device)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, FeatureLoader)
+        count = min(count, self.train.batch_size)
+        order, views = (drawn[:count].tolist() for drawn in self.train.draw(1))
+        versions_of = list(versions(self.splits.train, self.augmentation, self.splits.mean, len(self.train.features)))
+        images = [versions_of[view].images[index : index + 1] for index, view in zip(order, views, strict=True)]
+        return self.backbone.preprocess.resize_and_crop(torch.cat(images))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
@@ -216,6 +252,12 @@ class Frozen(Task):
         return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), _format(best))
 
 
+def _evenly(total: int, count: int) -> NDArray[np.int64]:
+    """`count` positions of `total`, all where there are no more."""
+    positions: NDArray[np.int64] = np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
+    return positions
+
+
 def task_class(mode: str) -> type[Task]:
     """The task that the option of `transfer` with this mode names. Raises KeyError for an unknown mode."""
     option = groups()["transfer"].options[mode]
@@ -232,39 +274,6 @@ def build_task(config: Config, splits: Splits, device: torch.device, resources: 
     if initial is not None:
         initial.load(task.model, splits.train.classes, partial(task.tensors_by_class, config, splits))
     return task
-
-
-def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifier:
-    """The model in a run's best.pt, on the CPU. The weights of a frozen backbone are read from where the run read them.
-
-    Raises CheckpointError, and TransferError where those weights are missing or are other ones.
-    """
-    return loaded_classifier(checkpoint.load(Path(path)), path, resources)
-
-
-def loaded_classifier(best: dict[str, Any], path: Path | str, resources: Resources) -> Classifier:
-    """The model in the content of the best.pt at `path`. Raises as load_classifier does."""
-    try:
-        classifier = classifier_of(best, resources)
-        checkpoint.load_weights(classifier.model, best["model"], Path(path))
-    except KeyError as error:
-        raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a best.pt of this program ({one_line(error)})") from None
-    return classifier
-
-
-def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = False) -> Classifier:
-    """The classifier that the content of a best.pt describes, with the weights of its `model` still to be loaded.
-
-    `whole`: those of its `network`, which are more where a backbone is frozen. Raises as Task.load does.
-    """
-    upgraded = best | {key: upgrade_settings(best[key]) for key in ("settings", "transfer")}
-    task = task_class(upgraded["transfer"]["mode"])
-    classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
-    classifier.network.eval()
-    calibration = best.get("calibration") or {}  # earlier versions have none
-    return dataclasses.replace(classifier, temperature=calibration.get("temperature"))
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

@@ -12,18 +12,25 @@ from cifar.intervals import wilson
 from cifar.objective import ACCURACY, OBJECTIVES
 
 from .. import figures
-from ..answer import copies_of
+from ..answer import data_of
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..statistics.learning import diagnosis
-from ..wording import on_copies
+from ..wording import on_data
 from .advice import after_training, on_generalization
 from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, sentence, time_fact
 
 SHOWN_SETTINGS = (
     *("config.optimizer", "config.scheduler", "config.loss", "config.ema", "config.early_stopping", "config.objective"),
     *("config.transfer", "config.augment", "config.data.source", "config.data.image_size", "config.data.limit"),
-    *("config.data.val_size", "config.data.fold", "config.data.groups", "config.epochs", "config.batch_size"),
+    *(
+        "config.data.val_size",
+        "config.data.fold",
+        "config.data.groups",
+        "config.data.fixes",
+        "config.epochs",
+        "config.batch_size",
+    ),
 )
 """How the settings begin that a reader looks for first."""
 
@@ -89,8 +96,8 @@ def _calibration_facts(run: pd.Series[Any]) -> list[Fact]:
 def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
     message = [sentence(f"{run.status}: {run.message}")] if run.message else []
     learned = diagnosis(epochs).iloc[0]
-    copies = [sentence(line) for line in on_copies(copies_of(run))]
-    return [*message, *copies, after_training(learned), *on_generalization(epochs, run.val_images)]
+    data = [sentence(line) for line in on_data(data_of(run))]
+    return [*message, *data, after_training(learned), *on_generalization(epochs, run.val_images)]
 
 
 def _settings_table(run: pd.Series[Any]) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def arrays(option: Data, request: Request) -> Images:
     def make() -> None:
         size = request.format.size
         pixels = _blocks(file, f"{request.part}_images", header, request.format)
-        image_cache.write(entry, (header.shape[0], 3, size, size), torch.from_numpy(labels), classes, pixels, "")
+        image_cache.write(entry, (header.shape[0], 3, size, size), torch.from_numpy(labels), classes, pixels)
 
     return checked_file.read_or_make(entry, parse, make, "reading the arrays again")
 

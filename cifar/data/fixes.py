@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cifar.data.cells import plain_cell
 from cifar.data.groups import group_numbers
 from cifar.data.images import DataError, Images, printable
 
@@ -93,7 +94,7 @@ def read_fixes(file: str | None) -> Fixes:
                 )
             for row in reader:
                 place = f"data.fixes={printable(path)}, line {reader.line_num}"
-                fix = Fix(*((row.get(name) or "").strip() for name in COLUMNS))
+                fix = Fix(*(plain_cell((row.get(name) or "").strip()) for name in COLUMNS))
                 if fix.action and fix not in by_file.setdefault(fix.file, []):
                     _check(place, fix, by_file[fix.file])
                     by_file[fix.file].append(fix)

@@ -16,7 +16,8 @@ class Splits:
     """The images to train on and to validate on; mean and std are of the channels of `train`, pixels in [0, 1].
 
     `val_from`: what `val` was taken from, in the words of data.val_from. `also_in_train`: images of `val` that are in
-    `train` too, pixel by pixel; None where they were not counted.
+    `train` too, pixel by pixel; None where they were not counted. `calibration`: images for thresholds, which are in
+    neither; None where there are none.
     """
 
     train: Images
@@ -25,6 +26,7 @@ class Splits:
     std: list[float]
     val_from: str = TRAINING_PART
     also_in_train: int | None = None
+    calibration: Images | None = None
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,11 @@ def as_recorded(splits: Splits, images: Images, run: Path) -> Splits:
     if not recorded or images.digests is None or splits.val_from != TRAINING_PART or _is_that_of(splits, run):
         return splits
     parts = np.array([recorded.get(digest.tobytes().hex(), "") for digest in images.digests.numpy()])
-    train, val = (images.take(np.flatnonzero(parts == part)) for part in ("train", "val"))
-    if (train.fingerprint, val.fingerprint) == (splits.train.fingerprint, splits.val.fingerprint):
+    train, val, calibration = (images.take(np.flatnonzero(parts == part)) for part in ("train", "val", "calibration"))
+    if (set(train.names), set(val.names)) == (set(splits.train.names), set(splits.val.names)):
         return splits
     mean, std = channel_statistics(train.images)
-    return replace(splits, train=train, val=val, mean=mean, std=std)
+    return replace(splits, train=train, val=val, calibration=calibration or None, mean=mean, std=std)
 
 
 def _is_that_of(splits: Splits, run: Path) -> bool:

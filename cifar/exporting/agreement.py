@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor
 
+from cifar.data.pixels import Pixels
 from cifar.exporting.formats import Compute
 from cifar.exporting.source import CheckImages, ExportError, Source, check_images
 
@@ -51,9 +53,10 @@ class Agreement:
 class Reference:
     """What PyTorch computes, in fp32 on the CPU, for the images that exports of one model are checked on."""
 
-    def __init__(self, source: Source) -> None:
-        self.checked: CheckImages = check_images(source)
-        self.batches = list(_batches(self.checked.images))
+    def __init__(self, source: Source, checked: CheckImages | None = None) -> None:
+        self.model = source.model
+        self.checked = checked or check_images(source)
+        self.batches = list(batches(self.checked.images))
         self.expected = [source.model.probabilities(batch) for batch in self.batches]
 
     def agreement(self, what: str, compute: Compute) -> Agreement:
@@ -75,15 +78,28 @@ class Reference:
         accuracy = None if labels is None else float((torch.cat(predicted) == labels).double().mean())
         return Agreement(count, self.checked.name, largest, accuracy, self.checked.reason)
 
+    def check_distances(self, what: str, compute: Compute | None) -> None:
+        """Compare distances to training images, where they are known. Raises ExportError where one differs."""
+        if compute is None:
+            return
+        for batch in self.batches[: len(FIRST_BATCHES) + 1]:
+            expected = self.model.assess(batch).distances
+            largest = float((_computed(what, compute, batch) - expected).abs().nan_to_num(0.0).max())
+            if largest > TOLERANCE:
+                raise ExportError(
+                    f"{what}: its distances to training images differ from PyTorch by {largest:.1e}; allowed:"
+                    f" {TOLERANCE:g}; nothing was written"
+                )
 
-def _batches(images: Tensor) -> Iterator[Tensor]:
+
+def batches(images: Pixels) -> Iterator[Tensor]:
     """First of FIRST_BATCHES images, then of BATCH."""
     start = 0
-    for size in FIRST_BATCHES:
-        if start < len(images):
-            yield images[start : start + size]
+    for size in chain(FIRST_BATCHES, repeat(BATCH)):
+        if start >= len(images):
+            return
+        yield images[start : start + size]
         start += size
-    yield from images[start:].split(BATCH) if start < len(images) else ()
 
 
 def _computed(what: str, compute: Compute, batch: Tensor) -> Tensor:

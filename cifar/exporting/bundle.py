@@ -14,6 +14,7 @@ from cifar.exporting.agreement import Reference
 from cifar.exporting.files import export_file
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.history import History, history_of
+from cifar.exporting.int8 import export_int8
 from cifar.exporting.public import settings_text
 from cifar.exporting.source import ExportError, Source
 from cifar.files import cannot_write, check_target
@@ -44,8 +45,11 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write(source: Source, folder: Path) -> Iterator[str]:
-    """Write the bundle, all or nothing, and say what was done. Raises ExportError, FileError."""
+def write(source: Source, folder: Path, max_loss: float | None = None) -> Iterator[str]:
+    """Write the bundle, all or nothing, and say what was done. Raises ExportError, FileError.
+
+    `max_loss`: of validation accuracy, for a model.onnx in int8; None: it is in fp32.
+    """
     config = source.config
     if config is None or "data" not in source.result or not source.result.get("best"):
         raise ExportError(
@@ -58,13 +62,13 @@ def write(source: Source, folder: Path) -> Iterator[str]:
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had the same number
     try:
         temporary.mkdir()
-        line = _fill(source, config, history, temporary, _name(source, config, history))
+        lines = _fill(source, config, history, temporary, _name(source, config, history), max_loss)
         _replace(temporary, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    yield line
+    yield from lines
     yield f"{folder}: {', '.join(sorted(FILES))}; to use it: python {folder / 'predict.py'} IMAGES..."
 
 
@@ -73,23 +77,29 @@ def _history(source: Source) -> History | None:
     return history_of(study, source.run) if study else None
 
 
-def _fill(source: Source, config: Config, history: History | None, folder: Path, name: str) -> str:
+def _fill(
+    source: Source, config: Config, history: History | None, folder: Path, name: str, max_loss: float | None
+) -> list[str]:
     """Write all files, and say how well the exported model agrees with PyTorch."""
-    subject, reference = Subject(source), Reference(source)
-    agreement = export_file(subject, reference, "onnx", folder / ONNX)
+    subject, reference, int8 = Subject(source), Reference(source), None
+    if max_loss is None:
+        agreement = export_file(subject, reference, "onnx", folder / ONNX)
+    else:
+        int8 = export_int8(subject, folder / ONNX, max_loss)
+        agreement = int8.agreement
     export_file(subject, reference, "safetensors", folder / WEIGHTS)
-    measured = cost.measure(source, folder / ONNX)
+    measured = cost.measure(source, folder / ONNX, int8.after.latencies if int8 else None)
     texts = {
         "classes.txt": "".join(f"{_one_line(label)}\n" for label in source.model.classes),
         "config.yaml": settings_text(config),
         "preprocessing.py": Path(preprocessing.__file__).read_text("utf-8"),
         "predict.py": PREDICT.read_text("utf-8"),
         "requirements.txt": REQUIREMENTS,
-        "README.md": card.render(source, config, history, measured, agreement, name),
+        "README.md": card.render(source, config, history, measured, agreement, name, int8),
     }
     for file, text in texts.items():
         (folder / file).write_text(text, "utf-8")
-    return f"model.onnx: {agreement.line}"
+    return [f"model.onnx: {agreement.line}"] if int8 is None else ["model.onnx: in int8", *int8.lines]
 
 
 def _replace(temporary: Path, folder: Path) -> None:

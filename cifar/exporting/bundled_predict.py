@@ -1,4 +1,6 @@
-"""The class and the probability of images, tab-separated: python predict.py IMAGES... [--top K]
+"""The class and the probability of images, tab-separated: python predict.py IMAGES... [--top K] [--max-error SHARE]
+
+A line ends in "unsure" where the probability is too low, and in "unlike training" where the image is.
 
 Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import warnings
@@ -22,11 +25,14 @@ def main(argv: list[str], folder: Path) -> int:
     parser = argparse.ArgumentParser(prog="python predict.py", description=__doc__)
     parser.add_argument("images", nargs="+")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="the K most likely classes")
+    help = "of the predictions that are not unsure, at most this share is wrong (default 0.05)"
+    parser.add_argument("--max-error", type=float, default=0.05, metavar="SHARE", help=help)
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are named here
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = open_session(str(folder / "model.onnx"))
     metadata = session.get_modelmeta().custom_metadata_map
     classes, format = json.loads(metadata["classes"]), InputFormat(**json.loads(metadata["input"]))
+    threshold, largest = limits(metadata, options.max_error)
     unreadable = 0
     for path in options.images:
         shown = on_one_line(path)
@@ -41,10 +47,47 @@ def main(argv: list[str], folder: Path) -> int:
             unreadable += 1
             continue
         batch = np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]  # uint8 (1, 3, size, size)
-        probabilities = session.run(None, {"images": batch})[0][0]
+        (probabilities,), *distances = session.run(None, {"images": batch})
         likeliest = np.argsort(-probabilities, kind="stable")[: max(options.top, 1)]
-        print(shown, *(f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest), sep="\t")
+        words = ["unsure"] if probabilities.max() < threshold else []
+        words += ["unlike training"] if distances and distances[0][0] > largest else []
+        shares = [f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest]
+        print(shown, *shares, *([", ".join(words)] if words else []), sep="\t")
     return int(unreadable > 0)
+
+
+def open_session(file: str) -> onnxruntime.InferenceSession:
+    """The model on the CPU; one in int8 exactly, for which CPUs without VNNI need a setting."""
+    settings = onnxruntime.SessionOptions()
+    try:
+        exact = "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        exact = False
+    if not exact:
+        settings.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
+
+
+def limits(metadata: dict[str, str], max_error: float) -> tuple[float, float]:
+    """The probability below which a prediction is unsure, and the distance above which an image is unlike training.
+
+    Standard error says what they mean.
+    """
+    if "unsure" not in metadata:
+        return 0.0, math.inf
+    unsure, largest = json.loads(metadata["unsure"]), json.loads(metadata["unlike"])["distance"]
+    images = f"{unsure['images']:,} {unsure['part']} images"
+    allowed = [row for row in unsure["thresholds"] if row[0] <= max_error]
+    if allowed:
+        error, threshold, coverage = allowed[-1]
+        promise = f"at most {error:.3g} of the others are wrong, with {unsure['confidence']:.0%} confidence"
+        print(
+            f"unsure: probability below {threshold:.4f}; {promise}; {coverage:.1%} of {images} remain", file=sys.stderr
+        )
+    else:
+        threshold = 0.0
+        print(f"unsure: an error of at most {max_error:.3g} cannot be had on {images}", file=sys.stderr)
+    return threshold, math.inf if largest is None else largest
 
 
 def on_one_line(path: str) -> str:

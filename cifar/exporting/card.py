@@ -17,7 +17,9 @@ from cifar import formatting, intervals, layout
 from cifar.exporting.agreement import Agreement
 from cifar.exporting.cost import Cost
 from cifar.exporting.history import History
+from cifar.exporting.int8 import Int8
 from cifar.exporting.public import public_overrides, public_weights, settings_fingerprint
+from cifar.exporting.quantise import METHOD
 from cifar.exporting.source import ExportError, Source
 from cifar.metadata import PROGRAM, augmentation_text, model_name, program_name
 from cifar.objective import OBJECTIVES
@@ -39,12 +41,24 @@ TEMPLATES = jinja2.Environment(
 )
 FEW_IMAGES = 2000
 """Below so many test images, an accuracy is known to no better than 2 points."""
+TAGS = ("image-classification", "onnx", "onnxruntime", "safetensors", "pytorch", PROGRAM)
 TEST_COPIES = ("test_also_in_train", "test_images")
 Row = dict[str, str]
 
 
-def render(source: Source, config: Config, history: History | None, cost: Cost, agreement: Agreement, name: str) -> str:
-    """The model card. `name`: what the model is called. Raises ExportError where a record is damaged."""
+def render(
+    source: Source,
+    config: Config,
+    history: History | None,
+    cost: Cost,
+    agreement: Agreement,
+    name: str,
+    int8: Int8 | None = None,
+) -> str:
+    """The model card. `name`: what the model is called; `int8`: how model.onnx differs from fp32, where it does.
+
+    Raises ExportError where a record is damaged.
+    """
     data, best = source.result["data"], source.result["best"]
     test = test_of(source.result, history)
     return TEMPLATES.get_template("model_card.md.jinja").render(
@@ -54,12 +68,14 @@ def render(source: Source, config: Config, history: History | None, cost: Cost, 
         cost=cost,
         agreement=agreement,
         name=name,
+        int8=int8,
+        int8_method=METHOD,
         test=test,
         summary=summary(data, best, test, history),
-        front_matter=front_matter(name, config, data, best, test),
+        front_matter=front_matter(name, config, data, best, test, int8),
         objective=OBJECTIVES[source.result.get("objective") or "accuracy"],
         class_rows=class_rows(source.run),
-        copies=wording.on_copies(copies(source.result, history)),
+        copies=wording.on_data(copies(source.result, history)),
         test_images=test_images(test, history),
         program=program_name(),
         date=date.today().isoformat(),
@@ -125,10 +141,13 @@ def test_images(test: Mapping[str, Any] | None, history: History | None) -> int 
     return None if images is None else int(images)
 
 
-def copies(result: Mapping[str, Any], history: History | None) -> dict[str, int]:
-    """How many validation and test images are also training images, as analysis.answer counts them."""
+def copies(result: Mapping[str, Any], history: History | None) -> dict[str, Any]:
+    """How many validation and test images are also training images, and what data.fixes did, as in the answer."""
     val = result["data"]["val"]
-    counts: dict[str, int] = {}
+    counts: dict[str, Any] = {}
+    if "fixes" in result["data"]:
+        names = {"drop": "dropped", "relabel": "relabelled", "group": "grouped"}
+        counts["fixes"] = {name: result["data"]["fixes"][action] for action, name in names.items()}
     if val.get("also_in_train"):
         counts |= {"also_in_train": val["also_in_train"], "val_images": val["images"]}
     test = result.get("test") or {}
@@ -161,12 +180,20 @@ def test_of(result: Mapping[str, Any], history: History | None) -> dict[str, Any
 
 
 def front_matter(
-    name: str, config: Config, data: Mapping[str, Any], best: Mapping[str, Any], test: Mapping[str, Any] | None
+    name: str,
+    config: Config,
+    data: Mapping[str, Any],
+    best: Mapping[str, Any],
+    test: Mapping[str, Any] | None,
+    int8: Int8 | None,
 ) -> str:
     """The metadata that model hubs read, as YAML."""
     parts = [("validation", "Validation accuracy", best["val_accuracy"])]
     if test is not None:
         parts.append(("test", "Test accuracy", test["accuracy"]))
+    if int8 is not None:
+        parts = [(part, f"{label} in fp32", value) for part, label, value in parts]
+        parts.append(("validation", "Validation accuracy in int8", int8.after.accuracy))
     results = [
         {
             "task": {"type": "image-classification", "name": "Image classification"},
@@ -180,7 +207,7 @@ def front_matter(
         "license_name": "unknown",
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "onnx", "onnxruntime", "safetensors", "pytorch", PROGRAM],
+        "tags": [*(["int8"] if int8 else []), *TAGS],
         "metrics": ["accuracy"],
         "model-index": [{"name": name, "results": results}],
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cifar.exporting.agreement import Agreement, Reference
@@ -26,13 +28,20 @@ def check_file(out: Path, name: str) -> None:
 def export_file(subject: Subject, reference: Reference, name: str, out: Path) -> Agreement:
     """Write one format to `out`, once it has been compared with the model. Raises ExportError, FileError."""
     format = FORMATS[name]
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{SUFFIXES[name]}")
-    try:
+    with replacing(out) as temporary:
         format.write(subject, temporary)
-        agreement = reference.agreement(name, format.compute(temporary))
+        reference.check_distances(name, format.distances(temporary))
+        return reference.agreement(name, format.compute(temporary))
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A file to write, which is put in the place of `out` at the end of the block. Raises FileError."""
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    try:
+        yield temporary
         temporary.replace(out)
     except OSError as error:
         raise cannot_write(out, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return agreement

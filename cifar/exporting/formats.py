@@ -9,8 +9,10 @@ import re
 import warnings
 import zipfile
 from abc import ABC, abstractmethod
+from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from cifar import packages
@@ -30,6 +32,8 @@ from cifar.metadata import PROGRAM
 LARGEST_ONNX = 2_000_000_000
 """Bytes: the largest file that protobuf, the encoding of ONNX, can hold, is of 2 GiB."""
 METADATA = "metadata.json"
+MODULES = "pkg.torch.onnx.name_scopes"
+"""Of the metadata of a node: the names of its modules, as the text of a list, and last that of the node itself."""
 LONGEST_REASON = 300
 OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized|torch_scatter|\w+_ops)(?:\.|::)\w+")
 PACKAGES = ("onnxscript", "onnx", "onnxruntime")
@@ -46,15 +50,44 @@ class Subject:
 
     @cached_property
     def program(self) -> ExportedProgram:
+        """The graph of the probabilities."""
+        return self._program(self.source.network)
+
+    def _program(self, network: nn.Module) -> ExportedProgram:
         """The graph, for any batch size. Raises ExportError where torch.export cannot make one."""
         problem = "torch.export cannot make a graph of this model"
-        with quiet(), torch.no_grad(), _explained(problem, "--format safetensors"):
-            program = torch.export.export(
-                self.source.network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},)
-            )
+        with quiet(), torch.no_grad(), explained(problem, "--format safetensors"):
+            program = torch.export.export(network, (self.source.example(),), dynamic_shapes=({0: Dim("batch", min=1)},))
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it has the paths of this machine
         return program
+
+    @cached_property
+    def onnx(self) -> OnnxGraph:
+        """The graph in ONNX, with the distances where they are known. Raises ExportError for an operator it lacks."""
+        program = self._program(self.source.measured)
+        with quiet(), explained("ONNX cannot express this model", "--format torch_export, --format safetensors"):
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=["images"],
+                output_names=["probabilities", "distance"][: len(program.graph_signature.user_outputs)],
+                external_data=False,
+                verbose=False,
+            )
+        modules = {}
+        for node in exported.model.graph.all_nodes():  # type: ignore[union-attr]
+            modules[str(node.name)] = tuple(literal_eval(node.metadata_props.get(MODULES, "[]")))
+            node.metadata_props.clear()  # they have the paths of this machine
+        return OnnxGraph(exported, modules)
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A torch.onnx.ONNXProgram, and the modules that each of its nodes is a part of, by the node's name."""
+
+    program: Any
+    modules: Mapping[str, tuple[str, ...]]
 
 
 class Format(ABC):
@@ -65,6 +98,10 @@ class Format(ABC):
     @abstractmethod
     def compute(self, path: Path) -> Compute:
         """The function that the file holds."""
+
+    def distances(self, path: Path) -> Compute | None:
+        """The function that gives distances to training images (B,), NaN where unknown; None: the format has none."""
+        return None
 
     @abstractmethod
     def program_of(self, path: Path) -> str:
@@ -79,18 +116,7 @@ class Onnx(Format):
                 f"--format onnx: the weights take {size / 1e9:.1f} GB, and a file of ONNX holds 2 GB; allowed:"
                 " --format torch_export, --format safetensors"
             )
-        program = subject.program
-        with quiet(), _explained("ONNX cannot express this model", "--format torch_export, --format safetensors"):
-            exported: Any = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=["images"],
-                output_names=["probabilities"],
-                external_data=False,
-                verbose=False,
-            )
-        for node in exported.model.graph.all_nodes():
-            node.metadata_props.clear()  # they have the paths of this machine
+        exported = subject.onnx.program
         exported.model.metadata_props.clear()
         exported.model.metadata_props.update(subject.metadata)
         exported.model.producer_name = PROGRAM
@@ -98,6 +124,10 @@ class Onnx(Format):
 
     def compute(self, path: Path) -> Compute:
         return load_model(path).probabilities
+
+    def distances(self, path: Path) -> Compute:
+        model = load_model(path)
+        return lambda images: model.assess(images).distances
 
     def program_of(self, path: Path) -> str:
         import onnx
@@ -193,7 +223,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _explained(problem: str, others: str) -> Iterator[None]:
+def explained(problem: str, others: str) -> Iterator[None]:
     """Turn what the exporter raises into an ExportError that names the operators in question."""
     try:
         yield

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from cifar import metadata
 from cifar.classifier import Classifier, calibrated
 from cifar.compose import recorded_config, recorded_splits
+from cifar.data.images import Images
 from cifar.errors import UserError
 from cifar.exporting.public import public_transfer, settings_fingerprint
 from cifar.inference.model import TrainedModel, load_model, onnx_metadata
 from cifar.options.config import Config
+from cifar.options.outside import check_outside
 from cifar.results import ResultsError, read_result
+from cifar.unlike import Neighbours, with_features
 
 MAX_CHECKED = 1000
 """Images that an export is checked on, at most: a backbone takes 50 ms an image on a CPU."""
@@ -40,6 +43,19 @@ class Probabilities(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return calibrated(self.network(images), self.temperature)
+
+
+class Measured(Probabilities):
+    """uint8 (B, 3, size, size) -> probabilities (B, classes), and distances (B,) to training images (cifar.unlike)."""
+
+    def __init__(self, classifier: Classifier, neighbours: Neighbours) -> None:
+        super().__init__(classifier)
+        self.neighbours = neighbours
+        self.heads = (classifier.head,)  # a tuple, as it is a part of the network already
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        logits, features = with_features(self.network, self.heads[0], images)
+        return calibrated(logits, self.temperature), self.neighbours(features)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,19 @@ class Source:
     @property
     def network(self) -> Probabilities:
         return Probabilities(self.model.classifier).eval()
+
+    def check_outside(self, outputs: Mapping[str, Path]) -> None:
+        """Raises ConfigError where one would be written into the folder of images that the run was trained on."""
+        if self.config is not None:
+            check_outside(self.config.data.never_written, outputs)
+
+    @property
+    def measured(self) -> Probabilities:
+        """The same, with the distances where the training images are known: those of earlier versions are not."""
+        classifier = self.model.classifier
+        if classifier.neighbours is None:
+            return self.network
+        return Measured(classifier, classifier.neighbours).eval()
 
     def example(self) -> Tensor:
         """Two random images: of a batch of one, the exporter might take the size as fixed."""
@@ -115,9 +144,13 @@ def check_images(source: Source) -> CheckImages:
         reason = str(error).partition("; allowed")[0]
         name = "random and grey images, as the validation images are not at hand"
         return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name, reason=reason)
-    positions = np.linspace(0, len(val) - 1, min(len(val), MAX_CHECKED)).round().astype(np.int64)
-    chosen = val.take(positions)
+    chosen = evenly(val, MAX_CHECKED)
     return CheckImages(chosen.images[0 : len(chosen)], "validation images", chosen.labels)
+
+
+def evenly(images: Images, most: int) -> Images:
+    """`most` of the images, at even distances; all where there are no more."""
+    return images.take(np.linspace(0, len(images) - 1, min(len(images), most)).round().astype(np.int64))
 
 
 def provenance(source: Source) -> dict[str, str]:
@@ -138,4 +171,6 @@ def provenance(source: Source) -> dict[str, str]:
         "temperature": classifier.temperature,
     }
     known = {key: str(value) for key, value in facts.items() if value is not None}
-    return onnx_metadata(source.model.classes, source.model.format) | known
+    reliability = source.model.reliability
+    when_right = {} if reliability is None else reliability.metadata()
+    return onnx_metadata(source.model.classes, source.model.format) | known | when_right

@@ -37,3 +37,22 @@ def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
 
 
 positive = whole(1)
+
+
+def add_max_error(parser: argparse.ArgumentParser) -> None:
+    help = (
+        "mark predictions as unsure so that of the others at most this share is wrong, with 95%% confidence, set on the"
+        " run's calibration images, or estimated on its validation images (default 0.05)"
+    )
+    parser.add_argument("--max-error", metavar="SHARE", type=share, help=help)
+
+
+def share(text: str) -> float:
+    """The type of an argument that is a share, neither none nor all."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: a number above 0 and below 1, as 0.05")
+    return value

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar.classifier import Classifier, check_images
+from cifar.classifier import Classifier, calibrated, check_images
 from cifar.cores import available_cores
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
@@ -25,13 +25,23 @@ from cifar.inference.chosen import Chosen, choose
 from cifar.inference.reading import read_image, to_tensor
 from cifar.inference.tta import averaged
 from cifar.packages import require
+from cifar.reliability import restored
 from cifar.resources import Resources
-from cifar.tasks import loaded_classifier
+from cifar.trained import loaded_classifier
 from cifar.training import checkpoint
 from cifar.training.device import set_up_device
+from cifar.unsure import Reliability
 
 ON_CPU = ("auto", "cpu")
 """The devices on which an exported model may be asked to run."""
+
+
+CPU_FACTS = Path("/proc/cpuinfo")
+EXACT_INT8 = ("session.x64quantprecision", "1")
+"""The option of onnxruntime for int8 models on x86 CPUs without VNNI, where sums of two products saturate at 16 bits.
+
+With VNNI the results are the same without it, bit for bit, and it doubles the time (an EfficientNet-Lite0, a resnet14).
+"""
 
 
 class ModelError(UserError):
@@ -39,34 +49,56 @@ class ModelError(UserError):
 
 
 @dataclass(frozen=True)
+class Assessment:
+    """What a model gives for images: probabilities float32 (B, classes), rows that sum to 1, and distances (B,).
+
+    The latter are those of the images, as they are, to those of training (cifar.unlike); NaN where they are not known.
+    """
+
+    probabilities: Tensor
+    distances: Tensor
+
+
+@dataclass(frozen=True)
 class Model(ABC):
     """A trained model. Image files are brought to `format`; `chosen` says where it is from, and why this one.
 
-    `temperature`: by which its probabilities are calibrated on validation images; None: they are not.
+    `temperature`: by which its probabilities are calibrated on validation images; None: they are not. `reliability`:
+    when a prediction is unsure, and an image unlike those of training; None: that is not known.
     """
 
     chosen: Chosen
     classes: tuple[str, ...]
     format: InputFormat
     temperature: float | None
+    reliability: Reliability | None = field(default=None, kw_only=True, repr=False)
 
     def probabilities(self, images: Tensor, tta: str = "none") -> Tensor:
-        """float32 (B, classes), rows that sum to 1, of images uint8 (B, 3, size, size). Raises InputError,
-        and ModelError for weights that give no finite numbers.
+        """Those of `assess`."""
+        return self.assess(images, tta).probabilities
 
-        `tta`: a name in cifar.inference.tta.TTA, whose views of an image are averaged.
+    def assess(self, images: Tensor, tta: str = "none") -> Assessment:
+        """Of images uint8 (B, 3, size, size). Raises InputError, and ModelError where weights give no finite numbers.
+
+        `tta`: a name in cifar.inference.tta.TTA, the probabilities of whose views of an image are averaged.
         """
         check_images(images, self.format.size)
         if not len(images):
-            return torch.zeros(0, len(self.classes))
-        probabilities = averaged(self._probabilities, images, tta)
-        if not probabilities.isfinite().all():
+            return Assessment(torch.zeros(0, len(self.classes)), torch.zeros(0))
+        views: list[Assessment] = []  # the first is the image as it is
+
+        def probabilities(view: Tensor) -> Tensor:
+            views.append(self._assess(view))
+            return views[-1].probabilities
+
+        mean = averaged(probabilities, images, tta)
+        if not mean.isfinite().all():
             raise ModelError(f"{self.chosen.file}: gives numbers that are not finite; its weights are damaged")
-        return probabilities
+        return Assessment(mean, views[0].distances)
 
     @abstractmethod
-    def _probabilities(self, images: Tensor) -> Tensor:
-        """Those of images that were checked, at least one; on the CPU."""
+    def _assess(self, images: Tensor) -> Assessment:
+        """Of images that were checked, at least one; on the CPU."""
 
     def predict(self, images: Tensor, tta: str = "none") -> list[str]:
         """The most likely class of each image. Raises InputError as `probabilities` does."""
@@ -87,8 +119,9 @@ class TrainedModel(Model):
     device: torch.device
     description: Mapping[str, Any] = field(repr=False)
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        return self.classifier.probabilities(images.to(self.device)).cpu()
+    def _assess(self, images: Tensor) -> Assessment:
+        logits, distances = self.classifier.outputs(images.to(self.device))
+        return Assessment(calibrated(logits, self.temperature).cpu(), distances.cpu())
 
 
 @dataclass(frozen=True)
@@ -98,9 +131,10 @@ class ExportedModel(Model):
     metadata: Mapping[str, str]
     session: Any = field(repr=False)
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        (probabilities,) = self.session.run(None, {"images": images.contiguous().numpy()})
-        return torch.from_numpy(probabilities)
+    def _assess(self, images: Tensor) -> Assessment:
+        probabilities, *others = self.session.run(None, {"images": images.contiguous().numpy()})
+        distances = torch.from_numpy(others[0]) if others else torch.full((len(images),), float("nan"))
+        return Assessment(torch.from_numpy(probabilities), distances)
 
 
 def load_model(place: str | Path, device: str = "auto") -> Model:
@@ -120,9 +154,11 @@ def load_model(place: str | Path, device: str = "auto") -> Model:
     on = set_up_device(device, None, True)
     best = checkpoint.load(chosen.file)
     classifier = loaded_classifier(best, chosen.file, Resources()).to(on)
-    description = {key: value for key, value in best.items() if key != "model"}
+    description = {key: value for key, value in best.items() if key not in ("model", "reliability")}
     facts = (classifier.classes, classifier.format, classifier.temperature)
-    return TrainedModel(chosen, *facts, classifier, on, description)
+    state = best.get("reliability")
+    reliability = None if state is None else restored(state)
+    return TrainedModel(chosen, *facts, classifier, on, description, reliability=reliability)
 
 
 def open_session(file: Path) -> Any:
@@ -131,7 +167,17 @@ def open_session(file: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
+    if not has_vnni():
+        options.add_session_config_entry(*EXACT_INT8)
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def has_vnni() -> bool:
+    """Whether the CPU is known to add products of int8 in 32 bits; False where that is not known."""
+    try:
+        return "vnni" in CPU_FACTS.read_text()
+    except OSError:
+        return False
 
 
 def onnx_metadata(classes: Iterable[str], format: InputFormat) -> dict[str, str]:
@@ -146,10 +192,11 @@ def _exported(chosen: Chosen) -> ExportedModel:
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         classes, format = tuple(json.loads(metadata["classes"])), InputFormat(**json.loads(metadata["input"]))
         temperature = float(metadata["temperature"]) if "temperature" in metadata else None
+        reliability = Reliability.from_metadata(metadata)
         shapes = session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[1:]
         if shapes != ([3, format.size, format.size], [len(classes)]):
             raise ValueError(f"its classes and its size are not those of its network: {shapes}")
     except Exception as error:  # the errors of onnxruntime share no base
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{chosen.file}: not a model that this program exported ({reason})") from None
-    return ExportedModel(chosen, classes, format, temperature, metadata, session)
+    return ExportedModel(chosen, classes, format, temperature, metadata, session, reliability=reliability)

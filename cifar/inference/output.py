@@ -22,11 +22,13 @@ from cifar.files import write_atomically, writing_atomically
 
 if TYPE_CHECKING:
     from cifar.inference.evaluation import Evaluation
+    from cifar.inference.marks import Mark
     from cifar.inference.model import Model
 
 STDOUT = "-"
 WIDEST = 60
 """Characters of a file name that are aligned; longer ones move their line to the right."""
+MARKS = ("unsure", "unlike", "distance")
 Problems = Sequence[tuple[Path, str]]
 """Paths that could not be read, each with the reason."""
 
@@ -35,7 +37,7 @@ class Writer(ABC):
     """Receives the predictions of one image after another, most likely class first."""
 
     @abstractmethod
-    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float]) -> None: ...
+    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float], mark: Mark) -> None: ...
 
     def end(self, facts: dict[str, Any], unreadable: Problems) -> None:  # noqa: B027  (a no-op by default)
         """Called after the last image; `facts` say what was predicted with."""
@@ -43,31 +45,35 @@ class Writer(ABC):
 
 @dataclass
 class Lines(Writer):
-    """Aligned lines on standard output: file, class, probability, and so on."""
+    """Aligned lines on standard output: file, class, probability, and so on, and in words what is to be said of it."""
 
     name_width: int
     class_width: int
 
-    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float]) -> None:
+    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float], mark: Mark) -> None:
         pairs = zip(classes, probabilities, strict=True)
         shares = "  ".join(f"{name:<{self.class_width}}  {share:.4f}" for name, share in pairs)
-        print(f"{on_one_line(path):<{self.name_width}}  {shares}", flush=True)
+        print("  ".join([f"{on_one_line(path):<{self.name_width}}  {shares}", *mark.words]), flush=True)
 
 
 @dataclass
 class Table(Writer):
-    """CSV: file, class, probability, and class_2, probability_2 and so on, where more than one class is asked for."""
+    """CSV: file, class, probability, and class_2, probability_2 and so on, where more than one class is asked for.
+
+    The last columns are those of MARKS; they are empty where it is not known.
+    """
 
     write: Callable[[bytes], object]
     top: int
 
     def __post_init__(self) -> None:
         ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, self.top + 1)]
-        self._write(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability"))])
+        self._write(["file", *(f"{name}{rank}" for rank in ranks for name in ("class", "probability")), *MARKS])
 
-    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float]) -> None:
+    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float], mark: Mark) -> None:
         shares = [f"{share:.6g}" for share in probabilities]
-        self._write([str(path), *(cell for pair in zip(classes, shares, strict=True) for cell in pair)])
+        marks = [_cell(value) for value in mark.as_json().values()]
+        self._write([str(path), *(cell for pair in zip(classes, shares, strict=True) for cell in pair), *marks])
 
     def _write(self, cells: Sequence[str]) -> None:
         self.write(_csv([cells]))
@@ -80,9 +86,10 @@ class Document(Writer):
     file: str
     predictions: list[dict[str, Any]] = field(default_factory=list)
 
-    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float]) -> None:
+    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float], mark: Mark) -> None:
         shares = [float(f"{share:.6g}") for share in probabilities]
-        self.predictions.append({"file": str(path), "classes": list(classes), "probabilities": shares})
+        row = {"file": str(path), "classes": list(classes), "probabilities": shares}
+        self.predictions.append(row | mark.as_json())
 
     def end(self, facts: dict[str, Any], unreadable: Problems) -> None:
         write_json(self.file, facts | {"predictions": self.predictions, "unreadable": _unreadable(unreadable)})
@@ -94,9 +101,9 @@ class AllOf(Writer):
 
     writers: list[Writer]
 
-    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float]) -> None:
+    def row(self, path: Path, classes: Sequence[str], probabilities: Sequence[float], mark: Mark) -> None:
         for writer in self.writers:
-            writer.row(path, classes, probabilities)
+            writer.row(path, classes, probabilities, mark)
 
     def end(self, facts: dict[str, Any], unreadable: Problems) -> None:
         for writer in self.writers:
@@ -124,11 +131,19 @@ def writing(
 
 
 def write_evaluation(
-    evaluation: Evaluation, facts: dict[str, Any], unreadable: Problems, csv_file: str | None, json_file: str | None
+    evaluation: Evaluation,
+    facts: dict[str, Any],
+    unreadable: Problems,
+    csv_file: str | None,
+    json_file: str | None,
+    lines: Sequence[str] = (),
 ) -> None:
-    """Print an evaluation, unless standard output is for a file; its confusion matrix as CSV, everything as JSON."""
+    """Print an evaluation, unless standard output is for a file; its confusion matrix as CSV, everything as JSON.
+
+    `facts` are a part of the JSON, `lines` of what is printed.
+    """
     if STDOUT not in (csv_file, json_file):
-        print("\n".join(evaluation.lines()))
+        print("\n".join([*evaluation.lines(), *(["", *lines] if lines else [])]))
     if csv_file is not None:
         rows = [[name, *counts] for name, counts in zip(evaluation.classes, evaluation.confusion.tolist(), strict=True)]
         _write(csv_file, _csv([["true \\ predicted", *evaluation.classes], *rows]))
@@ -153,6 +168,10 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).lower()
 
 
 def _write(file: str, content: bytes) -> None:

@@ -12,13 +12,17 @@ from omegaconf import MISSING
 
 from cifar.options.fields import one_of, restricted, within
 from cifar.options.option import ConfigError, Option
+from cifar.options.outside import check_outside
 from cifar.options.splits import (
     AUTO,
+    ERROR,
     REGEX,
+    SKIP,
     SPLITS,
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
+    check_calibration,
     check_fixes,
     check_folds,
     check_groups,
@@ -50,7 +54,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes")
+    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes", "unreadable")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -67,6 +71,9 @@ class Data(Option):
     has_val: ClassVar[str] = ""
     """The import path of a function (this option) -> whether the data came with a part for validation, "val"; "" where
     they never do."""
+    listed: ClassVar[str] = ""
+    """The import path of a function (this option, part, cache directory) -> cifar.data.decoded.Listed, or None where
+    there is no such part; "" for a source that is in no image files."""
     name_key: ClassVar[str] = "root"
     """The key that tells the data sets of the source apart in names of studies, where train_images is None."""
     groups_by: ClassVar[tuple[str, ...]] = ()
@@ -76,7 +83,7 @@ class Data(Option):
     """Whether the loader sets Images.digests, so that data.split=content may be asked for."""
     later: ClassVar[tuple[str, ...]] = (
         *("limit", "val_size", "val_seed", "split", "val_from", "normalize", "mean", "std", "image_size", "fit"),
-        *("folds", "fold"),
+        *("folds", "fold", "calibration_size"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
@@ -97,6 +104,8 @@ class Data(Option):
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
     fixes: str | None = None
+    unreadable: str = one_of(ERROR, SKIP, default=ERROR)
+    calibration_size: float = within("[0, inf)", 0.0)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
     std: list[float] | None = within("(0, inf)")
@@ -126,6 +135,11 @@ class Data(Option):
         """Whether it is sure, before the data are read, that the validation images are of the training part."""
         return self.val_from == TRAINING_PART or (self.val_from == AUTO and not self.has_val)
 
+    @property
+    def never_written(self) -> str | None:
+        """The folder of the user's images, in which nothing is written; None where there is none."""
+        return None
+
     def lacks_test(self) -> bool:
         """Whether it is sure that there is no test part. Lists what there is: reads no image, and imports no torch."""
         return False
@@ -144,6 +158,7 @@ class Data(Option):
         check_fixes(self)
         check_folds(self)
         check_groups(self)
+        check_calibration(self)
         if self.folds is None:
             self._check_val_size()
         for name, value in (("mean", self.mean), ("std", self.std)):
@@ -206,17 +221,26 @@ class Digits(Data):
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/train/<class>/*, optional DIR/val and, for test=true, DIR/test; RGB, square."""
+    """Your own images: DIR/<class>/*, or DIR/train/<class>/*, with DIR/val and DIR/test if any; also a .zip or .tar."""
 
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
+    listed = "cifar.data.folder.listed"
     groups_by = (REGEX,)
     knows_content = True
-    root_is = "a directory that holds train/<class>/*"
+    root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
     source: str = "image_folder"
     test_size: float = within("[0, inf)")
 
+    @property
+    def never_written(self) -> str | None:
+        return self.root
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        check_outside(self.root, {"cache.dir": config.cache.dir, **config.tracker.written()})
+
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
-        return root.is_dir() and not (root / "test").is_dir()
+        return (root / "train").is_dir() and not (root / "test").is_dir()

@@ -53,6 +53,7 @@ class Table(Data):
     loader = "cifar.data.table.table"
     measure = "cifar.data.table.common_size"
     has_val = "cifar.data.table.has_val"
+    listed = "cifar.data.table.listed"
     knows_content = True
     groups_by = (COLUMN, REGEX)
     root_is = "a CSV file with the columns path,label and, optionally, split"

@@ -1,4 +1,4 @@
-"""How images are split: data.val_from, data.folds, data.fold and data.groups, and their checks."""
+"""How images are split, by data.val_from, folds, fold, groups and calibration_size, and the checks of these keys."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SPLITS = ("random", "content")
 """How the training part is split: at random, or by what the images show."""
 VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
 """The part of the source that is validated on as it is, by the value of data.val_from."""
+ERROR, SKIP = "error", "skip"
+"""data.unreadable: what is done about image files that cannot be read."""
 REGEX = "regex:"
 """data.groups=regex:PATTERN: the files in whose names, below their class folder, the pattern finds the same are a
 group. What it finds is its first capture group that took part, or else the whole match."""
@@ -90,6 +92,18 @@ def check_groups(data: Data) -> None:
         raise ConfigError(f"data.groups={data.groups}: not with data.source={data.source}; allowed: {allowed}")
     if way == REGEX:
         _check_pattern(data.groups)
+
+
+def check_calibration(data: Data) -> None:
+    """Raises ConfigError where data.calibration_size is no number of images, or folds leave none for it."""
+    size = data.calibration_size
+    if size >= 1 and size % 1:
+        raise ConfigError(f"data.calibration_size={size}: allowed: 0, a fraction below 1, or a whole number of images")
+    if size and data.folds is not None:
+        raise ConfigError(
+            f"data.calibration_size={size:g} data.folds={data.folds}: with folds, each image is validated on once and"
+            " trained on else; allowed: data.calibration_size=0, or data.folds=null"
+        )
 
 
 def _check_is_split(data: Data, key: str, value: object) -> None:

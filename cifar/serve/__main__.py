@@ -9,7 +9,8 @@ curl -F image=@cat.jpg http://127.0.0.1:8000/predict
 curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg 'http://127.0.0.1:8000/predict?top=3'
 curl http://127.0.0.1:8000/model
 
-The answer is {"predictions": [{"class": "cat", "probability": 0.93}, ...], ...}, an error {"error": "..."} with status
+The answer is {"predictions": [{"class": "cat", "probability": 0.93}, ...], "unsure": false, "unlike": false,
+"distance": 0.12, ...}, of which what is not known is null, an error {"error": "..."} with status
 400 (no image), 413 (too large), 415 (Content-Type) or 503 (busy). Only this machine can reach it, unless --host says
 otherwise: it has no passwords. Ctrl-C ends it.
 """
@@ -25,7 +26,16 @@ import argparse
 
 from cifar import trust
 from cifar.commands import as_started, module_command
-from cifar.inference.arguments import EXPORTED, TRAINED, add_device, add_place, add_trust, positive, whole
+from cifar.inference.arguments import (
+    EXPORTED,
+    TRAINED,
+    add_device,
+    add_max_error,
+    add_place,
+    add_trust,
+    positive,
+    whole,
+)
 from cifar.packages import require
 
 PACKAGES = ("starlette", "uvicorn", "python_multipart")
@@ -47,10 +57,10 @@ def main(argv: list[str]) -> None:
         from cifar.serve.server import make_server
 
         model = load_model(options.place, options.device)
-        predictor = Predictor(model)
+        predictor = Predictor(model, max_error=options.max_error)
         predictor.warm_up()
         app = make_app(predictor, hosts(options.host, port, options.allowed_host), options.top, options.max_megabytes)
-        print(model.chosen.reason or model.chosen.file, flush=True)
+        print(model.chosen.reason or model.chosen.file, *predictor.marker.lines, sep="\n", flush=True)
         if is_everywhere(options.host):
             print("everyone who can reach this machine can use it, as it has no passwords", flush=True)
         print(f"{len(model.classes)} classes · {url(options.host, port)} · Ctrl-C ends it", flush=True)
@@ -80,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     add_device(options)
     add("--top", type=positive, default=5, help="classes in an answer, from 1 (5)")
     add("--max-megabytes", type=_megabytes, default=20.0, help="of one request, above 0 (20)")
+    add_max_error(options)
     add_trust(options)
     add("--open", action="store_true", help="open the page in the browser")
     return options

@@ -88,8 +88,11 @@ function show(content, name, answer) {
   bars.setAttribute("aria-label", "Classes with their probabilities, most likely first");
   bars.append(...answer.predictions.map(row));
   const notes = [`${Math.max(1, Math.round(1000 * answer.seconds))} ms`, ...answer.changes];
-  content.append(element("p", "answer", best.class), bars, element("p", "note", notes.join(" · ")));
-  announcement.textContent = `${name}: ${best.class}, ${percent(best.probability)}`;
+  const heading = element("p", "answer", best.class);
+  const marks = [...(answer.unsure ? ["unsure"] : []), ...(answer.unlike ? ["unlike training"] : [])];
+  heading.append(...marks.map(word => element("span", "mark", word)));
+  content.append(heading, bars, element("p", "note", notes.join(" · ")));
+  announcement.textContent = [`${name}: ${best.class}, ${percent(best.probability)}`, ...marks].join(", ");
 }
 
 /** Ask about files, one after another; their cards are above those of earlier files. */

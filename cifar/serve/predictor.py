@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cifar.data.preprocessing import DAMAGE, ImageError, decode
+from cifar.inference.marks import Marker
 from cifar.inference.model import Model
 from cifar.serve.bodies import busy
 from cifar.serve.limits import MAX_PIXELS, MAX_WAITING
@@ -38,8 +39,9 @@ class BadImage(Exception):
 class Predictor:
     """Decoding and inference share one thread, so that the memory is that of one image, however many clients ask."""
 
-    def __init__(self, model: Model, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, model: Model, max_waiting: int = MAX_WAITING, max_error: float | None = None) -> None:
         self.model = model
+        self.marker = Marker.of(model, max_error=max_error)
         self.max_waiting = max_waiting
         self.waiting = 0
         self._thread = ThreadPoolExecutor(1, "inference")
@@ -63,11 +65,13 @@ class Predictor:
         start = time.perf_counter()
         pixels, changes = read_image(content, self.model)
         images = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
-        probabilities = self.model.probabilities(images)[0]
-        values, indices = probabilities.topk(min(top, len(self.model.classes)))
+        assessment = self.model.assess(images)
+        (mark,) = self.marker.marks(assessment)
+        values, indices = assessment.probabilities[0].topk(min(top, len(self.model.classes)))
         rows = zip(values.tolist(), indices.tolist(), strict=True)
         return {
             "predictions": [{"class": self.model.classes[index], "probability": value} for value, index in rows],
+            **mark.as_json(),
             "changes": changes,
             "seconds": round(time.perf_counter() - start, 4),
         }

@@ -53,7 +53,15 @@ def test_every_moved_target_is_where_it_is_said_to_be(former: str) -> None:
 
 
 INPUT = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
-SPLIT = {"folds": None, "fold": None, "groups": None, "split": "random", "fixes": None}
+SPLIT = {
+    "folds": None,
+    "fold": None,
+    "groups": None,
+    "split": "random",
+    "fixes": None,
+    "unreadable": "error",
+    "calibration_size": 0,
+}
 OFF = {"erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
 

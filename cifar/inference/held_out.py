@@ -1,0 +1,28 @@
+"""Thresholds that are set anew: for another use of a model than its run measured, as with test-time augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cifar.data.split import Splits
+from cifar.inference.model import Assessment
+from cifar.unsure import CALIBRATION, VALIDATION, Reliability
+
+BATCH = 64
+
+
+def set_anew(splits: Splits, assess: Callable[[Tensor], Assessment]) -> Reliability:
+    """By what `assess` gives for the calibration images of a run, else for its validation images.
+
+    `assess`: images uint8 (B, 3, size, size) -> Assessment.
+    """
+    part = VALIDATION if splits.calibration is None else CALIBRATION
+    images = splits.val if splits.calibration is None else splits.calibration
+    batches = [assess(images.images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    probabilities = torch.cat([batch.probabilities for batch in batches]).numpy()
+    distances = torch.cat([batch.distances for batch in batches])
+    known = None if distances.isnan().any() else distances.numpy()
+    return Reliability.of(part, probabilities, images.labels.numpy(), known)

@@ -1,0 +1,90 @@
+"""Which images are unlike those that a network was trained on, by the distance of their features to training features.
+
+The distance is 1 minus the cosine similarity to the 10th nearest of at most 1,000 training images (Sun et al.,
+Out-of-Distribution Detection with Deep Nearest Neighbors, 2022, arXiv:2204.06507), in the 128 directions in which their
+features are largest. On features of EfficientNet-Lite0, at a false-alarm rate of 5%, it flags 95% of Fashion-MNIST and
+all of scikit-learn's digits where CIFAR-10 was trained on; the Mahalanobis distance (Lee et al., 2018) to the nearest
+class flags 67% and 1%, and 94% and 100% with features of length 1, in 6.6 MB of weights in place of 1.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+IMAGES, DIRECTIONS, NEIGHBOURS = 1000, 128, 10
+
+
+class Neighbours(nn.Module):
+    """features (B, F) -> distances (B,), in [0, 2].
+
+    `directions` (F, D), orthonormal; `rows` (N, D): the training images' features, of length 1, in these directions.
+    """
+
+    directions: Tensor
+    rows: Tensor
+
+    def __init__(self, directions: Tensor, rows: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("directions", directions, persistent=False)
+        self.register_buffer("rows", rows, persistent=False)
+        self.neighbours = min(NEIGHBOURS, len(rows))
+
+    @classmethod
+    def of(cls, features: Tensor) -> Neighbours:
+        """Of the features (N, F) of training images."""
+        unit = F.normalize(features.detach().cpu().double(), dim=1)
+        directions = _largest(unit)
+        halves = directions.half(), (unit @ directions).half()  # as files keep both: the distances stay the same
+        return cls(*(half.float() for half in halves))
+
+    def forward(self, features: Tensor) -> Tensor:
+        unit = F.normalize(features.float(), dim=1)
+        similarities = unit @ self.directions @ self.rows.T
+        nearest: Tensor = similarities.topk(self.neighbours, dim=1).values[:, -1]
+        return 1 - nearest
+
+
+def _largest(unit: Tensor) -> Tensor:
+    """The DIRECTIONS orthonormal directions (F, D) that hold most of the rows (N, F); all where there are fewer."""
+    rows, width = unit.shape
+    if width <= DIRECTIONS:
+        return torch.eye(width, dtype=unit.dtype)
+    if rows >= width:
+        directions: Tensor = torch.linalg.eigh(unit.T @ unit).eigenvectors[:, -DIRECTIONS:]
+        return directions
+    values, vectors = torch.linalg.eigh(unit @ unit.T)
+    is_large = values > 1e-9 * values[-1]
+    kept = is_large.nonzero().flatten()[-DIRECTIONS:]
+    directions = unit.T @ vectors[:, kept] / values[kept].sqrt()
+    return directions
+
+
+def head_of(model: nn.Module, classes: int) -> nn.Module | None:
+    """The last linear layer with an output for each class; None where the model has none."""
+    layers = [part for part in model.modules() if isinstance(part, nn.Linear) and part.out_features == classes]
+    return layers[-1] if layers else None
+
+
+def with_features(network: nn.Module, head: nn.Module | None, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits (B, classes) that a network gives, and the features (B, F) that its part `head` receives.
+
+    Without a head the logits are the features.
+    """
+    if head is None:
+        logits: Tensor = network(inputs)
+        return logits, logits.flatten(1)
+    received: list[Tensor] = []
+
+    def keep(head: nn.Module, arguments: tuple[Any, ...]) -> None:
+        received.append(arguments[0])
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        logits = network(inputs)
+    finally:
+        handle.remove()
+    return logits, received[-1].flatten(1)
