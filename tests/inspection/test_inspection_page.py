@@ -17,6 +17,11 @@ def fixes(browser: Browser, folder: Path) -> set[Fix]:
     return set(read_fixes(str(file)).all())
 
 
+def click(browser: Browser, selector: str) -> None:
+    """Also what the bar at the top hides."""
+    browser.run(f"document.querySelector({selector!r}).click()")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_the_screen_and_asks_for_nothing(browser: Browser, out: Path, width: int, dark: bool) -> None:
@@ -31,17 +36,17 @@ def test_it_fits_the_screen_and_asks_for_nothing(browser: Browser, out: Path, wi
 def test_what_is_marked_is_saved_as_fixes(browser: Browser, out: Path, tmp_path: Path) -> None:
     browser.open(out / "index.html")
     assert browser.run("return document.getElementById('save').disabled")
-    browser.click("section[data-kind=unreadable] button.all")
-    browser.click("section[data-kind=near_duplicate] input[type=checkbox]")
+    click(browser, "section[data-kind=unreadable] button.all")
+    click(browser, "section[data-kind=near_duplicate] input[type=checkbox]")
     double, smaller = "train/cat/double.jpg", "train/cat/005.jpg"
     dropped = {Fix(f"train/cat/{name}.jpg", "drop", "") for name in ("truncated", "nothing")}
     grouped = {Fix(name, "group", smaller) for name in (double, smaller)}
     assert fixes(browser, tmp_path) == dropped | grouped
     assert browser.run("return document.getElementById('marked').textContent") == "4 fixes"
 
-    browser.click("section[data-kind=unreadable] button.all")
-    browser.click("section[data-kind=near_duplicate] input[type=checkbox]")
-    browser.click("section[data-kind=conflicting_labels] input[type=checkbox]")
+    click(browser, "section[data-kind=unreadable] button.all")
+    click(browser, "section[data-kind=near_duplicate] input[type=checkbox]")
+    click(browser, "section[data-kind=conflicting_labels] input[type=checkbox]")
     assert fixes(browser, tmp_path) == {Fix("train/dog/other class.jpg", "relabel", "cat")}
     browser.run(
         "const box = document.querySelector('section[data-kind=conflicting_labels] input[type=text]');"
@@ -52,15 +57,15 @@ def test_what_is_marked_is_saved_as_fixes(browser: Browser, out: Path, tmp_path:
 
 def test_odd_names_survive_the_file(browser: Browser, out: Path, tmp_path: Path) -> None:
     browser.open(out / "index.html")
-    browser.click("section[data-kind=duplicate] button.all")
+    click(browser, "section[data-kind=duplicate] button.all")
     names = {fix.file for fix in fixes(browser, tmp_path)}
     assert names == {"train/cat/copy.jpg", "train/cat/new\nline \\xff.jpg"}
 
 
 def test_one_kind_is_shown_alone(browser: Browser, out: Path) -> None:
     browser.open(out / "index.html")
-    browser.click(".chips button[data-kind=leak]")
+    click(browser, ".chips button[data-kind=leak]")
     shown = "return [...document.querySelectorAll('section')].filter(s => !s.hidden).map(s => s.dataset.kind)"
     assert browser.run(shown) == ["leak"]
-    browser.click(".chips button[data-kind='']")
+    click(browser, ".chips button[data-kind='']")
     assert len(browser.run(shown)) > 5
