@@ -20,7 +20,8 @@ from cifar.data.known import NEW, TRAIN, VAL, hex_digests
 from cifar.initial import Initial
 from cifar.intervals import paired_difference
 from cifar.resources import Resources
-from cifar.tasks import Task, loaded_classifier
+from cifar.tasks import Task
+from cifar.trained import loaded_classifier
 from cifar.training.step import autocast
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,8 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,7 +29,7 @@ from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
 from cifar.initial import tensors_by_class
 from cifar.inputs import configured_backbone, initial_of
-from cifar.models.build import build_model, one_line
+from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun, unchanged_generators
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
@@ -40,16 +38,12 @@ from cifar.models.pretrained import Backbone
 from cifar.models.weights import RANDOM, TransferError
 from cifar.options import transfer as options
 from cifar.options.config import Config
-from cifar.options.former import upgrade_settings
 from cifar.options.option import groups
-from cifar.resources import SHARED, Resources
-from cifar.training import checkpoint
-from cifar.training.checkpoint import CheckpointError
+from cifar.resources import Resources
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
-from cifar.unlike import Neighbours
 
-__all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
+__all__ = ["Classifier", "InputError", "Task", "build_task"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
 Module = TypeVar("Module", bound=nn.Module)
@@ -280,48 +274,6 @@ def build_task(config: Config, splits: Splits, device: torch.device, resources: 
     if initial is not None:
         initial.load(task.model, splits.train.classes, partial(task.tensors_by_class, config, splits))
     return task
-
-
-def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifier:
-    """The model in a run's best.pt, on the CPU. The weights of a frozen backbone are read from where the run read them.
-
-    Raises CheckpointError, and TransferError where those weights are missing or are other ones.
-    """
-    return loaded_classifier(checkpoint.load(Path(path)), path, resources)
-
-
-def loaded_classifier(best: dict[str, Any], path: Path | str, resources: Resources) -> Classifier:
-    """The model in the content of the best.pt at `path`. Raises as load_classifier does."""
-    try:
-        classifier = classifier_of(best, resources)
-        checkpoint.load_weights(classifier.model, best["model"], Path(path))
-    except KeyError as error:
-        raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a best.pt of this program ({one_line(error)})") from None
-    return classifier
-
-
-def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = False) -> Classifier:
-    """The classifier that the content of a best.pt describes, with the weights of its `model` still to be loaded.
-
-    `whole`: those of its `network`, which are more where a backbone is frozen. Raises as Task.load does.
-    """
-    upgraded = best | {key: upgrade_settings(best[key]) for key in ("settings", "transfer")}
-    task = task_class(upgraded["transfer"]["mode"])
-    classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
-    classifier.network.eval()
-    calibration = best.get("calibration") or {}  # earlier versions have none
-    neighbours = saved_neighbours(best.get("reliability"))
-    return dataclasses.replace(classifier, temperature=calibration.get("temperature"), neighbours=neighbours)
-
-
-def saved_neighbours(reliability: Mapping[str, Any] | None) -> Neighbours | None:
-    """Those in a best.pt; None where its run has not ended, or was of an earlier version."""
-    if reliability is None:
-        return None
-    saved = reliability["neighbours"]
-    return Neighbours(saved["directions"].float(), saved["rows"].float())
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

@@ -26,7 +26,8 @@ ORDER = (
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("predictions", "content", "options", "trackers", "cache"),
     *("data", "models", "training", "unlike", "classifier", "initial", "resources", "inputs", "unreadable"),
-    *("tasks", "metadata", "comparison", "run_data", "recording", "saving", "reliability", "examples", "leaks"),
+    *("tasks", "metadata", "trained", "comparison", "run_data", "recording", "saving", "reliability"),
+    *("examples", "leaks", "best_weights"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )

@@ -18,7 +18,7 @@ from PIL import Image
 from cifar.content import content_differences, content_of
 from cifar.data.memory import total_memory
 from cifar.data.preprocessing import InputFormat
-from cifar.experiment import load_classifier, load_splits, run
+from cifar.experiment import load_splits, run
 from cifar.inputs import configured_backbone, input_format, request
 from cifar.models.resnet import BottleneckResNet
 from cifar.options.check import check
@@ -29,6 +29,7 @@ from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
 from cifar.results import read_metrics, read_result
 from cifar.tasks import InputError
+from cifar.trained import load_classifier
 from cifar.training import checkpoint
 
 MakeFolder = Callable[..., Path]

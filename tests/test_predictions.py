@@ -24,7 +24,7 @@ from cifar.predictions import Row
 from cifar.reporting import NO_REPORTER, Pruned
 from cifar.results import read_result
 from cifar.run_data import load_splits, load_test_images
-from cifar.tasks import load_classifier
+from cifar.trained import load_classifier
 
 Settings = Callable[..., Config]
 FROZEN = ("transfer=frozen", *TRANSFER)

@@ -98,7 +98,7 @@ def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     fixes = read_fixes(option.fixes)
     read: Source = pkgutil.resolve_name(option.loader)
-    if takes_test_part(option):
+    if takes_test_part(option, request.cache_dir):
         images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request)
     else:
         images = grouped(read(option, request), fixes)
@@ -119,9 +119,9 @@ def _part(option: ImageFolder, images: Images, request: Request) -> Images:
     return test if request.part == "test" else rest
 
 
-def takes_test_part(option: Data) -> TypeGuard[ImageFolder]:
+def takes_test_part(option: Data, cache_dir: Path | None = None) -> TypeGuard[ImageFolder]:
     """Whether the test part is some of the images that the loader reads, which came without parts."""
-    return isinstance(option, ImageFolder) and option.test_size > 0 and not has_parts(option)
+    return isinstance(option, ImageFolder) and option.test_size > 0 and not has_parts(option, cache_dir)
 
 
 def common_size(option: Data, request: Request) -> int | None:

@@ -136,7 +136,8 @@ class OddSize(Measured):
         sides = np.log(survey.column("width") * survey.column("height")) / 2
         low, high = np.quantile(sides, (0.25, 0.75))
         margin = max(np.log(LARGER), QUARTILES * (high - low))
-        return np.maximum(low - sides, sides - high) - margin
+        scores: NDArray[np.float64] = np.maximum(low - sides, sides - high) - margin
+        return scores
 
     def value(self, measures: Measures) -> str:
         return _size(measures)
@@ -149,7 +150,8 @@ class OddAspect(Measured):
 
     def scores(self, survey: Survey) -> NDArray[np.float64]:
         ratios = np.log(survey.column("width") / survey.column("height"))
-        return np.abs(ratios - np.median(ratios)) - np.log(NARROW)
+        scores: NDArray[np.float64] = np.abs(ratios - np.median(ratios)) - np.log(NARROW)
+        return scores
 
     def value(self, measures: Measures) -> str:
         return _size(measures)
