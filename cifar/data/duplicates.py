@@ -34,8 +34,8 @@ DESCRIPTOR = 8
 """Side of the grey pixels whose gradients find candidates."""
 OFFSETS = (-0.1, 0.0, 0.1)
 """Shifts of an image in its search for candidates, horizontal and vertical, in half widths."""
-PAIRS = 512
-"""Pairs that are aligned at once."""
+PAIRS, ALIGNED = 512, 32
+"""Pairs that are looked at at once, and those of them that are aligned at once: more leave the processor's cache."""
 SCORES = 2**25
 """Similarities that are in memory at once."""
 
@@ -179,7 +179,12 @@ def _distances(images: Tensor, others: Tensor, pairs: Tensor) -> tuple[Tensor, T
     one, other = images[pairs[:, 0]].float(), others[pairs[:, 1]].float()
     correlation, guess, mirrored = alignment.first_guess(one, other)
     alike = correlation >= LEAST_GUESS
-    one, other, mirrored = smooth(one[alike]), other[alike], mirrored[alike]
-    other = smooth(torch.where(mirrored[:, None, None, None], other.flip(-1), other))
-    maps = alignment.refined(one, other, guess[alike])
-    return pairs[alike], alignment.distances(one, other, maps, mirrored)
+    chosen = (values[alike].split(ALIGNED) for values in (one, other, guess, mirrored))
+    return pairs[alike], torch.cat([_aligned_distances(*values) for values in zip(*chosen, strict=True)])
+
+
+def _aligned_distances(one: Tensor, other: Tensor, guess: Tensor, mirrored: Tensor) -> Tensor:
+    """The distances (K,) of pairs of float images (K, 3, H, W) once they are aligned, from a first guess."""
+    one, other = smooth(one), smooth(torch.where(mirrored[:, None, None, None], other.flip(-1), other))
+    maps = alignment.refined(one, other, guess)
+    return alignment.distances(one, other, maps, mirrored)
