@@ -11,6 +11,9 @@ these show a horizon, or an aeroplane or a car that stands out from nothing. Ima
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -164,14 +167,29 @@ def _unit(rows: Tensor) -> Tensor:
 def _aligned(images: Tensor, others: Tensor, candidates: Tensor, cut: float, progress: Progress) -> list[Pair]:
     """The pairs of at most this distance among the candidates (P, 2), surest first."""
     pairs: list[Pair] = []
-    for start in range(0, len(candidates), PAIRS):
-        part = candidates[start : start + PAIRS]
-        chosen, distance = _distances(images, others, part)
-        near = distance <= cut
-        first, second = chosen[near].T.tolist()
-        pairs += map(Pair, first, second, distance[near].tolist())
-        progress(min(start + PAIRS, len(candidates)), len(candidates))
+    done = 0
+    batches = candidates.split(PAIRS) if len(candidates) else ()
+    with _worker_threads() as pool:
+        for chosen, distance in pool.map(partial(_distances, images, others), batches):
+            near = distance <= cut
+            first, second = chosen[near].T.tolist()
+            pairs += map(Pair, first, second, distance[near].tolist())
+            done = min(done + PAIRS, len(candidates))
+            progress(done, len(candidates))
     return sorted(pairs, key=lambda pair: (pair.distance, pair.first, pair.second))
+
+
+@contextmanager
+def _worker_threads() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as PyTorch uses, each of which computes alone: what few pairs need is too little to be shared."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads)
+    torch.set_num_threads(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def _distances(images: Tensor, others: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
