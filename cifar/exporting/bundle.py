@@ -26,7 +26,7 @@ ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 FILES = {
     *(ONNX, WEIGHTS, "classes.txt", "config.yaml", "preprocessing.py", "predict.py", "requirements.txt", "README.md"),
 }
-REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=10.1\n"
+REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=11.3\n# pillow-heif>=1.1: for HEIC files\n"
 PREDICT = Path(__file__).with_name("bundled_predict.py")
 IGNORED = "__pycache__"
 
