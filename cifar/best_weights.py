@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cifar import comparison, examples, metadata, predictions, reliability
+from cifar import comparison, examples, leaks, metadata, predictions, reliability
 from cifar.data.images import Images
 from cifar.objective import balanced_accuracy, macro_f1
 from cifar.resources import Resources
@@ -86,6 +86,10 @@ class Best:
             result["without_fixes"], _ = self._scores(test.without_fixes)
             log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
         return {"test": result | ({"missing_classes": missing} if missing else {})}
+
+    def without_leaks(self, test: TestData | None) -> dict[str, Any]:
+        """The accuracies without the images that are among the training images too; test() has been called."""
+        return {"without_leaks": leaks.measured(self.path, self.data, test)}
 
     def compare(self, test: TestData | None) -> dict[str, Any]:
         """Beside the weights of the run that this one began with; empty where it began anew."""

@@ -275,7 +275,8 @@ class Experiment:
         """What is measured of the best weights, once all epochs are done."""
         path, write = self.directory.path, self._in_background
         best = Best(path, self.task, self.trainer, self.saver, self.data, self.resources, write)
-        return best.reliability() | best.save_examples() | best.test(self.test) | best.compare(self.test)
+        facts = best.reliability() | best.save_examples() | best.test(self.test)
+        return facts | best.without_leaks(self.test) | best.compare(self.test)
 
     def _tracked_run(self, study: str | None) -> TrackedRun:
         folder = Path(study).resolve() if study else None

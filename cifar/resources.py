@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data import extended_split, sources, val_part
 from cifar.data.calibration_part import with_calibration
 from cifar.data.copies import warn_of_copies
+from cifar.data.duplicates import leaked
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
@@ -68,6 +71,7 @@ class Resources:
         self._images = RecentlyUsed[Images](4)
         self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
+        self._leaked = RecentlyUsed[NDArray[np.bool_]](4)
         self._padded = RecentlyUsed[Tensor](3)  # training, validation and calibration images of one data set
         self._stacked = RecentlyUsed[Tensor](2)
         self._asked: set[Hashable] = set()
@@ -118,6 +122,11 @@ class Resources:
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
         return self._splits.get((option.source_key(), request, settings, val_from, option.calibration_size), make)
+
+    def leaked(self, images: Images, train: Images, check: str) -> NDArray[np.bool_]:
+        """Which of the images are in `train` too, as cifar.data.duplicates.leaked finds them."""
+        key = (images.fingerprint, train.fingerprint, check)
+        return self._leaked.get(key, lambda: leaked(images.images, train.images, check))
 
     def initial(self, directory: Path, make: Callable[[], Initial]) -> Initial:
         """The run in a directory, with which others begin; `make` reads it where it is not kept."""

@@ -13,12 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data import alignment
 from cifar.data.alignment import grey, prepared, resized, smooth
+from cifar.data.copies import copies
 from cifar.data.pixels import Pixels, blocks
+from cifar.options.splits import NEAR
 
 CUT = 0.2
 """Pairs of at most this distance are near duplicates."""
@@ -87,6 +91,14 @@ def between(
     for pair in _aligned(rows, other_rows, candidates, cut, progress):
         best.setdefault(pair.first, pair)
     return list(best.values())
+
+
+def leaked(images: Pixels, train: Pixels, check: str) -> NDArray[np.bool_]:
+    """(N,): whether each of `images` is in `train` too, pixel by pixel; with check=near, or nearly."""
+    mask = copies(images, train)
+    if check == NEAR:
+        mask[[pair.first for pair in between(images, train)]] = True
+    return mask
 
 
 def _rows_of(images: Pixels) -> Tensor:

@@ -50,5 +50,5 @@ def _unit(images: Tensor) -> Tensor:
     """Float images (N, ...) less their mean, with a length of one: (N, D)."""
     rows = images.flatten(1)
     rows = rows - rows.mean(1, keepdim=True)
-    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    return unit
+    units: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    return units

@@ -47,7 +47,8 @@ def main(argv: list[str]) -> None:
     options = parser().parse_intermixed_args(argv)
     require(module_command("cifar.inspection"), "inspect", "jinja2")
     trust.grant(options.trust)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("cifar.data.decoded").setLevel(logging.ERROR)  # unreadable files are findings
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are findings
     from cifar.compose import composed_of_keys
     from cifar.inspection.kinds import NAMES

@@ -110,7 +110,7 @@ class Duplicate(CopyKind):
     advice = "leave one of each out: they count twice, and may be split apart later"
 
     def holds(self, survey: Survey, copy: Copy) -> bool:
-        return not copy.distance and not _crosses(survey, copy)
+        return not copy.distance and not _crosses(survey, copy) and not _conflicts(survey, copy)
 
 
 class NearDuplicate(CopyKind):
@@ -119,7 +119,7 @@ class NearDuplicate(CopyKind):
     action = "group"
 
     def holds(self, survey: Survey, copy: Copy) -> bool:
-        return bool(copy.distance) and not _crosses(survey, copy)
+        return bool(copy.distance) and not _crosses(survey, copy) and not _conflicts(survey, copy)
 
 
 class ConflictingLabels(CopyKind):
@@ -128,7 +128,7 @@ class ConflictingLabels(CopyKind):
     action = "relabel"
 
     def holds(self, survey: Survey, copy: Copy) -> bool:
-        return survey.samples[copy.first].label != survey.samples[copy.later].label
+        return _conflicts(survey, copy)
 
 
 class Leak(CopyKind):
@@ -141,6 +141,10 @@ class Leak(CopyKind):
 
 def _crosses(survey: Survey, copy: Copy) -> bool:
     return survey.samples[copy.first].part != survey.samples[copy.later].part
+
+
+def _conflicts(survey: Survey, copy: Copy) -> bool:
+    return survey.samples[copy.first].label != survey.samples[copy.later].label
 
 
 def group_names(survey: Survey) -> dict[int, str]:

@@ -136,8 +136,8 @@ class OddSize(Measured):
         sides = np.log(survey.column("width") * survey.column("height")) / 2
         low, high = np.quantile(sides, (0.25, 0.75))
         margin = max(np.log(LARGER), QUARTILES * (high - low))
-        beyond: NDArray[np.float64] = np.maximum(low - sides, sides - high) - margin
-        return beyond
+        scores: NDArray[np.float64] = np.maximum(low - sides, sides - high) - margin
+        return scores
 
     def value(self, measures: Measures) -> str:
         return _size(measures)
@@ -150,8 +150,8 @@ class OddAspect(Measured):
 
     def scores(self, survey: Survey) -> NDArray[np.float64]:
         ratios = np.log(survey.column("width") / survey.column("height"))
-        beyond: NDArray[np.float64] = np.abs(ratios - np.median(ratios)) - np.log(NARROW)
-        return beyond
+        scores: NDArray[np.float64] = np.abs(ratios - np.median(ratios)) - np.log(NARROW)
+        return scores
 
     def value(self, measures: Measures) -> str:
         return _size(measures)

@@ -50,6 +50,7 @@ NEUTRAL = {
     "data.fixes": None,
     "data.unreadable": "error",
     "data.calibration_size": 0,
+    "data.check_duplicates": "exact",
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
