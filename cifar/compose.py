@@ -67,7 +67,7 @@ def recorded_splits(run: Path) -> Splits:
     Raises ContentError where the place holds others now, DataError where it holds none.
     """
     resources = Resources()
-    config = recorded_config(run)
+    config = dataclasses.replace(recorded_config(run), resume=str(run))  # its split, and what it began with
     data = config.data
     if not data.only_reads(data.root or ""):
         raise DataError(f"data.root={data.root}: the images are not there")

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from torch import Tensor, nn
+from torch import nn
 
-from cifar import examples, metadata, predictions, reliability, saving
+from cifar import metadata, saving
+from cifar.best_weights import Best
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
-from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.inputs import configured_backbone, input_format, log_input
-from cifar.objective import OBJECTIVES, balanced_accuracy, macro_f1, values
+from cifar.objective import OBJECTIVES, values
 from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
@@ -35,14 +35,13 @@ from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, same_directory, stopped_early
-from cifar.run_data import RunData, TestData, load_splits
+from cifar.run_data import RunData, load_splits
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
-from cifar.tasks import Classifier, Task, build_task, load_classifier
+from cifar.tasks import Classifier, Task, build_task
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
-from cifar.training import checkpoint
+from cifar.trained import load_classifier
 from cifar.training.average import build_average
-from cifar.training.checkpoint import CheckpointError
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
@@ -52,9 +51,8 @@ from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
-from cifar.training.trainer import Evaluation, Trainer, evaluate
+from cifar.training.trainer import Trainer
 from cifar.unreadable import naming_unreadable
-from cifar.unsure import MAX_ERROR
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -168,7 +166,8 @@ class Experiment:
         Before anything is computed or written. Raises ContentError, or what the reporter raises.
         """
         config = self.config
-        content: Content = content_of({"data": self.data.facts, "code": code_digests(config)})
+        facts = {"data": self.data.facts, "code": code_digests(config)} | self.data.initial_facts
+        content: Content = content_of(facts)
         if isinstance(config.transfer, Pretrained):
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
@@ -190,9 +189,6 @@ class Experiment:
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
                 facts |= self._assess()
-                self._save_examples()
-                if self.test is not None:
-                    facts["test"] = self._test(self.test)
         best = best_of(self.history, objective)
         assert best is not None
         value = objective.value(best)
@@ -204,9 +200,12 @@ class Experiment:
         config, directory = self.config, self.directory
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
-            self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
+            self.history += saving.resume(
+                self.trainer, source, settings_of(config), recorded_settings(config, str(source))
+            )
         facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
+        facts |= self.data.initial_facts
         first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:
@@ -234,11 +233,8 @@ class Experiment:
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
             self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
 
-    def _save_examples(self) -> None:
-        first = self.task.first_images(examples.FIRST)
+    def _in_background(self, write: Callable[[], None]) -> None:
         with self.isolation.paused():
-            rows = self.saver.val_rows()
-            write = partial(examples.save, self.directory.path / predictions.EXAMPLES, rows, self.splits.val, first)
             self.coordinator.run_in_background(write)
 
     def _epochs(self) -> Iterator[EpochMetrics]:
@@ -264,52 +260,6 @@ class Experiment:
                 self.stop.signum,
             )
 
-    def _assess(self) -> dict[str, Any]:
-        """Add to best.pt how reliable its predictions are; a best.pt that is missing or damaged stays as it is."""
-        path = self.directory.path / "best.pt"
-        try:
-            best = checkpoint.load(path)
-        except CheckpointError:
-            return {}
-        checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        temperature = (best.get("calibration") or {}).get("temperature")
-        state = reliability.measured(self.task, self.trainer.measured, self.trainer.val, self.splits, temperature)
-        with self.isolation.paused():
-            write = partial(checkpoint.save, path, best | {"reliability": state})
-            self.coordinator.run_in_background(write)
-        thresholds = reliability.restored(state).thresholds
-        log.info("%s", thresholds.in_words(MAX_ERROR))
-        return {"unsure": thresholds.facts(MAX_ERROR)}
-
-    def _test(self, test: TestData) -> dict[str, Any]:
-        """Evaluate the weights of best.pt on the test set."""
-        path = self.directory.path / "best.pt"
-        best = checkpoint.load(path)
-        checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        images, epoch = test.images, best["epoch"]
-        result, logits = self._scores(images)
-        self.saver.save_test(images, logits)
-        missing = images.missing_classes()
-        present = len(images.classes) - len(missing)
-        scope = f" in {present} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
-        log.info(
-            "test accuracy %.4f of %d images%s (weights of epoch %d)", result["accuracy"], len(images), scope, epoch
-        )
-        result |= {"epoch": epoch, "also_in_train": test.also_in_train}
-        result |= metadata.unreadable_facts({"test": images})
-        if test.without_fixes is not None:
-            result["without_fixes"], _ = self._scores(test.without_fixes)
-            log.info("test accuracy without data.fixes %.4f", result["without_fixes"]["accuracy"])
-        return result | ({"missing_classes": missing} if missing else {})
-
-    def _scores(self, images: Images) -> tuple[dict[str, Any], list[Tensor]]:
-        """What the weights at hand reach on test images, and their logits, float32 (N, K) in batches."""
-        values, logits = evaluate(self.trainer.score, self.task.evaluation(images))
-        evaluation = Evaluation.of(values)
-        scores = evaluation.class_scores
-        result = {"loss": evaluation.loss, "accuracy": evaluation.accuracy, "images": len(images)}
-        return result | {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}, logits
-
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""
         return {
@@ -320,6 +270,13 @@ class Experiment:
             "mean": self.splits.mean,
             "std": self.splits.std,
         }
+
+    def _assess(self) -> dict[str, Any]:
+        """What is measured of the best weights, once all epochs are done."""
+        path, write = self.directory.path, self._in_background
+        best = Best(path, self.task, self.trainer, self.saver, self.data, self.resources, write)
+        facts = best.reliability() | best.save_examples() | best.test(self.test)
+        return facts | best.without_leaks(self.test) | best.compare(self.test)
 
     def _tracked_run(self, study: str | None) -> TrackedRun:
         folder = Path(study).resolve() if study else None

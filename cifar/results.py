@@ -9,6 +9,8 @@ predictions.csv  of the best epoch: each validation image, and each test image a
 examples/        of a run that was trained to its end: a few images for its report (cifar/examples.py)
 checkpoint.pt    after the last epoch, to resume
 best.pt          weights of the best epoch by the objective
+split.csv        which image is in which part
+initial/         best.pt and split.csv of the run that this one began with (from_run)
 """
 
 from __future__ import annotations

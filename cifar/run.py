@@ -25,6 +25,7 @@ from cifar.errors import UserError
 from cifar.layout import CONF
 from cifar.options.check import as_used, check, explain
 from cifar.options.command_line import check_study, prepared
+from cifar.options.from_run import check_from_run
 from cifar.options.help import help_text
 from cifar.options.hydra_private import record
 from cifar.options.outside import check_outside
@@ -42,6 +43,7 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     """Train one configuration in Hydra's run directory; return the objective of its best epoch."""
     config = check(cfg)
     check_resume(config)
+    check_from_run(config)
     check_study(config, list(HydraConfig.get().overrides.task))
     from cifar.experiment import run  # after the check: a wrong setting is reported before torch is imported
 
@@ -54,7 +56,7 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
 
 
 def start() -> None:
-    """Run main with what resume=, from_study= and trust= add, wherever they are given."""
+    """Run main with what resume=, from_study=, from_run= and trust= add, wherever they are given."""
     with prepared():
         main()
 

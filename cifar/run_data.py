@@ -6,8 +6,9 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cifar import metadata
+from cifar import comparison, metadata
 from cifar.data import split_file
 from cifar.data.copies import warn_of_copies
 from cifar.data.exact import log_exact_copies
@@ -17,7 +18,7 @@ from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
 from cifar.files import write_atomically
-from cifar.inputs import configured_backbone, request
+from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
 from cifar.resources import SHARED, Resources
@@ -31,12 +32,16 @@ NAMES_SHOWN = 3
 def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     """The images to train and to validate on.
 
-    Their mean and std are those of the config, else those of pretrained weights, else those of the training images.
+    Their mean and std are those of the run that this one begins with, or of the config, else those of pretrained
+    weights, else those of the training images.
     """
     data = config.data
     splits = resources.splits(data, request(config, "train", resources))
     if config.resume is not None:
         splits = split_file.as_recorded(splits, load_images(config, resources), Path(config.resume))
+    initial = initial_of(config, resources)
+    if initial is not None:
+        return dataclasses.replace(splits, mean=initial.best["mean"], std=initial.best["std"])
     if not data.normalize:
         return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
     mean, std = splits.mean, splits.std
@@ -86,6 +91,8 @@ class RunData:
         log_val_from(config.data, self.splits)
         if resources.is_first(("exact copies", config.data.source_key())):
             log_exact_copies(config.data, self.splits)
+        self.initial = initial_of(config, resources)
+        self.initial_facts = self._compare_with_initial()
         self.fixes = read_fixes(config.data.fixes)
         self.facts = metadata.data_facts(config, load_images(config, resources), self.splits)
         if config.data.fixes is not None:
@@ -104,8 +111,20 @@ class RunData:
         is_changed = raw.fingerprint != images.fingerprint
         return TestData(images, copies, raw if is_changed else None)
 
+    def _compare_with_initial(self) -> dict[str, Any]:
+        """What result.json says of the run that this one begins with, which is logged; empty where there is none."""
+        if self.initial is None:
+            return {}
+        train, val = self.splits.train, self.splits.val
+        images = load_images(self.config, self.resources)
+        facts = comparison.images_facts(self.initial, images, train, val)
+        log.info("from_run=%s: %s", self.config.from_run, comparison.facts_text(facts))
+        return {"from_run": {"path": self.config.from_run, "sha256": self.initial.sha256, **facts}}
+
     def record(self, directory: Path, test: TestData | None) -> None:
-        """Write split.csv, unreadable.csv and a copy of data.fixes into the directory of the run."""
+        """Write split.csv, unreadable.csv and copies of data.fixes and of the run that this one begins with."""
+        if self.initial is not None:
+            self.initial.save(directory)
         parts = {"train": self.splits.train, "val": self.splits.val, "calibration": self.splits.calibration}
         parts["test"] = test.images if test else None
         split_file.write(directory, parts)

@@ -30,7 +30,8 @@ def naming_unreadable(config: Config, directory: Path, resources: Resources) -> 
     try:
         yield
     except UnreadableError as error:
-        others = [other for part in _parts(config) if part != error.part for other in _of(part, config, resources)]
+        errors = [other for part in _parts(config) for other in _of(part, config, resources)]
+        others = [other for other in errors if other.part != error.part]  # a test part may be some of the training part
         problems = {each.part: each.problems for each in (error, *others)}
         if others or len(error.problems) > 1:
             write_unreadable(directory, problems)

@@ -25,8 +25,9 @@ ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("predictions", "content", "options", "trackers", "cache"),
-    *("data", "models", "training", "unlike", "classifier", "resources", "inputs", "unreadable"),
-    *("tasks", "metadata", "run_data", "recording", "saving", "reliability", "examples"),
+    *("data", "models", "training", "unlike", "classifier", "initial", "resources", "inputs", "unreadable"),
+    *("tasks", "metadata", "trained", "comparison", "run_data", "recording", "saving", "reliability"),
+    *("examples", "leaks", "best_weights"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )

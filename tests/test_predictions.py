@@ -17,13 +17,14 @@ from reporters import throw
 
 from cifar import examples, predictions
 from cifar.data.images import from_arrays
-from cifar.experiment import load_splits, load_test_images, run
+from cifar.experiment import run
 from cifar.options.check import check
 from cifar.options.config import Config
 from cifar.predictions import Row
 from cifar.reporting import NO_REPORTER, Pruned
 from cifar.results import read_result
-from cifar.tasks import load_classifier
+from cifar.run_data import load_splits, load_test_images
+from cifar.trained import load_classifier
 
 Settings = Callable[..., Config]
 FROZEN = ("transfer=frozen", *TRANSFER)

@@ -62,7 +62,8 @@ def _counts(run: pd.Series[Any]) -> str:
 
 
 def _facts(frames: Frames, run: pd.Series[Any], epochs: pd.DataFrame) -> list[Fact]:
-    facts = [*score_facts(run), *_test_facts(run), *_calibration_facts(run)]
+    leaks = [*_without_leaks(run, "validation", "val"), *_without_leaks(run, "test", "test")]
+    facts = [*score_facts(run), *_test_facts(run), *leaks, *_calibration_facts(run)]
     best = epochs.loc[epochs.score.idxmax()] if epochs.score.notna().any() else epochs.iloc[-1]
     losses = f"validation {best.val_loss:.4f}, training {best.train_loss:.4f} · nats"
     facts.append(Fact("generalization gap at the best epoch", f"{best.gap:+.4f}", losses))
@@ -83,6 +84,16 @@ def _test_facts(run: pd.Series[Any]) -> list[Fact]:
         return [accuracy]
     name = objective.label.removeprefix("validation ")
     return [Fact(f"test {name}", f"{value:.4f}", count_of(images, "image")), accuracy]
+
+
+def _without_leaks(run: pd.Series[Any], part: str, columns: str) -> list[Fact]:
+    """The accuracy on images that are no training images; nothing where all are, or where that is not known."""
+    accuracy, duplicates = run[f"{columns}_accuracy_without"], run[f"{columns}_duplicates"]
+    if pd.isna(accuracy) or not duplicates:
+        return []
+    images = int(run[f"{columns}_images"] - duplicates)
+    note = f"{format_interval(*wilson(accuracy, images))} · {count_of(images, 'image')}, {duplicates} left out"
+    return [Fact(f"{part} accuracy without duplicates of training images", f"{accuracy:.4f}", note)]
 
 
 def _calibration_facts(run: pd.Series[Any]) -> list[Fact]:

@@ -1,8 +1,8 @@
 """How alike two images are after one has been shifted, scaled, mirrored and recoloured to fit the other.
 
-The first guess of shift and scale is the best of all on a grid of whole pixels at 16 x 16 (normalised cross-correlation);
-Gauss-Newton steps refine it to fractions of a pixel (Lucas and Kanade 1981). What counts then are edges and not areas:
-the correlation of the gradients, as smooth areas of different photographs (sky, a plain background) are alike.
+The first guess of shift and scale is the best on a grid of whole pixels at 16 x 16 (normalised cross-correlation);
+Gauss-Newton steps refine it to fractions of a pixel (Lucas and Kanade 1981). What counts then is the correlation of the
+gradients: smooth areas (sky, a plain background) are alike in different photographs, edges are not.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _details(image: Tensor, side: int) -> Tensor:
 def refined(one: Tensor, other: Tensor, guess: Tensor) -> Tensor:
     """The map (P, 4) from `one` to `other`, both (P, 3, SIDE, SIDE), that fits their colours best, from a first guess.
 
-    Each channel has a gain and an offset of its own, by least squares. Of all steps the one with the least residual.
+    Each channel has its gain and its offset, by least squares. Of all steps the one with the least residual.
     """
     current = best = guess
     least = torch.full((len(one),), torch.inf)
@@ -182,7 +182,7 @@ def smooth(images: Tensor) -> Tensor:
 
 
 def warped(images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """What is in `images` (P, 3, H, W) at the places that maps (P, 4) lead to; and (P, 1, H, W): 1 where these exist."""
+    """What `images` (P, C, H, W) show at the places that maps (P, 4) lead to; and (P, 1, H, W): 1 where these exist."""
     across = maps[:, 0:1] * _places() + maps[:, 2:3]
     down = maps[:, 1:2] * _places() + maps[:, 3:4]
     grid = torch.stack(torch.broadcast_tensors(across[:, None, :], down[:, :, None]), dim=3)

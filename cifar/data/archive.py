@@ -29,7 +29,7 @@ MAX_DEPTH = 64
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """`name`: as the archive has it; `place`: by what its reader finds the content.
 

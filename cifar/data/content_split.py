@@ -57,7 +57,7 @@ def subset(images: Images, count: int | None, seed: int, parts: int = 2) -> Imag
     if count is None or count >= len(images):
         return images
     check_limit(images, count, parts)
-    return divided(images, _quotas(images, count, parts), "limit", seed)[1]
+    return divided(images, quotas_of(images, count, parts), "limit", seed)[1]
 
 
 def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple[Images, Images]:
@@ -66,7 +66,7 @@ def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple
     Parts for other purposes are drawn independently. Raises DataError where a class or either side is too small.
     """
     check_fits(images, size, f"{purpose}_size")
-    return divided(images, _quotas(images, size), purpose, seed)
+    return divided(images, quotas_of(images, size), purpose, seed)
 
 
 def divided(images: Images, quotas: Indices, purpose: str, seed: int) -> tuple[Images, Images]:
@@ -75,14 +75,20 @@ def divided(images: Images, quotas: Indices, purpose: str, seed: int) -> tuple[I
     A function of the digests, the labels, the groups and the arguments, whatever the files' names and order. Raises
     DataError where a class cannot be on both sides.
     """
+    is_part = chosen(images, quotas, purpose, seed)
+    return images.take(np.flatnonzero(~is_part)), images.take(np.flatnonzero(is_part))
+
+
+def chosen(images: Images, quotas: Indices, purpose: str, seed: int) -> NDArray[np.bool_]:
+    """Whether each image (N,) is in the part that `divided` makes. Raises as it does."""
     units = Units.build(images)
     order = units.order(images, purpose, seed)
     selection = Selection(units, quotas)
     for unit in order:
         selection.take_if_it_fits(unit)
     selection.complete(order)
-    is_part = selection.chosen[units.of]
-    return images.take(np.flatnonzero(~is_part)), images.take(np.flatnonzero(is_part))
+    is_part: NDArray[np.bool_] = selection.chosen[units.of]
+    return is_part
 
 
 def split_fold(images: Images, folds: int, fold: int, seed: int) -> tuple[Images, Images]:
@@ -111,7 +117,7 @@ def _folds(images: Images, folds: int, seed: int) -> Indices:
     return of[units.of]
 
 
-def _quotas(images: Images, size: float, least: int = 1) -> Indices:
+def quotas_of(images: Images, size: float, least: int = 1) -> Indices:
     """How many images of each class are `size`: a share of each, rounded, or a number by the largest remainders.
 
     At least `least`, and one is left.
@@ -132,12 +138,13 @@ def _quotas(images: Images, size: float, least: int = 1) -> Indices:
 class Selection:
     """The units that a part takes.
 
-    By class: `missing`, the images that it lacks of its quotas; `taken` and `left`, units.
+    By class: `wanted`, its quotas; `missing`, the images that it lacks of these; `taken` and `left`, units.
     """
 
     def __init__(self, units: Units, quotas: Indices) -> None:
         self.members = units.members
         self.missing: list[int] = quotas.tolist()
+        self.wanted: list[int] = quotas.tolist()
         self.taken = [0] * units.classes
         self.left = [0] * units.classes
         for members in units.members:
@@ -159,7 +166,7 @@ class Selection:
             if change < 0 and self._can_spare(unit):
                 self._take(unit)
         for label in range(len(self.taken)):
-            if not self.taken[label]:
+            if self.wanted[label] and not self.taken[label]:
                 fitting = (unit for unit in order if self._has(unit, label) and self._can_spare(unit))
                 lowest = next(fitting, None)
                 if lowest is None:

@@ -1,7 +1,11 @@
 """Near duplicates among images: the same shot, resized, recompressed, recoloured, shifted, cropped or mirrored.
 
-Candidates are the nearest images by the gradients of 8 x 8 grey pixels, each image shifted and mirrored in several ways,
-and by features where there are any. Each candidate is then aligned (cifar.data.alignment), and what differs is left.
+Candidates are the nearest images by the gradients of 8 x 8 grey pixels, each image shifted and mirrored in several
+ways, and by features where there are any. Each is then aligned (cifar.data.alignment), and what differs is left.
+Of CIFAR-10's test images with a known near duplicate, 98% have it among these candidates without features.
+
+Of the 335 test images of CIFAR-10 with a match in training of at most CUT, all but about 10 are the same shot, by eye;
+these show a horizon, or an aeroplane or a car that stands out from nothing. Images without contrast are like nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data import alignment
 from cifar.data.alignment import grey, prepared, resized, smooth
+from cifar.data.copies import copies
 from cifar.data.pixels import Pixels, blocks
+from cifar.options.splits import NEAR
 
 CUT = 0.2
 """Pairs of at most this distance are near duplicates."""
@@ -85,6 +93,14 @@ def between(
     return list(best.values())
 
 
+def leaked(images: Pixels, train: Pixels, check: str) -> NDArray[np.bool_]:
+    """(N,): whether each of `images` is in `train` too, pixel by pixel; with check=near, or nearly."""
+    mask = copies(images, train)
+    if check == NEAR:
+        mask[[pair.first for pair in between(images, train)]] = True
+    return mask
+
+
 def _rows_of(images: Pixels) -> Tensor:
     """Images as they are compared, uint8 (N, 3, SIDE, SIDE)."""
     if not len(images):
@@ -97,13 +113,13 @@ def _candidates(
 ) -> Iterator[Tensor]:
     """Pairs of indices (P, 2) of images and of those among `others` that they may be copies of.
 
-    `itself`: the two are the same, and no image is a candidate of its own.
+    `itself`: the two are the same, and no image is its candidate.
     """
-    known = _descriptors(others)
     count = min(NEIGHBOURS, len(others) - itself)
     if count < 1 or not len(images):
         yield torch.empty(0, 2, dtype=torch.int64)
         return
+    known = _descriptors(others)
     size = max(1, SCORES // len(others))
     for start in range(0, len(images), size):
         part = torch.arange(start, min(start + size, len(images)))
@@ -141,7 +157,8 @@ def _descriptor(images: Tensor) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    return unit
 
 
 def _aligned(images: Tensor, others: Tensor, candidates: Tensor, cut: float, progress: Progress) -> list[Pair]:
@@ -151,9 +168,8 @@ def _aligned(images: Tensor, others: Tensor, candidates: Tensor, cut: float, pro
         part = candidates[start : start + PAIRS]
         chosen, distance = _distances(images, others, part)
         near = distance <= cut
-        pairs += (
-            Pair(*pair, value) for pair, value in zip(chosen[near].tolist(), distance[near].tolist(), strict=True)
-        )
+        first, second = chosen[near].T.tolist()
+        pairs += map(Pair, first, second, distance[near].tolist())
         progress(min(start + PAIRS, len(candidates)), len(candidates))
     return sorted(pairs, key=lambda pair: (pair.distance, pair.first, pair.second))
 

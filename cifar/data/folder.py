@@ -70,9 +70,12 @@ def has_val(option: Data) -> bool:
     return parts.has(place.walk(), place.directory, "val") and has_parts(option)
 
 
-def has_parts(option: Data) -> bool:
-    """Whether there is a folder root/train: the folders of root are classes otherwise."""
-    place = place_of(option)
+def has_parts(option: Data, cache_dir: Path | None = None) -> bool:
+    """Whether there is a folder root/train: the folders of root are classes otherwise.
+
+    `cache_dir`: where the listing of a compressed archive is kept.
+    """
+    place = place_of(option, cache_dir)
     return parts.has(place.walk(), place.directory, "train")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from cifar.data import content_split
+from cifar.data.extended_split import extended_test
 from cifar.data.fixes import corrected, grouped, read_fixes
 from cifar.data.folder import has_parts
 from cifar.data.images import DataError, Images, from_arrays
@@ -97,27 +98,30 @@ def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     fixes = read_fixes(option.fixes)
     read: Source = pkgutil.resolve_name(option.loader)
-    if takes_test_part(option):
-        images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request.part)
+    if takes_test_part(option, request.cache_dir):
+        images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request)
     else:
         images = grouped(read(option, request), fixes)
     return corrected(images, fixes, request.part) if request.corrected else images
 
 
-def _part(option: ImageFolder, images: Images, part: str) -> Images:
+def _part(option: ImageFolder, images: Images, request: Request) -> Images:
     """The test part of images that came without parts, or the rest of them."""
-    rest, test = content_split.split(images, option.test_size, 0, "test")
-    if part != "test":
+    if request.known is not None:
+        rest, test = extended_test(option.test_size, images, request.known)
+    else:
+        rest, test = content_split.split(images, option.test_size, 0, "test")
+    if request.part != "test":
         log.info(
             "%s has no parts: of its %d images, %d are the test part (data.test_size=%g), by content",
             *(option.root, len(images), len(test), option.test_size),
         )
-    return test if part == "test" else rest
+    return test if request.part == "test" else rest
 
 
-def takes_test_part(option: Data) -> TypeGuard[ImageFolder]:
+def takes_test_part(option: Data, cache_dir: Path | None = None) -> TypeGuard[ImageFolder]:
     """Whether the test part is some of the images that the loader reads, which came without parts."""
-    return isinstance(option, ImageFolder) and option.test_size > 0 and not has_parts(option)
+    return isinstance(option, ImageFolder) and option.test_size > 0 and not has_parts(option, cache_dir)
 
 
 def common_size(option: Data, request: Request) -> int | None:

@@ -18,6 +18,7 @@ from cifar.exporting.int8 import export_int8
 from cifar.exporting.public import settings_text
 from cifar.exporting.source import ExportError, Source
 from cifar.files import cannot_write, check_target
+from cifar.inference.model import load_model
 from cifar.metadata import PROGRAM
 from cifar.options.config import Config
 
@@ -25,7 +26,7 @@ ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 FILES = {
     *(ONNX, WEIGHTS, "classes.txt", "config.yaml", "preprocessing.py", "predict.py", "requirements.txt", "README.md"),
 }
-REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=10.1\n"
+REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=11.3\n# pillow-heif>=1.1: for HEIC files\n"
 PREDICT = Path(__file__).with_name("bundled_predict.py")
 IGNORED = "__pycache__"
 
@@ -89,13 +90,14 @@ def _fill(
         agreement = int8.agreement
     export_file(subject, reference, "safetensors", folder / WEIGHTS)
     measured = cost.measure(source, folder / ONNX, int8.after.latencies if int8 else None)
+    reliability = load_model(folder / ONNX).reliability
     texts = {
         "classes.txt": "".join(f"{_one_line(label)}\n" for label in source.model.classes),
         "config.yaml": settings_text(config),
         "preprocessing.py": Path(preprocessing.__file__).read_text("utf-8"),
         "predict.py": PREDICT.read_text("utf-8"),
         "requirements.txt": REQUIREMENTS,
-        "README.md": card.render(source, config, history, measured, agreement, name, int8),
+        "README.md": card.render(source, config, history, measured, agreement, name, int8, reliability),
     }
     for file, text in texts.items():
         (folder / file).write_text(text, "utf-8")

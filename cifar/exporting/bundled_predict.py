@@ -2,7 +2,7 @@
 
 A line ends in "unsure" where the probability is too low, and in "unlike training" where the image is.
 
-Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt
+Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt; for HEIC files also pillow-heif
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from cifar.metadata import PROGRAM, augmentation_text, model_name, program_name
 from cifar.objective import OBJECTIVES
 from cifar.options.config import Config
 from cifar.options.transfer import Frozen, Pretrained
+from cifar.unsure import Reliability
 
 if TYPE_CHECKING:
     from analysis import wording
@@ -42,6 +43,8 @@ TEMPLATES = jinja2.Environment(
 FEW_IMAGES = 2000
 """Below so many test images, an accuracy is known to no better than 2 points."""
 TAGS = ("image-classification", "onnx", "onnxruntime", "safetensors", "pytorch", PROGRAM)
+ERRORS_SHOWN = (0.02, 0.05, 0.1)
+"""The allowed errors for which the card has thresholds."""
 TEST_COPIES = ("test_also_in_train", "test_images")
 Row = dict[str, str]
 
@@ -54,8 +57,11 @@ def render(
     agreement: Agreement,
     name: str,
     int8: Int8 | None = None,
+    reliability: Reliability | None = None,
 ) -> str:
     """The model card. `name`: what the model is called; `int8`: how model.onnx differs from fp32, where it does.
+
+    `reliability`: when predictions of model.onnx are unsure.
 
     Raises ExportError where a record is damaged.
     """
@@ -70,6 +76,7 @@ def render(
         name=name,
         int8=int8,
         int8_method=METHOD,
+        when_sure=when_sure(reliability),
         test=test,
         summary=summary(data, best, test, history),
         front_matter=front_matter(name, config, data, best, test, int8),
@@ -81,6 +88,11 @@ def render(
         date=date.today().isoformat(),
         few_images=FEW_IMAGES,
     )
+
+
+def when_sure(reliability: Reliability | None) -> list[str]:
+    """When predictions are unsure, in lines; empty where that is not known."""
+    return [] if reliability is None else [reliability.thresholds.in_words(error) for error in ERRORS_SHOWN]
 
 
 def summary(

@@ -27,7 +27,7 @@ from cifar.inference.tta import averaged
 from cifar.packages import require
 from cifar.reliability import restored
 from cifar.resources import Resources
-from cifar.tasks import loaded_classifier
+from cifar.trained import loaded_classifier
 from cifar.training import checkpoint
 from cifar.training.device import set_up_device
 from cifar.unsure import Reliability

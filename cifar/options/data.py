@@ -16,6 +16,8 @@ from cifar.options.outside import check_outside
 from cifar.options.splits import (
     AUTO,
     ERROR,
+    EXACT,
+    NEAR,
     REGEX,
     SKIP,
     SPLITS,
@@ -54,7 +56,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes", "unreadable")
+    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes", "unreadable", "check_duplicates")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -83,7 +85,7 @@ class Data(Option):
     """Whether the loader sets Images.digests, so that data.split=content may be asked for."""
     later: ClassVar[tuple[str, ...]] = (
         *("limit", "val_size", "val_seed", "split", "val_from", "normalize", "mean", "std", "image_size", "fit"),
-        *("folds", "fold", "calibration_size"),
+        *("folds", "fold", "calibration_size", "check_duplicates"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
@@ -105,6 +107,7 @@ class Data(Option):
     groups: str | None = None
     fixes: str | None = None
     unreadable: str = one_of(ERROR, SKIP, default=ERROR)
+    check_duplicates: str = one_of(EXACT, NEAR, default=EXACT)
     calibration_size: float = within("[0, inf)", 0.0)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING

@@ -23,6 +23,8 @@ MOVED_TARGETS = {
 """Former import path of a `_target_` -> today's."""
 FORMER_INPUT = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
 """What the settings `data` were before there were these keys."""
+FORMER_OF_SOURCE: dict[str, dict[str, Any]] = {"image_folder": {"test_size": 0.15}}
+"""And of this source: their folders had parts, for which it means nothing."""
 SPLIT_BY_CONTENT = ("image_folder", "arrays", "csv")
 """The values of data.source of which data.split is content today; versions without the key split at random."""
 BY_CONTENT = {"split", "unreadable", "calibration_size"}
@@ -32,6 +34,7 @@ FORMER_STEM = {"stem": "auto"}
 RESNET = "cifar.models.resnet.BottleneckResNet"
 NEUTRAL = {
     "objective": "accuracy",
+    "from_run": None,
     "loss.label_smoothing": 0.0,
     "loss.class_weights": None,
     "ema.decay": None,
@@ -47,6 +50,7 @@ NEUTRAL = {
     "data.fixes": None,
     "data.unreadable": "error",
     "data.calibration_size": 0,
+    "data.check_duplicates": "exact",
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
@@ -78,7 +82,7 @@ def is_whole(settings: Mapping[str, Any]) -> bool:
 def _completed(key: str, value: Any) -> Any:
     """The settings of a group, with the keys that earlier versions did not have."""
     if key == "data" and isinstance(value, Mapping) and "source" in value:
-        return FORMER_INPUT | dict(value)
+        return FORMER_INPUT | FORMER_OF_SOURCE.get(value["source"], {}) | dict(value)
     if key == "model" and isinstance(value, Mapping) and value.get("_target_") == RESNET and "depths" in value:
         return FORMER_STEM | dict(value)
     return value

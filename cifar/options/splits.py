@@ -18,6 +18,8 @@ VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
 """The part of the source that is validated on as it is, by the value of data.val_from."""
 ERROR, SKIP = "error", "skip"
 """data.unreadable: what is done about image files that cannot be read."""
+EXACT, NEAR = "exact", "near"
+"""data.check_duplicates: which images of two parts are the same, those with equal pixels or near duplicates too."""
 REGEX = "regex:"
 """data.groups=regex:PATTERN: the files in whose names, below their class folder, the pattern finds the same are a
 group. What it finds is its first capture group that took part, or else the whole match."""

@@ -19,6 +19,7 @@ from cifar import overrides
 from cifar.commands import override
 from cifar.options.check import check, of_launcher
 from cifar.options.data import ImageFolder
+from cifar.options.from_run import check_from_run
 from cifar.options.hydra_private import NO_RECORD, Composition
 from cifar.options.option import ConfigError
 from cifar.options.outside import check_outside, database
@@ -73,6 +74,7 @@ def _claim_run(cfg: DictConfig) -> None:
     """Raises UserError where the settings are not allowed or the directory holds another run."""
     config = check(cfg)
     check_resume(config)
+    check_from_run(config)
     directory = _directory(cfg, "run")
     if directory is None:
         return
@@ -133,7 +135,7 @@ def _first_job(start: Composition, sweep: Path) -> Path:
         directory = sweep / str(job.hydra.sweep.subdir)
         with open_dict(job.hydra.runtime), read_write(job.hydra.runtime):
             job.hydra.runtime.output_dir = str(directory.absolute())
-        check(job)
+        check_from_run(check(job))
     finally:
         instance.cfg = former
     return directory

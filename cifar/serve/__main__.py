@@ -9,10 +9,9 @@ curl -F image=@cat.jpg http://127.0.0.1:8000/predict
 curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg 'http://127.0.0.1:8000/predict?top=3'
 curl http://127.0.0.1:8000/model
 
-The answer is {"predictions": [{"class": "cat", "probability": 0.93}, ...], "unsure": false, "unlike": false,
-"distance": 0.12, ...}, of which what is not known is null, an error {"error": "..."} with status
-400 (no image), 413 (too large), 415 (Content-Type) or 503 (busy). Only this machine can reach it, unless --host says
-otherwise: it has no passwords. Ctrl-C ends it.
+The answer is {"predictions": [{"class": "cat", "probability": 0.93}, ...], "unsure": false, ...}, where null
+is not known; an error is {"error": "..."} with status 400 (no image), 413 (too large), 415 (Content-Type) or 503
+(busy). Only this machine can reach it, unless --host says otherwise: it has no passwords. Ctrl-C ends it.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.run_data import load_splits, load_test_images
 
+ORDER_IN_0_2 = [81, 105, 181, 228, 232, 286]
+"""The validation images of version 0.2, by their numbers."""
+
 
 def known(counts: list[int]) -> Images:
     """Images that hold their number, with their digests."""
@@ -95,6 +98,12 @@ def test_folds_are_near_equal_disjoint_and_stay() -> None:
     fewer = images.take(np.arange(1, 300))
     later = [numbers(content_split.split_fold(fewer, 4, fold, 0)[1]) for fold in range(4)]
     assert sum(len((set(a) ^ set(b)) - {0}) for a, b in zip(parts, later, strict=True)) <= 2 * 3
+
+
+def test_the_order_is_what_it_was() -> None:
+    """Studies and runs rely on it: another order would move their validation images."""
+    part = content_split.split(known([150, 100, 50]), 0.02, 0)[1]
+    assert sorted(numbers(part)) == ORDER_IN_0_2
 
 
 def test_a_limit_keeps_the_shares() -> None:

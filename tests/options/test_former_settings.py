@@ -61,6 +61,7 @@ SPLIT = {
     "fixes": None,
     "unreadable": "error",
     "calibration_size": 0,
+    "check_duplicates": "exact",
 }
 OFF = {"erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
