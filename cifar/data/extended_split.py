@@ -32,7 +32,7 @@ def extended(option: Data, images: Images, known: Known) -> Splits:
     new = np.flatnonzero(parts == NEW)
     if len(new):
         quotas = _quotas(kept, parts, _share(option, len(kept)))
-        parts[new] = np.where(content_split.chosen(kept.take(new), quotas, "val", option.val_seed), VAL, TRAIN)
+        parts[new] = np.where(_chosen(kept, parts, quotas, option.val_seed), VAL, TRAIN)
     train = kept.take(np.flatnonzero((parts != VAL) & (parts != TEST)))
     val_images = kept.take(np.flatnonzero(parts == VAL))
     _check(train, val_images)
@@ -76,7 +76,9 @@ def with_calibration(splits: Splits, size: float, seed: int, known: Known) -> Sp
         counts, had = _counts(images, parts == NEW), _counts(images, parts == CALIBRATION)
         most = counts - (_counts(images, parts == TRAIN) == 0)
         quotas = np.clip(np.maximum(wanted, 1) - had, 0, np.maximum(most, 0))
-        parts[new] = np.where(content_split.chosen(images.take(new), quotas, "calibration", seed), CALIBRATION, TRAIN)
+        parts[new] = np.where(
+            content_split.chosen(images.take(new), quotas, "calibration", seed, ()), CALIBRATION, TRAIN
+        )
     train, calibration = (
         images.take(np.flatnonzero(chosen)) for chosen in (parts != CALIBRATION, parts == CALIBRATION)
     )
@@ -104,8 +106,15 @@ def extended_test(size: float, images: Images, known: Known) -> tuple[Images, Im
         had = _counts(images, parts == TEST)
         wanted = np.maximum(content_split.quotas_of(images, size) - had, 0)
         quotas = np.minimum(wanted, _counts(images, parts == NEW))
-        parts[new] = np.where(content_split.chosen(images.take(new), quotas, "test", 0), TEST, NEW)
+        parts[new] = np.where(content_split.chosen(images.take(new), quotas, "test", 0, ()), TEST, NEW)
     return images.take(np.flatnonzero(parts != TEST)), images.take(np.flatnonzero(parts == TEST))
+
+
+def _chosen(images: Images, parts: Names, quotas: Counts, seed: int) -> NDArray[np.bool_]:
+    """Which new images are validated on. A class that a side lacks has to be on both."""
+    sides = (_counts(images, parts == VAL), _counts(images, (parts != NEW) & (parts != VAL) & (parts != TEST)))
+    lacking = np.flatnonzero((sides[0] == 0) | (sides[1] == 0)).tolist()
+    return content_split.chosen(images.take(np.flatnonzero(parts == NEW)), quotas, "val", seed, lacking)
 
 
 def _share(option: Data, images: int) -> float:

@@ -7,7 +7,9 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data.images import DataError, Images
@@ -21,6 +23,23 @@ def group_numbers(values: Iterable[str]) -> Tensor:
     """int64 (N,): equal values have equal numbers, in every part of the data: 63 bits of their hash."""
     numbers = [int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big") >> 1 for value in values]
     return torch.tensor(numbers, dtype=torch.int64)
+
+
+def numbers_of(images: Images) -> Tensor:
+    """int64 (N,): a group number for each image by itself, by its digest; copies share theirs."""
+    assert images.digests is not None
+    return torch.from_numpy(images.digests.numpy()[:, :8].copy().view("<i8")[:, 0].astype(np.int64) >> 1)
+
+
+def joined(count: int, images: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 (count,), from 0: equal for images that groups connect. images[k] is in groups[k]; both are (M,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes = count + int(groups.max(initial=0)) + 1
+    edges = coo_array((np.ones(len(images)), (images, count + groups)), shape=(nodes, nodes))
+    component = connected_components(edges, directed=False)[1]
+    return np.unique(component[:count], return_inverse=True)[1].astype(np.int64)
 
 
 def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:

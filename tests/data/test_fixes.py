@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
 from cifar.results import read_result
-from cifar.run_data import load_splits
+from cifar.run_data import load_splits, with_recorded_fixes
 
 Make = Callable[..., Config]
 
@@ -111,3 +112,25 @@ def test_who_resumes_a_run_is_bound_to_its_split(of_folder: Make, tmp_path: Path
     file.write_text(exchanged)
     bound = load_splits(replace(config, resume=str(run_dir)), Resources())
     assert (bound.train.names, bound.val.names) == (splits.val.names, splits.train.names)
+
+
+def test_groups_that_share_an_image_become_one_and_a_label_may_name_an_image(of_folder: Make) -> None:
+    chain = [f"train/cat/{number}.png" for number in range(2, 8)]
+    rows = [f"{file},group,{label}" for label, file in pairwise(chain)]
+    splits = load_splits(of_folder(*rows), Resources())
+    groups = {
+        int(splits_part.groups[index])
+        for splits_part in (splits.train, splits.val)
+        if splits_part.groups is not None
+        for index, name in enumerate(splits_part.names)
+        if name in chain
+    }
+    assert len(groups) == 1
+
+
+def test_a_run_that_is_resumed_keeps_the_fixes_that_it_copied(of_folder: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "fixes.csv").write_text("file,action,label\ntrain/cat/0.png,drop,\n")
+    config = replace(of_folder("train/cat/1.png,drop,"), resume=str(tmp_path / "run"))
+    train = load_splits(with_recorded_fixes(config), Resources())
+    assert {"train/cat/0.png", "train/cat/1.png"} & {*train.train.names, *train.val.names} == {"train/cat/1.png"}
