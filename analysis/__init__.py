@@ -3,6 +3,7 @@
 Read:      frames.py        studies, trials, runs and epochs as tidy frames, read from a folder or a URL:
                             schema.py their columns, trials.py a study's trials and spaces, runs.py run directories,
                             confirmation.py fresh seeds and the test set, reading.py files that may be damaged
+           predictions.py   what a run predicts image by image, and its few images
            architecture.py  the model of a run
 Compute:   scaling.py       hyperparameters as places in [0, 1]
            surrogate.py     the score as a function of the hyperparameters, with its noise and its uncertainty

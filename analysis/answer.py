@@ -84,17 +84,25 @@ def _best(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
         "branch": winner.branch,
         "hyperparameters": settings_of(winner),
         "architecture": architecture(runs),
-        **(copies_of(runs.iloc[0]) if len(runs) else {}),
+        **(data_of(runs.iloc[0]) if len(runs) else {}),
     }
 
 
-def copies_of(run: pd.Series[Any]) -> dict[str, int]:
-    """How many of a run's validation and test images are also training images, of how many; empty without any."""
-    copies: dict[str, int] = {}
+def data_of(run: pd.Series[Any]) -> dict[str, Any]:
+    """How many of a run's validation and test images are also training images, of how many, and what data.fixes did.
+
+    Empty where there are no copies and no fixes.
+    """
+    facts: dict[str, Any] = {}
     for count, images in (("also_in_train", "val_images"), ("test_also_in_train", "test_images")):
         if pd.notna(run[count]) and pd.notna(run[images]) and run[count]:
-            copies |= {count: int(run[count]), images: int(run[images])}
-    return copies
+            facts |= {count: int(run[count]), images: int(run[images])}
+    fixes = {name: run[f"fixes_{name}"] for name in ("dropped", "relabelled", "grouped")}
+    if pd.notna(fixes["dropped"]):
+        facts["fixes"] = {name: int(count) for name, count in fixes.items()}
+    if pd.notna(run.test_accuracy_without_fixes):
+        facts["test_accuracy_without_fixes"] = float(run.test_accuracy_without_fixes)
+    return facts
 
 
 def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:

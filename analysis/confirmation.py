@@ -62,6 +62,7 @@ def look_rows(folder: Path) -> list[dict[str, Any]]:
         for run in _complete_runs(look):
             result: dict[str, Any] = attempt(partial(read_result, Path(run["run"])), {}, [])
             facts = {name: value_at(result, f"test.{name}") for name in (*OBJECTIVES, "images", "also_in_train")}
+            facts["accuracy_without_fixes"] = value_at(result, "test.without_fixes.accuracy")
             rows.append(run | {"look": number} | facts)
     return sorted(rows, key=lambda row: (row["look"], row["seed"]))
 

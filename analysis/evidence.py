@@ -99,16 +99,17 @@ def confirmation(frames: Frames) -> dict[str, Any]:
         return confirmed | {"looks": frames.looks}
     tests = tests[tests["look"] == tests["look"].max()]
     latest = accuracy_on_test(tests).iloc[0].to_dict()
-    latest |= {"look": frames.looks} | _objective_on_test(frames.objective, tests) | _copies_in_test(tests)
+    latest |= {"look": frames.looks} | _objective_on_test(frames.objective, tests) | _data_of_test(tests)
     return confirmed | {"test": latest}
 
 
-def _copies_in_test(tests: pd.DataFrame) -> dict[str, int]:
-    """How many of the test images are also training images, of how many; empty without any."""
-    count = tests.also_in_train.max()
-    return (
-        {"test_also_in_train": int(count), "test_images": int(tests.images.max())} if pd.notna(count) and count else {}
-    )
+def _data_of_test(tests: pd.DataFrame) -> dict[str, Any]:
+    """How many of the test images are also training images, of how many, and the accuracy without data.fixes."""
+    count, without = tests.also_in_train.max(), tests.accuracy_without_fixes.mean()
+    facts: dict[str, Any] = {}
+    if pd.notna(count) and count:
+        facts |= {"test_also_in_train": int(count), "test_images": int(tests.images.max())}
+    return facts | ({"test_accuracy_without_fixes": float(without)} if pd.notna(without) else {})
 
 
 def _objective_on_test(objective: Objective | None, tests: pd.DataFrame) -> dict[str, Any]:

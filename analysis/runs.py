@@ -45,7 +45,15 @@ RESULT_KEYS = {
     "val_fingerprint": "data.val.fingerprint",
     "also_in_train": "data.val.also_in_train",
     "test_also_in_train": "test.also_in_train",
+    "val_duplicates": "without_leaks.val.duplicates",
+    "val_accuracy_without": "without_leaks.val.without.accuracy",
+    "test_duplicates": "without_leaks.test.duplicates",
+    "test_accuracy_without": "without_leaks.test.without.accuracy",
     "device": "device.type",
+    "fixes_dropped": "data.fixes.drop",
+    "fixes_relabelled": "data.fixes.relabel",
+    "fixes_grouped": "data.fixes.group",
+    "test_accuracy_without_fixes": "test.without_fixes.accuracy",
 }
 """By column, its key in result.json; the other columns come from metrics.csv and from the folder."""
 RUN_MARKERS = ("result.json", "metrics.csv", ".hydra/config.yaml")

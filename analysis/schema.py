@@ -80,7 +80,15 @@ RUNS: Columns = {
         WHOLE,
         "test images that the run trained on too, likewise; NA where these were not evaluated",
     ),
+    "val_duplicates": (WHOLE, "validation images that are training images too, by data.check_duplicates; NA if none"),
+    "val_accuracy_without": (NUMBER, "of the best epoch on the other validation images, share of 1; NaN likewise"),
+    "test_duplicates": (WHOLE, "test images that are training images too, likewise"),
+    "test_accuracy_without": (NUMBER, "on the other test images, share of 1; NaN likewise"),
     "device": (TEXT, "cpu or cuda"),
+    "fixes_dropped": (WHOLE, "images that data.fixes drops; NA where it is null"),
+    "fixes_relabelled": (WHOLE, "likewise, that it gives another class"),
+    "fixes_grouped": (WHOLE, "likewise, that it puts into groups"),
+    "test_accuracy_without_fixes": (NUMBER, "share of 1, NaN where data.fixes changes no test image"),
 }
 """And a column config.KEY for each setting of the run."""
 EPOCHS: Columns = {
@@ -114,8 +122,20 @@ TESTS: Columns = {
     "loss": (NUMBER, "on the test images, nats"),
     "images": (WHOLE, "test images"),
     "also_in_train": (WHOLE, "test images that the run trained on too, pixel by pixel; NA in earlier versions"),
+    "accuracy_without_fixes": (NUMBER, "on the test images as they are; NaN where data.fixes changes none of them"),
     "run": (TEXT, "run directory"),
 }
+PREDICTIONS: Columns = {
+    "run": (TEXT, "run directory"),
+    "file": (TEXT, "its name below data.root, or its position in the source"),
+    "part": (TEXT, "val, or test where the test set was evaluated"),
+    "class": (TEXT, "the true one"),
+    "predicted": (TEXT, "by the best epoch"),
+    "probability": (NUMBER, "of the predicted class, calibrated"),
+    "class_probability": (NUMBER, "of the true class, calibrated"),
+    "loss": (NUMBER, "cross-entropy without the temperature, nats"),
+}
+"""Of analysis.predictions, which are read where they are asked for."""
 
 
 def table(rows: list[dict[str, Any]], columns: Columns) -> pd.DataFrame:

@@ -20,7 +20,7 @@ def text(answer: dict[str, Any]) -> str:
         reason = f"; the first reason: {answer['reason']}" if answer.get("reason") else ""
         return "\n".join([*lines, f"{answer['problem']}{reason}"])
     lines += [*_winner(answer), "how sure:"]
-    lines += [f"  {line}" for line in copies_in(answer)]
+    lines += [f"  {line}" for line in on_data_of(answer)]
     if "confirmed" in answer:
         lines += _confirmation(answer["confirmed"], _name(answer), answer["direction"])
     if "confirming" in answer:
@@ -138,15 +138,15 @@ def _between(row: dict[str, Any]) -> str:
     return format_interval(row["low"], row["high"], missing="no interval")
 
 
-def copies_in(answer: dict[str, Any]) -> list[str]:
-    """What `on_copies` says of a search and of its confirmation."""
+def on_data_of(answer: dict[str, Any]) -> list[str]:
+    """What `on_data` says of a search and of its confirmation."""
     test: dict[str, Any] = answer.get("confirmed", {}).get("test", {})
-    return on_copies(answer["best"] | test)
+    return on_data(answer["best"] | test)
 
 
-def on_copies(copies: dict[str, Any]) -> list[str]:
-    """That some of the validation and test images were trained on, in keys of `copies_of`; nothing where none were."""
-    lines = []
+def on_data(copies: dict[str, Any]) -> list[str]:
+    """What must be known of the images, by the keys of `data_of`: copies in two parts, and corrections."""
+    lines = _on_fixes(copies) if "fixes" in copies else []
     if "also_in_train" in copies:
         count, images = copies["also_in_train"], copies["val_images"]
         remedy = "remove the copies, or keep them together with data.groups where the source has it"
@@ -155,6 +155,14 @@ def on_copies(copies: dict[str, Any]) -> list[str]:
         count, images = copies["test_also_in_train"], copies["test_images"]
         lines += [f"{_are_copies(count, images, 'test')}: remove the copies"]
     return lines
+
+
+def _on_fixes(facts: dict[str, Any]) -> list[str]:
+    """What data.fixes changed, and the test accuracy without it where it changes test images."""
+    counts = ", ".join(f"{count} {name}" for name, count in facts["fixes"].items())
+    line = f"data.fixes corrects the data ({counts})"
+    without = facts.get("test_accuracy_without_fixes")
+    return [line if without is None else f"{line}; test accuracy on the test images as they are: {without:.4f}"]
 
 
 def _are_copies(count: int, images: int, part: str) -> str:

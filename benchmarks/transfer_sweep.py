@@ -23,9 +23,9 @@ from torchvision.models import resnet50
 
 from benchmarks.common import save, spread
 from cifar.data.images import Images
+from cifar.data.random_split import stratified_subset
 from cifar.data.request import Request
 from cifar.data.sources import load
-from cifar.data.split import stratified_subset
 from cifar.models.preprocess import Preprocess
 from cifar.options.data import ImageFolder
 

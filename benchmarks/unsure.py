@@ -29,13 +29,14 @@ from benchmarks.transfer_accuracy import COMMON
 from cifar.calibration import fit_temperature
 from cifar.compose import composed
 from cifar.data.images import Images
-from cifar.data.split import stratified_subset
-from cifar.experiment import load_images, load_splits, load_test_images, run
+from cifar.data.random_split import stratified_subset
+from cifar.experiment import run
 from cifar.inference.marks import Marker
 from cifar.inference.model import load_model
 from cifar.inputs import configured_backbone
 from cifar.reporting import NO_REPORTER
 from cifar.resources import SHARED
+from cifar.run_data import load_images, load_splits, load_test_images
 from cifar.training.device import dtype_of
 from cifar.unsure import CALIBRATION, VALIDATION, Outcomes
 

@@ -113,7 +113,8 @@ def main(argv: list[str]) -> None:
         if options.action == "clear":
             entry.remove()
     if options.action == "clear" and not options.keys:
-        shutil.rmtree(folder / "sizes", ignore_errors=True)  # a number for each folder or table
+        for small in ("sizes", "unreadable", "archives"):  # what is known of each folder, table or archive
+            shutil.rmtree(folder / small, ignore_errors=True)
     change = "removed from" if options.action == "clear" else "in"
     print(f"{len(chosen)} entries {change} {folder}")
 

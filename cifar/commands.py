@@ -19,8 +19,12 @@ NUMBER = re.compile(r"[-+]?[\d_.]+([eE][-+]?\d+)?|[-+]?(inf|nan)", re.IGNORECASE
 KEYWORDS = ("null", "true", "false")
 RUN = "run.py"
 """The script that cifar-search stands for."""
-CONSOLE = tuple(f"cifar-{name}" for name in ("search", "summary", "report", "predict", "export", "serve", "cache"))
-"""The console commands that setup.cfg lists. Each but the first stands for a module whose name ends as it does."""
+CONSOLE = tuple(
+    f"cifar-{name}" for name in ("search", "summary", "report", "predict", "export", "serve", "cache", "inspect")
+)
+"""The console commands that setup.cfg lists. Each but the first stands for a module whose name ends as it does, or as
+NAMES says."""
+NAMES = {"inspection": "inspect"}
 WRITTEN = re.compile(r"python (?:run\.py|-m ((?:cifar|analysis)(?:\.\w+)+))(?![\w/])")
 """A command of this program in a text."""
 
@@ -85,7 +89,8 @@ def _program(script: str) -> list[str]:
 
 
 def _module_program(module: str) -> list[str]:
-    name = f"cifar-{module.rpartition('.')[2]}"
+    last = module.rpartition(".")[2]
+    name = f"cifar-{NAMES.get(last, last)}"
     if name in CONSOLE and _is_console():
         return [_console(name)]
     if module.startswith("analysis.") and layout.INSTALLED:

@@ -9,12 +9,13 @@ import dataclasses
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
-from cifar import metadata
+from cifar import metadata, overrides
 from cifar.content import ContentError, content_differences, content_of, recorded_content
 from cifar.data.images import DataError
 from cifar.data.split import Splits
-from cifar.experiment import load_images, load_splits
 from cifar.layout import CONF
 from cifar.options.check import check
 from cifar.options.config import Config
@@ -23,12 +24,26 @@ from cifar.options.option import ConfigError
 from cifar.options.resume import completed
 from cifar.options.shared import read_yaml
 from cifar.resources import Resources
+from cifar.run_data import load_images, load_splits
 
 
-def composed(*overrides: str) -> Config:
-    """The checked settings that `python run.py OVERRIDES` would run with."""
+def composed(*keys: str) -> Config:
+    """The checked settings that `python run.py KEYS` would run with."""
     with initialize_config_dir(str(CONF)):
-        return check(compose("config", list(overrides)))
+        return check(compose("config", list(keys)))
+
+
+def composed_of_keys(keys: list[str]) -> Config:
+    """The same, of a user's keys; those that are searched (lr=0.1,0.2) have their default.
+
+    Raises ConfigError where they are not allowed.
+    """
+    try:
+        settings = [override for override in overrides.parse(keys) if not override.is_sweep_override()]
+        return composed(*(str(override.input_line) for override in settings))
+    except (HydraException, OmegaConfBaseException) as error:
+        text = str(error).partition("\nConfig search path:")[0]
+        raise ConfigError(" ".join(text.split())) from None
 
 
 def recorded_config(run: Path) -> Config:
@@ -52,7 +67,7 @@ def recorded_splits(run: Path) -> Splits:
     Raises ContentError where the place holds others now, DataError where it holds none.
     """
     resources = Resources()
-    config = recorded_config(run)
+    config = dataclasses.replace(recorded_config(run), resume=str(run))  # its split, and what it began with
     data = config.data
     if not data.only_reads(data.root or ""):
         raise DataError(f"data.root={data.root}: the images are not there")

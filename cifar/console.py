@@ -42,6 +42,10 @@ def serve() -> None:
     _start("cifar.serve.__main__")
 
 
+def inspect() -> None:
+    _start("cifar.inspection.__main__")
+
+
 def cache() -> None:
     _start("cifar.cache")
 

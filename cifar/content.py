@@ -16,11 +16,12 @@ from cifar.results import ResultsError, read_result
 log = logging.getLogger(__name__)
 Content = dict[str, dict[str, Any]]
 """By part: "images" before they are split; "data", these and how they are split; "weights", their name and SHA-256;
-"code", the SHA-256 of the file of each of the user's modules that makes a model, an optimizer or a scheduler."""
+"from_run", the same of the weights that a run began with; "code", the SHA-256 of the file of each of the user's
+modules that makes a model, an optimizer or a scheduler."""
 IMAGES = ("source", "image_size", "fit", "classes", "images", "fingerprint", "files")
 FORMER = {"image_size": 32, "fit": "crop"}
 """What results that do not say it were."""
-FORMER_SPLIT = {"val_from": "training_part", "calibration_size": 0}
+FORMER_SPLIT = {"val_from": "training_part", "split": "random", "calibration_size": 0}
 """What the split of results that do not say it was."""
 DATA = (*IMAGES, "split", "train", "val", "calibration")
 DECODED_DIFFERENTLY = (
@@ -45,6 +46,8 @@ def content_of(result: Mapping[str, Any]) -> Content:
     transfer = result.get("transfer") or {}
     if "weights_sha256" in transfer:
         content["weights"] = {"name": transfer.get("weights"), "sha256": transfer["weights_sha256"]}
+    if "sha256" in (result.get("from_run") or {}):
+        content["from_run"] = {key: result["from_run"][key] for key in ("path", "sha256")}
     if result.get("code"):
         content["code"] = dict(result["code"])
     return content
@@ -80,6 +83,8 @@ def content_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
         changes += _images_differences(before["images"], now["images"])
     if "weights" in before and "weights" in now:
         changes += _weights_differences(before["weights"], now["weights"])
+    if "from_run" in before and "from_run" in now:
+        changes += _initial_differences(before["from_run"], now["from_run"])
     return changes
 
 
@@ -161,3 +166,10 @@ def _weights_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> l
     if before.get("name") != now.get("name"):
         return [f"the weights are others: transfer.weights was {before.get('name')}, now {now.get('name')} ({digests})"]
     return [f"the weights are others: transfer.weights={now.get('name')} holds other values than then ({digests})"]
+
+
+def _initial_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if before["sha256"] == now["sha256"]:
+        return []
+    digests = f"SHA-256 {before['sha256'][:12]}... then, {now['sha256'][:12]}... now"
+    return [f"the weights that it begins with are others: best.pt of from_run={now['path']} ({digests})"]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class UserError(Exception):
     """Base class. The message says what is wrong, where, what is allowed, and what to do."""
+
+    several_lines: ClassVar[bool] = False
+    """Whether the lines of the message are kept; otherwise it is shown as one."""

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,13 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from cifar import metadata, reliability, saving
+from cifar import metadata, saving
+from cifar.best_weights import Best
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
-from cifar.data.copies import warn_of_copies
-from cifar.data.groups import warn_of_shared_groups
-from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
-from cifar.data.val_part import log_val_from
-from cifar.inputs import configured_backbone, input_format, log_input, request
-from cifar.objective import OBJECTIVES, balanced_accuracy, macro_f1, values
+from cifar.inputs import configured_backbone, input_format, log_input
+from cifar.objective import OBJECTIVES, values
 from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
@@ -38,13 +35,13 @@ from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, same_directory, stopped_early
+from cifar.run_data import RunData, load_splits
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
-from cifar.tasks import Classifier, Task, build_task, load_classifier
+from cifar.tasks import Classifier, Task, build_task
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
-from cifar.training import checkpoint
+from cifar.trained import load_classifier
 from cifar.training.average import build_average
-from cifar.training.checkpoint import CheckpointError
 from cifar.training.cuda_graph import cuda_graph
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
@@ -54,8 +51,8 @@ from cifar.training.progress import progress_bar, progress_lines
 from cifar.training.schedulers import build_schedule
 from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
-from cifar.training.trainer import Evaluation, Trainer, evaluate
-from cifar.unsure import MAX_ERROR
+from cifar.training.trainer import Trainer
+from cifar.unreadable import naming_unreadable
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
 log = logging.getLogger(__name__)
@@ -75,47 +72,14 @@ def run(
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     with Isolation(set_up(config)) as isolation:
-        experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
+        with naming_unreadable(config, Path(output_dir), resources):
+            experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
         return experiment.run(study, settings or {})
 
 
 def set_up(config: Config) -> torch.device:
     """Apply the process-wide settings of a run, and return its device."""
     return set_up_device(config.device, config.threads, config.deterministic)
-
-
-def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
-    """The images to train and to validate on.
-
-    Their mean and std are those of the config, else those of pretrained weights, else those of the training images.
-    """
-    data = config.data
-    splits = resources.splits(data, request(config, "train", resources))
-    if not data.normalize:
-        return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
-    mean, std = splits.mean, splits.std
-    if isinstance(config.transfer, Pretrained):
-        preprocess = configured_backbone(config, resources).preprocess
-        mean, std = list(preprocess.mean), list(preprocess.std)
-    return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
-
-
-def load_images(config: Config, resources: Resources = SHARED) -> Images:
-    """All images of the training part, which load_splits splits."""
-    return resources.images(config.data, request(config, "train", resources))
-
-
-def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
-    """The test part, labelled by the classes of the training part, of which it may lack some.
-
-    Raises DataError where there is none, or where it has other classes.
-    """
-    data = config.data
-    images = resources.images(data, request(config, "test", resources))
-    try:
-        return images.with_classes(splits.train.classes)
-    except DataError as error:
-        raise DataError(f"test=true: the test part of {data.root or data.source}: {error}; or set test=false") from None
 
 
 def build_trainer(
@@ -184,19 +148,15 @@ class Experiment:
         self.isolation = isolation
         self.resources = resources
         log_input(config, resources)
-        self.splits = load_splits(config, resources)
-        log_val_from(config.data, self.splits)
-        self.data_facts = metadata.data_facts(config, load_images(config, resources), self.splits)
+        self.data = RunData(config, resources)
+        self.splits = self.data.splits
         self._check_content()
-        self.test_images = load_test_images(config, self.splits, resources) if config.test else None
-        self.test_copies = warn_of_copies(self.test_images, self.splits.train, "test") if self.test_images else 0
-        if self.test_images is not None:
-            warn_of_shared_groups(self.test_images, self.splits.train, "test")
+        self.test = self.data.load_test() if config.test else None
         self.task = build_task(config, self.splits, isolation.device, resources)
         self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
         self.trainer = trainer_of(config, self.task, self.splits, bar)
-        self.saver = RunSaver(directory, self.trainer, self._description(), settings_of(config))
+        self.saver = RunSaver(directory, self.trainer, self.splits.val, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
         self.stop = StopFlag()
 
@@ -206,7 +166,8 @@ class Experiment:
         Before anything is computed or written. Raises ContentError, or what the reporter raises.
         """
         config = self.config
-        content: Content = content_of({"data": self.data_facts, "code": code_digests(config)})
+        facts = {"data": self.data.facts, "code": code_digests(config)} | self.data.initial_facts
+        content: Content = content_of(facts)
         if isinstance(config.transfer, Pretrained):
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
@@ -228,8 +189,6 @@ class Experiment:
                 with unless_compiling:  # processes that compile would inherit the core
                     self._train(tracker, facts)
                 facts |= self._assess()
-                if self.test_images is not None:
-                    facts["test"] = self._test(self.test_images)
         best = best_of(self.history, objective)
         assert best is not None
         value = objective.value(best)
@@ -241,13 +200,17 @@ class Experiment:
         config, directory = self.config, self.directory
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
-            self.history += saving.resume(self.trainer, source, settings_of(config), recorded_settings(config))
-        facts = metadata.run_facts(config, self.data_facts, self.trainer) | self.task.facts
+            self.history += saving.resume(
+                self.trainer, source, settings_of(config), recorded_settings(config, str(source))
+            )
+        facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
+        facts |= self.data.initial_facts
         first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:
             directory.write_settings(settings)
+        self.data.record(directory.path, self.test)
         if source is not None:
             saving.copy_best_files(source, directory.path)
             self.saver.resume()
@@ -269,6 +232,10 @@ class Experiment:
             log.info(metadata.epoch_line(metrics, self.config.epochs, best, objective))
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
             self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
+
+    def _in_background(self, write: Callable[[], None]) -> None:
+        with self.isolation.paused():
+            self.coordinator.run_in_background(write)
 
     def _epochs(self) -> Iterator[EpochMetrics]:
         """The epochs to train: to the last, or until early_stopping.patience ends the run."""
@@ -293,50 +260,23 @@ class Experiment:
                 self.stop.signum,
             )
 
-    def _assess(self) -> dict[str, Any]:
-        """Add to best.pt how reliable its predictions are; a best.pt that is missing or damaged stays as it is."""
-        path = self.directory.path / "best.pt"
-        try:
-            best = checkpoint.load(path)
-        except CheckpointError:
-            return {}
-        checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        temperature = (best.get("calibration") or {}).get("temperature")
-        state = reliability.measured(self.task, self.trainer.measured, self.trainer.val, self.splits, temperature)
-        with self.isolation.paused():
-            write = partial(checkpoint.save, path, best | {"reliability": state})
-            self.coordinator.run_in_background(write)
-        thresholds = reliability.restored(state).thresholds
-        log.info("%s", thresholds.in_words(MAX_ERROR))
-        return {"unsure": thresholds.facts(MAX_ERROR)}
-
-    def _test(self, images: Images) -> dict[str, Any]:
-        """Evaluate the weights of best.pt on the test set."""
-        path = self.directory.path / "best.pt"
-        best = checkpoint.load(path)
-        checkpoint.load_weights(self.trainer.measured, best["model"], path)
-        evaluation = Evaluation.of(evaluate(self.trainer.score, self.task.evaluation(images))[0])
-        present = images.present_classes()
-        missing = [name for name in images.classes if name not in present]
-        scope = f" in {len(present)} of {len(images.classes)} classes (none of {', '.join(missing)})" if missing else ""
-        accuracy, epoch = evaluation.accuracy, best["epoch"]
-        log.info("test accuracy %.4f of %d images%s (weights of epoch %d)", accuracy, len(images), scope, epoch)
-        scores = evaluation.class_scores
-        result = {"loss": evaluation.loss, "accuracy": accuracy, "images": len(images), "epoch": epoch}
-        result |= {"balanced_accuracy": balanced_accuracy(scores), "macro_f1": macro_f1(scores)}
-        result |= {"also_in_train": self.test_copies}
-        return result | ({"missing_classes": missing} if missing else {})
-
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""
         return {
-            "settings": dataclasses.asdict(self.config.model.at(self.data_facts["image_size"])),
+            "settings": dataclasses.asdict(self.config.model.at(self.data.facts["image_size"])),
             "transfer": dataclasses.asdict(self.config.transfer) | self.task.facts.get("transfer", {}),
             "input": dataclasses.asdict(input_format(self.config, self.resources)),
             "classes": list(self.splits.train.classes),
             "mean": self.splits.mean,
             "std": self.splits.std,
         }
+
+    def _assess(self) -> dict[str, Any]:
+        """What is measured of the best weights, once all epochs are done."""
+        path, write = self.directory.path, self._in_background
+        best = Best(path, self.task, self.trainer, self.saver, self.data, self.resources, write)
+        facts = best.reliability() | best.save_examples() | best.test(self.test)
+        return facts | best.without_leaks(self.test) | best.compare(self.test)
 
     def _tracked_run(self, study: str | None) -> TrackedRun:
         folder = Path(study).resolve() if study else None

@@ -2,7 +2,7 @@
 
 python -m cifar.export sweeps/NAME --bundle DIR             # ONNX, weights, predict.py, settings and a model card
 python -m cifar.export outputs/DATE/TIME --format onnx      # one file, model.onnx, or --out FILE.onnx
-python -m cifar.export sweeps/NAME --bundle DIR --int8      # integers of 8 bits: smaller, and faster on most CPUs
+python -m cifar.export sweeps/NAME --bundle DIR --int8      # in integers of 8 bits: smaller, on most CPUs faster
 python -m cifar.export outputs/DATE/TIME --format torch_export
 python -m cifar.export outputs/DATE/TIME --format safetensors
 
@@ -89,6 +89,7 @@ def _file(place: str, name: str, out: Path, max_loss: float | None) -> None:
     formats.require_packages(name)
     files.check_file(out, name)
     exported = source.read_source(place)
+    exported.check_outside({"--out": out})
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
     if max_loss is not None:
@@ -115,6 +116,7 @@ def _bundle(place: str, folder: Path, max_loss: float | None) -> None:
     formats.require_packages("onnx")
     bundle.check_folder(folder)
     exported = source.read_source(place)
+    exported.check_outside({"--bundle": folder})
     if exported.model.chosen.reason:
         print(exported.model.chosen.reason)
     for line in bundle.write(exported, folder, max_loss):

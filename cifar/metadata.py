@@ -8,7 +8,7 @@ import json
 import logging
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
@@ -23,12 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from cifar import layout
 from cifar.data.images import Images
 from cifar.data.split import Splits
+from cifar.data.unreadable import SHOWN
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.objective import ACCURACY, OBJECTIVES, Objective
 from cifar.options.augment import BY_DATA, Augment
 from cifar.options.config import Config
 from cifar.options.data import Data
 from cifar.options.own import code_digests
+from cifar.options.splits import TRAINING_PART
 from cifar.options.transfer import Pretrained
 from cifar.reporting import EpochMetrics
 from cifar.results import best_of, flatten
@@ -42,7 +44,7 @@ FINAL_METRICS = ("epoch", "train_loss", "train_accuracy", *(objective.column for
 PROGRAM = "cifar-search"
 ELSEWHERE = ("tracker", "cache", "resume", "from_study")
 """Settings that say where something is written, sent or from, not what was trained; a tracker does not receive them."""
-SPLIT = ("limit", "val_size", "val_seed", "folds", "fold", "groups", "calibration_size")
+SPLIT = ("split", "limit", "val_size", "val_seed", "folds", "fold", "groups", "calibration_size")
 """The settings of `data` that say how its images are split."""
 
 
@@ -86,8 +88,24 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
         "val": _part_facts(splits.val) | {"also_in_train": splits.also_in_train},
         "mean": splits.mean,
         "std": splits.std,
+        **unreadable_facts(parts_of(images, splits)),
         **calibration,
     }
+
+
+def parts_of(images: Images, splits: Splits) -> dict[str, Images]:
+    """The parts that images to train and to validate on were read from."""
+    return {"train": images} if splits.val_from == TRAINING_PART else {"train": images, "val": splits.val}
+
+
+def unreadable_facts(parts: Mapping[str, Images]) -> dict[str, Any]:
+    """What is said of image files that were left out: by part, how many, and the first ones; nothing where none was."""
+    facts = {
+        part: {"files": len(images.unreadable), "names": list(images.unreadable)[:SHOWN]}
+        for part, images in parts.items()
+        if images.unreadable
+    }
+    return {"unreadable": facts} if facts else {}
 
 
 def _split_facts(settings: Data, val_from: str) -> dict[str, Any]:

@@ -5,8 +5,12 @@ metrics.csv      a row an epoch, columns as the fields of EpochMetrics
 result.json      status, best and last validation figures, timings, fingerprint, versions, git commit
 confusion.csv    of the best epoch: validation images by true class (rows) and predicted class
 classes.csv      of the best epoch: validation images, precision, recall and F1 of each class
+predictions.csv  of the best epoch: each validation image, and each test image after a test (cifar/predictions.py)
+examples/        of a run that was trained to its end: a few images for its report (cifar/examples.py)
 checkpoint.pt    after the last epoch, to resume
 best.pt          weights of the best epoch by the objective
+split.csv        which image is in which part
+initial/         best.pt and split.csv of the run that this one began with (from_run)
 """
 
 from __future__ import annotations

@@ -25,8 +25,10 @@ from cifar.errors import UserError
 from cifar.layout import CONF
 from cifar.options.check import as_used, check, explain
 from cifar.options.command_line import check_study, prepared
+from cifar.options.from_run import check_from_run
 from cifar.options.help import help_text
 from cifar.options.hydra_private import record
+from cifar.options.outside import check_outside
 from cifar.options.resume import check_resume
 from cifar.reporting import NO_REPORTER, Interrupted, Reporter
 from cifar.search import APP
@@ -41,18 +43,20 @@ def main(cfg: DictConfig, reporter: Reporter = NO_REPORTER) -> float:
     """Train one configuration in Hydra's run directory; return the objective of its best epoch."""
     config = check(cfg)
     check_resume(config)
+    check_from_run(config)
     check_study(config, list(HydraConfig.get().overrides.task))
     from cifar.experiment import run  # after the check: a wrong setting is reported before torch is imported
 
     job = HydraConfig.get()
     study = job.sweep.dir if job.mode == RunMode.MULTIRUN else None
     place = Path(job.runtime.output_dir)
+    check_outside(config.data.never_written, {"hydra.run.dir" if study is None else "hydra.sweep.dir": place})
     with endings.unlogged_refusals(place) if reporter is NO_REPORTER else nullcontext():  # trials share their handlers
         return run(config, str(place), reporter, study, settings=record(as_used(cfg, config)))
 
 
 def start() -> None:
-    """Run main with what resume=, from_study= and trust= add, wherever they are given."""
+    """Run main with what resume=, from_study=, from_run= and trust= add, wherever they are given."""
     with prepared():
         main()
 
@@ -92,6 +96,8 @@ def one_line(error: BaseException) -> str | None:
             f"{error.override}: not a setting ({reason}); allowed: KEY=VALUE without spaces around =, and"
             " \"KEY='VALUE'\" for a value with spaces, commas, parentheses or ="
         )
+    if isinstance(error, UserError) and error.several_lines:
+        return str(error)
     if isinstance(error, (UserError, HydraException)):
         return " ".join(str(error).partition("\nConfig search path:")[0].split())
     if raised_by_logging(error):

@@ -1,4 +1,6 @@
-"""Saving a run after each epoch, and resuming it: checkpoint.pt, best.pt, confusion.csv, classes.csv, metrics.csv."""
+"""Saving a run after each epoch, and resuming it: checkpoint.pt, best.pt, confusion.csv, classes.csv, predictions.csv,
+metrics.csv.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from cifar.calibration import calibrate
+from cifar import predictions
+from cifar.calibration import Floats, calibrate
+from cifar.data.images import Images
 from cifar.objective import ACCURACY
 from cifar.reporting import EpochMetrics
 from cifar.results import RunDirectory, best_of, same_directory
@@ -21,21 +26,27 @@ from cifar.training.checkpoint import CheckpointError
 from cifar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-BEST_FILES = ("best.pt", "confusion.csv", "classes.csv")
+BEST_FILES = ("best.pt", "confusion.csv", "classes.csv", predictions.FILE)
 """What is written when an epoch is the best so far."""
 
 
 class RunSaver:
     """Writes a run's files after each epoch. `description` is what best.pt holds besides the weights: how to build
-    the model, its classes, and the preprocessing. `settings` are those of the run, by full key. `facts` are what
-    result.json says of the best epoch besides its figures.
+    the model, its classes, and the preprocessing. `settings` are those of the run, by full key, `val` its validation
+    images. `facts` are what result.json says of the best epoch besides its figures.
     """
 
     def __init__(
-        self, directory: RunDirectory, trainer: Trainer, description: dict[str, Any], settings: dict[str, Any]
+        self,
+        directory: RunDirectory,
+        trainer: Trainer,
+        val: Images,
+        description: dict[str, Any],
+        settings: dict[str, Any],
     ) -> None:
         self.directory = directory
         self.trainer = trainer
+        self.val = val
         self.description = description
         self.settings = settings
         self.facts: dict[str, Any] = {}
@@ -59,7 +70,8 @@ class RunSaver:
         columns = ("epoch", ACCURACY.column, objective.column)
         measured = {name: getattr(latest, name) for name in columns} | {"objective": objective.name}
         weights = (state["average"] or state)["model"]  # those that were measured
-        calibration = self._calibration()
+        logits = _joined(self.trainer.val_logits)
+        calibration = asdict(calibrate(logits, self.val.labels.numpy()))
         content = {"model": weights} | self.description | measured | {"calibration": calibration}
         checkpoint.save(self.directory.path / "best.pt", content)
         self.facts = {"calibration": calibration}
@@ -67,11 +79,28 @@ class RunSaver:
         assert validated is not None
         self.directory.write_confusion(self.description["classes"], validated.confusion.tolist())
         self.directory.write_classes(self.description["classes"], validated.class_scores)
+        predictions.write(self._predictions, self._rows(predictions.VAL, self.val, logits))
 
-    def _calibration(self) -> dict[str, Any]:
-        """The fields of the Calibration of the last epoch."""
-        logits = torch.cat([batch.cpu() for batch in self.trainer.val_logits])
-        return asdict(calibrate(logits.numpy(), self.trainer.val.labels.cpu().numpy()))
+    def save_test(self, images: Images, logits: Sequence[Tensor]) -> None:
+        """Add what the best epoch predicts of the test images to predictions.csv; `logits` (N, K), in batches."""
+        rows = self.val_rows() + self._rows(predictions.TEST, images, _joined(logits))
+        predictions.write(self._predictions, rows)
+
+    def val_rows(self) -> list[predictions.Row]:
+        """What the best epoch predicts of validation images; none where that was not saved or is damaged."""
+        try:
+            return [row for row in predictions.read(self._predictions) if row.part == predictions.VAL]
+        except ValueError as error:
+            log.warning("%s; what it says of validation images is lost", error)
+            return []
+
+    @property
+    def _predictions(self) -> Path:
+        return self.directory.path / predictions.FILE
+
+    def _rows(self, part: str, images: Images, logits: Floats) -> list[predictions.Row]:
+        temperature = self.facts.get("calibration", {}).get("temperature")
+        return predictions.rows_of(part, images.names, images.classes, images.labels.numpy(), logits, temperature)
 
     def resume(self) -> None:
         """Take over what the best.pt in the directory says of the best epoch; an old one says nothing."""
@@ -79,6 +108,12 @@ class RunSaver:
         with suppress(CheckpointError):  # where it is missing or damaged, the best epoch is known nevertheless
             best = checkpoint.load(path)
             self.facts = {"calibration": best["calibration"]} if "calibration" in best else {}
+
+
+def _joined(batches: Sequence[Tensor]) -> Floats:
+    """Batches on any device as one array."""
+    joined: Floats = torch.cat([batch.cpu() for batch in batches]).numpy()
+    return joined
 
 
 def resume(

@@ -18,6 +18,7 @@ from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import RENAMED_KEYS, former_overrides, is_whole, upgrade_settings, without_neutral
+from cifar.options.from_run import check_from_run
 from cifar.options.option import ConfigError, groups
 from cifar.options.splits import TEST_PART
 from cifar.results import ResultsError, read_metrics, read_result
@@ -33,6 +34,7 @@ def check_run(config: DictConfig) -> None:
     Raises ConfigError as `check` does, and for test=true where it is sure that there is no test part.
     """
     settings = check(config)
+    check_from_run(settings)
     data = settings.data
     if settings.test and data.lacks_test():
         raise ConfigError(
@@ -137,6 +139,7 @@ APP = SearchedApp(
             "transfer.head",
             "experiment",
         ),
+        "from_run": ("from_run", "experiment"),
     },
     content_differences=content_differences,
     content_notes=code_changes,

@@ -11,15 +11,14 @@ import copy
 import dataclasses
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
@@ -28,9 +27,10 @@ from cifar.data.images import Images
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
-from cifar.inputs import configured_backbone
-from cifar.models.build import build_model, one_line
-from cifar.models.dry_run import DryRun
+from cifar.initial import tensors_by_class
+from cifar.inputs import configured_backbone, initial_of
+from cifar.models.build import build_model
+from cifar.models.dry_run import DryRun, unchanged_generators
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
 from cifar.models.preprocess import Preprocess
@@ -38,16 +38,12 @@ from cifar.models.pretrained import Backbone
 from cifar.models.weights import RANDOM, TransferError
 from cifar.options import transfer as options
 from cifar.options.config import Config
-from cifar.options.former import upgrade_settings
 from cifar.options.option import groups
-from cifar.resources import SHARED, Resources
-from cifar.training import checkpoint
-from cifar.training.checkpoint import CheckpointError
+from cifar.resources import Resources
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
-from cifar.unlike import Neighbours
 
-__all__ = ["Classifier", "InputError", "Task", "build_task", "load_classifier"]
+__all__ = ["Classifier", "InputError", "Task", "build_task"]
 EVALUATION_BATCH = {"cpu": 128, "cuda": 1000}
 """Images in a validation batch: on a CPU as many as suit its caches, on a GPU enough to fill it, also in turns."""
 Module = TypeVar("Module", bound=nn.Module)
@@ -80,10 +76,18 @@ class Task(ABC):
     def sample(self, count: int) -> EpochLoader:
         """Batches of at most `count` training images, at even distances, to evaluate the model on."""
 
+    @abstractmethod
+    def first_images(self, count: int) -> Tensor:
+        """uint8 (B, 3, H, W): up to `count` images of the first batch as the network sees them, but not normalised."""
+
     def check(self, classes: int) -> None:
         """Raises ConfigError where the model does not take the batches, or does not give a logit for each class."""
         setting = "transfer.backbone" if "transfer" in self.facts else "model"
         DryRun(self.model, setting, self.train.shape, classes, self.train.total, self.train.batch_size).check()
+
+    def tensors_by_class(self, config: Config, splits: Splits) -> list[str]:
+        """The tensors of the model that have a row for each class: those of the linear layer at its end."""
+        return [name for name in self.model.state_dict() if name in ("weight", "bias", "head.weight", "head.bias")]
 
     @staticmethod
     @abstractmethod
@@ -117,6 +121,11 @@ class ImageTask(Task):
         batch_size = EVALUATION_BATCH[device.type]
         return ImageLoader(images.images, images.labels, batch_size, device, self.splits.mean, self.splits.std)
 
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, ImageLoader)
+        images, _ = next(self.train.epoch(1))
+        return self.train.pixels(images[:count])
+
 
 class Scratch(ImageTask):
     """transfer.mode=none: the network that `model` describes, from random weights."""
@@ -129,6 +138,11 @@ class Scratch(ImageTask):
         train = _training_images(config, splits, device, resources)
         dtype = dtype_of(config.precision, device)
         return cls(model, train, _groups(config, model), dtype, {}, resources, splits)
+
+    def tensors_by_class(self, config: Config, splits: Splits) -> list[str]:
+        network = dataclasses.asdict(config.model.at(splits.train.images.shape[-1]))
+        with unchanged_generators():
+            return tensors_by_class(self.model, len(splits.train.classes), partial(build_model, network))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
@@ -169,6 +183,8 @@ class Frozen(Task):
 
     backbone: Backbone
     cache: FeatureCache
+    splits: Splits
+    augmentation: Augmentation
 
     @classmethod
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
@@ -190,7 +206,9 @@ class Frozen(Task):
             "images_extracted": backbone.images_seen,
         }
         groups = _groups(config, model)
-        return cls(model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache)
+        return cls(
+            model, train, groups, torch.float32, {"transfer": facts}, resources, backbone, cache, splits, augmentation
+        )
 
     def evaluation(self, images: Images) -> EpochLoader:
         device = self.train.labels.device
@@ -203,6 +221,14 @@ class Frozen(Task):
         chosen = torch.from_numpy(_evenly(self.train.total, count)).to(self.train.labels.device)
         features, labels = self.train.features[:1, chosen], self.train.labels[chosen]
         return FeatureLoader(features, labels, EVALUATION_BATCH[labels.device.type], labels.device)
+
+    def first_images(self, count: int) -> Tensor:
+        assert isinstance(self.train, FeatureLoader)
+        count = min(count, self.train.batch_size)
+        order, views = (drawn[:count].tolist() for drawn in self.train.draw(1))
+        versions_of = list(versions(self.splits.train, self.augmentation, self.splits.mean, len(self.train.features)))
+        images = [versions_of[view].images[index : index + 1] for index, view in zip(order, views, strict=True)]
+        return self.backbone.preprocess.resize_and_crop(torch.cat(images))
 
     @staticmethod
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
@@ -241,51 +267,13 @@ def task_class(mode: str) -> type[Task]:
 
 
 def build_task(config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
-    """The task of config.transfer, with weights drawn from config.seed."""
+    """The task of config.transfer, with weights drawn from config.seed, or those of the run that it begins with."""
     torch.manual_seed(config.seed)
-    return task_class(config.transfer.mode).build(config, splits, device, resources)
-
-
-def load_classifier(path: Path | str, resources: Resources = SHARED) -> Classifier:
-    """The model in a run's best.pt, on the CPU. The weights of a frozen backbone are read from where the run read them.
-
-    Raises CheckpointError, and TransferError where those weights are missing or are other ones.
-    """
-    return loaded_classifier(checkpoint.load(Path(path)), path, resources)
-
-
-def loaded_classifier(best: dict[str, Any], path: Path | str, resources: Resources) -> Classifier:
-    """The model in the content of the best.pt at `path`. Raises as load_classifier does."""
-    try:
-        classifier = classifier_of(best, resources)
-        checkpoint.load_weights(classifier.model, best["model"], Path(path))
-    except KeyError as error:
-        raise CheckpointError(f"{path}: not a best.pt of this program ({error} is missing)") from None
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a best.pt of this program ({one_line(error)})") from None
-    return classifier
-
-
-def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = False) -> Classifier:
-    """The classifier that the content of a best.pt describes, with the weights of its `model` still to be loaded.
-
-    `whole`: those of its `network`, which are more where a backbone is frozen. Raises as Task.load does.
-    """
-    upgraded = best | {key: upgrade_settings(best[key]) for key in ("settings", "transfer")}
-    task = task_class(upgraded["transfer"]["mode"])
-    classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
-    classifier.network.eval()
-    calibration = best.get("calibration") or {}  # earlier versions have none
-    neighbours = saved_neighbours(best.get("reliability"))
-    return dataclasses.replace(classifier, temperature=calibration.get("temperature"), neighbours=neighbours)
-
-
-def saved_neighbours(reliability: Mapping[str, Any] | None) -> Neighbours | None:
-    """Those in a best.pt; None where its run has not ended, or was of an earlier version."""
-    if reliability is None:
-        return None
-    saved = reliability["neighbours"]
-    return Neighbours(saved["directions"].float(), saved["rows"].float())
+    task = task_class(config.transfer.mode).build(config, splits, device, resources)
+    initial = initial_of(config, resources)
+    if initial is not None:
+        initial.load(task.model, splits.train.classes, partial(task.tensors_by_class, config, splits))
+    return task
 
 
 def _format(best: dict[str, Any]) -> InputFormat:

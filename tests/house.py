@@ -24,10 +24,11 @@ MAX_MEDIAN_LINES = 9
 ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
-    *("content", "options", "trackers", "cache"),
-    *("data", "models", "training", "unlike", "classifier", "resources", "inputs", "tasks", "metadata", "recording"),
-    *("saving", "reliability"),
-    *("experiment", "compose", "html", "sweep", "analysis", "search"),
+    *("predictions", "content", "options", "trackers", "cache"),
+    *("data", "models", "training", "unlike", "classifier", "initial", "resources", "inputs", "unreadable"),
+    *("tasks", "metadata", "trained", "comparison", "run_data", "recording", "saving", "reliability"),
+    *("examples", "leaks", "best_weights"),
+    *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""
@@ -40,7 +41,8 @@ ONLY = {
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
-        *("cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.predictions", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.inspection.labels", "cifar.inspection.seeds"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

@@ -21,7 +21,7 @@ from cifar.experiment import load_splits, run
 from cifar.options.config import Config
 from cifar.reporting import NO_REPORTER, Pruned
 from cifar.results import read_result
-from cifar.tasks import load_classifier
+from cifar.trained import load_classifier
 from cifar.training import checkpoint
 
 Settings = Callable[..., Config]

@@ -115,9 +115,9 @@ def check_run(words: tuple[str, ...]) -> None:
     assert set(flags) <= {"-m", "--cfg"}
     overrides = [word for word in words if "=" in word]
     parsed = without_trust(parse(overrides))
-    places = {key: value for key in ("resume", "from_study") if (value := _value(parsed, key))}
+    places = {key: value for key in ("resume", "from_study", "from_run") if (value := _value(parsed, key))}
     if places:
-        parsed = expand(parsed, places.get("resume"), places.get("from_study"))
+        parsed = expand(parsed, places.get("resume"), places.get("from_study"), run=places.get("from_run"))
     with initialize_config_dir(str(ROOT / "conf")):
         cfg = compose("config", [first_value(line) for line in parsed], return_hydra_config=True)
     OmegaConf.set_struct(cfg, True)
@@ -152,7 +152,7 @@ def check_module(name: str, arguments: list[str]) -> None:
     if name == "benchmarks":
         assert not arguments or (ROOT / "benchmarks" / f"{arguments[0]}.py").exists()
         return
-    module = importlib.import_module(f"{name}.__main__" if name == "cifar.serve" else name)
+    module = importlib.import_module(f"{name}.__main__" if name in ("cifar.serve", "cifar.inspection") else name)
     if hasattr(module, "parser"):
         module.parser().parse_args(arguments)
         return

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from reporters import Acting, throw
+from sweeps import fingerprint
 
 from cifar.data import sources
 from cifar.data.images import DataError
@@ -38,6 +39,7 @@ Settings = Callable[..., Config]
 def test_a_finished_run_leaves_the_files_of_the_design(settings: Settings, tmp_path: Path) -> None:
     returned = run(settings("test=true"), str(tmp_path), NO_REPORTER)
     files = {"metrics.csv", "result.json", "confusion.csv", "classes.csv", "checkpoint.pt", "best.pt"}
+    files |= {"predictions.csv", "examples"}
     assert files == {path.name for path in tmp_path.iterdir()}
     history, result = read_metrics(tmp_path / "metrics.csv"), read_result(tmp_path)
     assert [metrics.epoch for metrics in history] == [1, 2]
@@ -205,10 +207,10 @@ def test_result_says_running_while_it_runs(settings: Settings, tmp_path: Path) -
 
 def test_a_directory_of_another_run_is_refused(settings: Settings, tmp_path: Path) -> None:
     run(settings("epochs=1"), str(tmp_path), NO_REPORTER)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = fingerprint(tmp_path)
     with pytest.raises(ResultsError, match="already holds a run"):
         run(settings("epochs=1", "seed=1"), str(tmp_path), NO_REPORTER)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert fingerprint(tmp_path) == before
 
 
 @pytest.mark.parametrize(

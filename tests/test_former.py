@@ -22,8 +22,8 @@ import yaml
 from processes import succeed
 from sweeps import trials
 
-from cifar.experiment import load_classifier
 from cifar.results import read_metrics, read_result
+from cifar.trained import load_classifier
 
 RunPy = Callable[..., "subprocess.CompletedProcess[str]"]
 VERSIONS = sorted((Path(__file__).parent / "former").glob("*.tar.gz"))

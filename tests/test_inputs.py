@@ -18,7 +18,7 @@ from PIL import Image
 from cifar.content import content_differences, content_of
 from cifar.data.memory import total_memory
 from cifar.data.preprocessing import InputFormat
-from cifar.experiment import load_classifier, load_splits, run
+from cifar.experiment import load_splits, run
 from cifar.inputs import configured_backbone, input_format, request
 from cifar.models.resnet import BottleneckResNet
 from cifar.options.check import check
@@ -29,6 +29,7 @@ from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
 from cifar.results import read_metrics, read_result
 from cifar.tasks import InputError
+from cifar.trained import load_classifier
 from cifar.training import checkpoint
 
 MakeFolder = Callable[..., Path]
@@ -190,7 +191,7 @@ def test_fine_texture_reaches_the_backbone(of_folder: Callable[..., Config], tmp
             Image.fromarray(pixels).save(place / f"{number}.png")
     differences = []
     for more in ((), ("data.image_size=32",)):
-        config = of_folder(tmp_path / "images", *FROZEN, "transfer.image_size=64", *more)
+        config = of_folder(tmp_path / "images", *FROZEN, "transfer.image_size=64", "data.split=random", *more)
         images = load_splits(config).train
         features = configured_backbone(config).features(images.images[:])
         means = [features[images.labels == label].mean(0) for label in (0, 1)]
@@ -234,13 +235,14 @@ def test_features_of_many_images_need_little_memory(make_folder: MakeFolder, roo
 
 def test_what_earlier_versions_wrote_means_32_pixels() -> None:
     former = {"data": {"source": "image_folder", "root": "x"}, "model": {"_target_": "a.B"}}
-    added = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
+    added = {"image_size": 32, "fit": "crop", "val_from": "training_part", "test_size": 0.15}
     assert upgrade_settings(former)["data"] == {"source": "image_folder", "root": "x", **added}
-    assert former_overrides(former) == ["data.image_size=32", "data.val_from=training_part"]
+    assert former_overrides(former) == [*("data.image_size=32", "data.val_from=training_part", "data.split=random")]
     assert former_overrides({"data": {"source": "digits"}}) == []
     searched = {"source": "image_folder", "fit": "crop", "val_from": "auto"}
-    assert former_overrides({"data": searched}) == [], "a later study, in which data.image_size is searched"
-    assert former_overrides(upgrade_settings(former)) == former_overrides({}) == []
+    assert former_overrides({"data": searched}) == ["data.split=random"], "in which data.image_size is searched"
+    assert former_overrides(upgrade_settings(former)) == ["data.split=random"]
+    assert former_overrides({}) == former_overrides({"data": searched | {"calibration_size": 0}}) == []
 
 
 def test_another_size_is_another_content() -> None:

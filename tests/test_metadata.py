@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cifar import layout
-from cifar.experiment import build_trainer, load_images, load_splits
+from cifar.experiment import build_trainer
 from cifar.metadata import (
     PROGRAM,
     count_flops,
@@ -25,6 +25,7 @@ from cifar.metadata import (
 )
 from cifar.options.config import Config
 from cifar.reporting import EpochMetrics
+from cifar.run_data import load_images, load_splits
 
 CPU = torch.device("cpu")
 Settings = Callable[..., Config]

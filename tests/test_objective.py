@@ -11,11 +11,12 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
 
-from cifar.experiment import load_classifier, run
+from cifar.experiment import run
 from cifar.objective import OBJECTIVES, balanced_accuracy, macro_f1
 from cifar.options.config import Config
 from cifar.reporting import NO_REPORTER, EpochMetrics, Reporter
 from cifar.results import RunDirectory, best_of, read_metrics, read_result, stopped_early
+from cifar.trained import load_classifier
 from cifar.training import checkpoint
 from cifar.training.trainer import Evaluation
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from backbones import TRANSFER
 
-from cifar.experiment import build_trainer, load_classifier, load_splits, run
+from cifar.experiment import build_trainer, load_splits, run
 from cifar.options.check import check
 from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
 from cifar.tasks import Classifier, InputError
+from cifar.trained import load_classifier
 from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
 from cifar.training.step import EagerStep

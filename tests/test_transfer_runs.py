@@ -11,13 +11,14 @@ import pytest
 import torch
 from backbones import CPU, SMALL, TRANSFER, backbone, small
 
-from cifar.experiment import build_trainer, load_classifier, load_splits, run
+from cifar.experiment import build_trainer, load_splits, run
 from cifar.models.pretrained import BACKBONES
 from cifar.models.weights import TransferError
 from cifar.options.check import check
 from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_metrics
+from cifar.trained import load_classifier
 
 Compose = Callable[..., Any]
 Train = Callable[..., tuple[Path, float]]

@@ -12,18 +12,25 @@ from cifar.intervals import wilson
 from cifar.objective import ACCURACY, OBJECTIVES
 
 from .. import figures
-from ..answer import copies_of
+from ..answer import data_of
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..statistics.learning import diagnosis
-from ..wording import on_copies
+from ..wording import on_data
 from .advice import after_training, on_generalization
 from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, sentence, time_fact
 
 SHOWN_SETTINGS = (
     *("config.optimizer", "config.scheduler", "config.loss", "config.ema", "config.early_stopping", "config.objective"),
     *("config.transfer", "config.augment", "config.data.source", "config.data.image_size", "config.data.limit"),
-    *("config.data.val_size", "config.data.fold", "config.data.groups", "config.epochs", "config.batch_size"),
+    *(
+        "config.data.val_size",
+        "config.data.fold",
+        "config.data.groups",
+        "config.data.fixes",
+        "config.epochs",
+        "config.batch_size",
+    ),
 )
 """How the settings begin that a reader looks for first."""
 
@@ -55,7 +62,8 @@ def _counts(run: pd.Series[Any]) -> str:
 
 
 def _facts(frames: Frames, run: pd.Series[Any], epochs: pd.DataFrame) -> list[Fact]:
-    facts = [*score_facts(run), *_test_facts(run), *_calibration_facts(run)]
+    leaks = [*_without_leaks(run, "validation", "val"), *_without_leaks(run, "test", "test")]
+    facts = [*score_facts(run), *_test_facts(run), *leaks, *_calibration_facts(run)]
     best = epochs.loc[epochs.score.idxmax()] if epochs.score.notna().any() else epochs.iloc[-1]
     losses = f"validation {best.val_loss:.4f}, training {best.train_loss:.4f} · nats"
     facts.append(Fact("generalization gap at the best epoch", f"{best.gap:+.4f}", losses))
@@ -78,6 +86,16 @@ def _test_facts(run: pd.Series[Any]) -> list[Fact]:
     return [Fact(f"test {name}", f"{value:.4f}", count_of(images, "image")), accuracy]
 
 
+def _without_leaks(run: pd.Series[Any], part: str, columns: str) -> list[Fact]:
+    """The accuracy on images that are no training images; nothing where all are, or where that is not known."""
+    accuracy, duplicates = run[f"{columns}_accuracy_without"], run[f"{columns}_duplicates"]
+    if pd.isna(accuracy) or not duplicates:
+        return []
+    images = int(run[f"{columns}_images"] - duplicates)
+    note = f"{format_interval(*wilson(accuracy, images))} · {count_of(images, 'image')}, {duplicates} left out"
+    return [Fact(f"{part} accuracy without duplicates of training images", f"{accuracy:.4f}", note)]
+
+
 def _calibration_facts(run: pd.Series[Any]) -> list[Fact]:
     """By how much probabilities are off; nothing for a run of an earlier version."""
     if pd.isna(run.ece_after):
@@ -89,8 +107,8 @@ def _calibration_facts(run: pd.Series[Any]) -> list[Fact]:
 def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
     message = [sentence(f"{run.status}: {run.message}")] if run.message else []
     learned = diagnosis(epochs).iloc[0]
-    copies = [sentence(line) for line in on_copies(copies_of(run))]
-    return [*message, *copies, after_training(learned), *on_generalization(epochs, run.val_images)]
+    data = [sentence(line) for line in on_data(data_of(run))]
+    return [*message, *data, after_training(learned), *on_generalization(epochs, run.val_images)]
 
 
 def _settings_table(run: pd.Series[Any]) -> pd.DataFrame:

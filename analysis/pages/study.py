@@ -13,7 +13,7 @@ from ..answer import summarize
 from ..evidence import Evidence
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
-from ..wording import advice, copies_in
+from ..wording import advice, on_data_of
 from .base import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact
 
 
@@ -40,7 +40,7 @@ def report_of(frames: Frames) -> Report:
 
 def _next_steps(answer: dict[str, Any]) -> list[str]:
     unknown = [f"what else the trials say is not known yet: {answer['unknown']}"] if "unknown" in answer else []
-    return [sentence(step) for step in (*copies_in(answer), *unknown, *advice(answer))]
+    return [sentence(step) for step in (*on_data_of(answer), *unknown, *advice(answer))]
 
 
 def facts(frames: Frames, answer: dict[str, Any]) -> list[Fact]:

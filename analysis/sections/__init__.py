@@ -79,13 +79,33 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An image as a data URL; its caption, the name of its file, and what else is known of it."""
+
+    source: str
+    caption: str
+    file: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images side by side under a title; `wide`: each on a line by itself."""
+
+    title: str
+    pictures: list[Picture]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
 class Section:
-    """A title, a sentence or a few, figures by file name, and a table of texts."""
+    """A title, a sentence or a few, figures by file name, a table of texts, and images."""
 
     title: str
     text: str
     figures: dict[str, go.Figure] = field(default_factory=dict)
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pictures: list[Pictures] = field(default_factory=list)
 
 
 def file_name(text: str) -> str:

@@ -63,12 +63,12 @@ def arrays(option: Data, request: Request) -> Images:
 
     def parse(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Images:
         images = image_cache.parse(entry, request.in_memory, tensors, metadata)
-        return replace(images, files=None, names=positions(len(images)))
+        return replace(images, files=None, names=tuple(f"{request.part}/{name}" for name in positions(len(images))))
 
     def make() -> None:
         size = request.format.size
         pixels = _blocks(file, f"{request.part}_images", header, request.format)
-        image_cache.write(entry, (header.shape[0], 3, size, size), torch.from_numpy(labels), classes, pixels, "")
+        image_cache.write(entry, (header.shape[0], 3, size, size), torch.from_numpy(labels), classes, pixels)
 
     return checked_file.read_or_make(entry, parse, make, "reading the arrays again")
 

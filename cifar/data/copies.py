@@ -42,15 +42,22 @@ def warn_of_copies(images: Images, train: Images, what: str) -> int:
 
 def count_copies(pixels: Pixels, train: Pixels) -> int:
     """How many of the images are in `train` too, equal in every pixel."""
+    return int(copies(pixels, train).sum())
+
+
+def copies(pixels: Pixels, train: Pixels) -> NDArray[np.bool_]:
+    """(N,): whether each of the images is in `train` too, equal in every pixel."""
+    equal = np.zeros(len(pixels), bool)
     if pixels.shape[1:] != train.shape[1:]:
-        return 0
+        return equal
     sums, sums_of_train = _sums(pixels), _sums(train)
     suspects = np.flatnonzero(np.isin(sums, sums_of_train))
     if not len(suspects):
-        return 0
+        return equal
     others = np.flatnonzero(np.isin(sums_of_train, sums[suspects]))
     known = set(_digests(train, others))
-    return sum(digest in known for digest in _digests(pixels, suspects))
+    equal[suspects] = [digest in known for digest in _digests(pixels, suspects)]
+    return equal
 
 
 def _digests(pixels: Pixels, indices: NDArray[np.int64]) -> list[bytes]:

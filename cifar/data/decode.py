@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from cifar.commands import install
 from cifar.data import preprocessing
 from cifar.data.digests import digest_of
 from cifar.data.images import DataError, on_one_line
-from cifar.data.preprocessing import DAMAGE, FORMER, ImageError, InputFormat
+from cifar.data.preprocessing import DAMAGE, FORMER, HeifError, ImageError, InputFormat, open_image
+from cifar.data.storage import DISK, Storage
 
 DECODING = "2"
 """The version of the rules, which cache entries record."""
@@ -28,33 +29,52 @@ class Decoded(NamedTuple):
     digest: bytes
 
 
-def decode(path: Path, format: InputFormat = FORMER) -> Decoded:
-    """An image file in this format. Raises DataError where it cannot be decoded."""
+class Unreadable(DataError):
+    """An image file that cannot be read or decoded. `problem`: why, without what to do.
+
+    `passing`: whether it may be readable the next time though it has not changed, as it could not be opened.
+    """
+
+    def __init__(self, path: Path, problem: str, remedy: str, passing: bool = False) -> None:
+        super().__init__(f"{on_one_line(path)}: {'; '.join(filter(None, (problem, remedy)))}")
+        self.problem = problem
+        self.passing = passing
+
+
+def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) -> Decoded:
+    """An image file in this format. Raises Unreadable where it cannot be decoded."""
     try:
-        content = path.read_bytes()
+        content = storage.read(path)
+        if not content:
+            raise ImageError("not an image that can be decoded (0 bytes)")
         image, changes = preprocessing.upright(BytesIO(content), format)
     except OSError as error:
-        raise DataError(f"{on_one_line(path)}: cannot be read ({error.strerror}); repair or remove it") from None
+        raise Unreadable(path, f"cannot be read ({error.strerror})", "repair or remove it", passing=True) from None
+    except HeifError as error:
+        raise Unreadable(path, f"{error.problem} ({install('heic')})", "") from None
     except ImageError as error:
-        raise DataError(f"{on_one_line(path)}: {on_one_line(str(error))}") from None
+        raise Unreadable(path, on_one_line(error.problem), error.remedy) from None
+    except DataError as error:
+        raise Unreadable(path, str(error).removeprefix(f"{on_one_line(path)}: "), "repair or remove it") from None
     formatted = format.apply(image)
     if formatted is not image:
         changes.append(format.change)
     return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 
-def common_side(paths: Iterable[Path]) -> int | None:
+def common_side(paths: Iterable[Path], storage: Storage = DISK) -> int | None:
     """The height and width of all images, in pixels; None where they are not square and equal.
 
-    It reads the headers alone, to the first image that differs.
+    It reads the headers alone, to the first image that differs. Files without one do not count: decoding them says what
+    is wrong.
     """
     side = None
     for path in paths:
         try:
-            with Image.open(path) as file:
+            with storage.open(path) as content, open_image(content) as file:
                 width, height = file.size
-        except DAMAGE:
-            return None  # decoding the file says what is wrong
+        except (*DAMAGE, ImageError, DataError):
+            continue
         if width != height or side not in (None, width):
             return None
         side = width

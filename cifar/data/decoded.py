@@ -6,12 +6,13 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,17 +20,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cifar.cores import available_cores
-from cifar.data import checked_file, image_cache
-from cifar.data.decode import Decoded, common_side, decode
+from cifar.data import checked_file, image_cache, unreadable
+from cifar.data.decode import Decoded, Unreadable, common_side, decode
 from cifar.data.digests import SIZE
 from cifar.data.file_digest import digest_of_files
 from cifar.data.image_cache import Block
-from cifar.data.images import Images, printable
+from cifar.data.images import DataError, Images, on_one_line, printable
 from cifar.data.listing import LabelledFile
 from cifar.data.pixels import rows_of
 from cifar.data.preprocessing import InputFormat
 from cifar.data.request import Request
+from cifar.data.storage import DISK, Storage
+from cifar.data.unreadable import Problem, UnreadableError, shown
 from cifar.files import FileError, write_atomically
+from cifar.options.splits import ERROR, SKIP
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +43,15 @@ class Listing:
     """Image files with their labels, indices into `classes`. Files below `directory` are known by their names there.
 
     `labels_from`: "" where the labels are in the names, as in folders; else the file or the rule that they are from.
+    `broken`: what is named as an image and is no file, with the reason. `storage`: where all of these are.
     """
 
     directory: Path
     files: list[LabelledFile]
     classes: tuple[str, ...]
     labels_from: str = ""
+    broken: Mapping[Path, str] = field(default_factory=dict)
+    storage: Storage = DISK
 
     @property
     def paths(self) -> list[Path]:
@@ -56,17 +63,17 @@ class Listing:
 
     def key(self, kind: object) -> str:
         """Of a cache entry of this kind: it depends on the files' names, sizes and times, and on the labels."""
-        state = []
-        for path in self.paths:
-            status = path.stat()
-            state.append((self.name(path), status.st_size, status.st_mtime_ns))
         labels = [self._labels()] if self.labels_from else []
-        content = json.dumps([kind, str(self.directory.resolve()), state, *labels])
+        content = json.dumps([kind, str(self.directory.resolve()), self._state, *labels])
         return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+    @cached_property
+    def _state(self) -> list[tuple[str, int, int]]:
+        return [(self.name(path), *self.storage.state(path)) for path in self.paths]
 
     def digest(self) -> str:
         """SHA-256 of the names and contents of the files, and of the labels where they are from elsewhere."""
-        digest = digest_of_files(self.name, self.paths)
+        digest = digest_of_files(self.name, self.paths, self.storage)
         if not self.labels_from:
             return digest
         return hashlib.sha256(json.dumps([digest, self._labels()]).encode()).hexdigest()
@@ -75,8 +82,75 @@ class Listing:
         return [self.labels_from, self.classes, [label for _, label in self.files]]
 
 
-def load(listing: Listing, request: Request) -> Images:
-    """The images of a listing, from the cache, or decoded. Raises DataError for one that cannot be decoded."""
+class Listed(NamedTuple):
+    """Image files of one part, as they are inspected, and their groups, int64 (N,), where data.groups says some."""
+
+    listing: Listing
+    groups: Tensor | None
+
+
+def load(listing: Listing, request: Request, on_unreadable: str = ERROR, groups: Tensor | None = None) -> Images:
+    """The images of a listing, from the cache, or decoded, with the groups (N,) of its files.
+
+    Files that cannot be read are left out where `on_unreadable` is "skip"; otherwise an UnreadableError names them all.
+    """
+    try:
+        images, problems = _attempt(listing, request)
+        named = {listing.name(path): reason for path, reason in listing.broken.items()}
+        named |= {listing.name(listing.paths[index]): problem.reason for index, problem in problems.items()}
+        if named and on_unreadable != SKIP:
+            raise UnreadableError(request.part, listing.directory, len(listing.files) + len(listing.broken), named)
+        if images is None:
+            kept = [index for index in range(len(listing.files)) if index not in problems]
+            groups = None if groups is None else groups[kept]
+            images = _load(_taken(listing, kept, request.part), request)
+    finally:
+        listing.storage.close()
+    if named:
+        log.warning(
+            "%s: %d image files of part %s cannot be read, and are left out (data.unreadable=skip): %s",
+            *(on_one_line(listing.directory), len(named), request.part, shown(named)),
+        )
+    return replace(images, groups=groups, unreadable=named)
+
+
+def _attempt(listing: Listing, request: Request) -> tuple[Images | None, dict[int, Problem]]:
+    """The images where all files can be read; else by position, why some cannot, which is remembered."""
+    file = request.cache_dir / "unreadable" / f"{listing.key(['unreadable', *unreadable.versions()])}.json"
+    problems = unreadable.recall(file)
+    if problems is not None and not any(_has_passed(listing, *item) for item in problems.items()):
+        return None, problems
+    try:
+        return _load(listing, request), {}
+    except _Problems as error:
+        unreadable.remember(file, error.by_position)
+        return None, error.by_position
+
+
+def _has_passed(listing: Listing, index: int, problem: Problem) -> bool:
+    """Whether a file that could not be opened can be now."""
+    if problem.passing:
+        with suppress(OSError):
+            listing.storage.read(listing.files[index][0])
+            return True
+    return False
+
+
+def _taken(listing: Listing, kept: list[int], part: str) -> Listing:
+    """Some files of a listing. Raises DataError where the training part loses a class, or another one all images."""
+    files = [listing.files[index] for index in kept]
+    left = {label for _, label in files}
+    lost = [name for label, name in enumerate(listing.classes) if label not in left]
+    if not files or (lost and part == "train"):
+        raise DataError(
+            f"{on_one_line(listing.directory)}: no image of {', '.join(lost)} in part {part} can be read; repair some,"
+            " or remove the class"
+        )
+    return replace(listing, files=files)
+
+
+def _load(listing: Listing, request: Request) -> Images:
+    """The images of files that can all be read. Raises _Problems for the others."""
     files, classes = listing.files, listing.classes
     key = listing.key(_format_key(request.format))
     entry = request.cache_dir / "images" / f"{key}.safetensors"
@@ -88,7 +162,7 @@ def load(listing: Listing, request: Request) -> Images:
     def make() -> None:
         shape = (len(files), 3, request.format.size, request.format.size)
         labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-        image_cache.write(entry, shape, labels, classes, _decoded(files, request.format), listing.digest())
+        image_cache.write(entry, shape, labels, classes, _decoded(listing, request.format), listing.digest)
 
     return checked_file.read_or_make(entry, parse, make, "decoding the images again")
 
@@ -102,7 +176,7 @@ def common_size(listing: Listing, cache_dir: Path) -> int | None:
     with suppress(OSError, ValueError):
         recorded = json.loads(file.read_bytes())
         return recorded if isinstance(recorded, int) else None
-    size = common_side(listing.paths)
+    size = common_side(listing.paths, listing.storage)
     file.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileError):  # it only saves reading the headers again
         write_atomically(file, json.dumps(size).encode())
@@ -114,32 +188,60 @@ def _format_key(format: InputFormat) -> object:
     return format.size if format == InputFormat() else asdict(format)
 
 
-def _decoded(files: list[LabelledFile], format: InputFormat) -> Iterator[Block]:
-    """Blocks of images, decoded in threads, with a progress bar; logs once how many images were changed."""
+class _Problems(Exception):
+    """Files that cannot be read, by their positions."""
+
+    def __init__(self, by_position: dict[int, Problem]) -> None:
+        super().__init__(by_position)
+        self.by_position = by_position
+
+
+def _decoded(listing: Listing, format: InputFormat) -> Iterator[Block]:
+    """Blocks of images, decoded in threads, with a progress bar; logs once how many images were changed.
+
+    Raises _Problems where files cannot be read, when all have been decoded.
+    """
+    paths = listing.paths
     counts: Counter[str] = Counter()
-    shape = (len(files), 3, format.size, format.size)
+    problems: dict[int, Problem] = {}
+    shape = (len(paths), 3, format.size, format.size)
     with (
         ThreadPoolExecutor(available_cores()) as pool,
-        tqdm(total=len(files), desc="decoding images", unit="image", disable=None) as bar,
+        tqdm(total=len(paths), desc="decoding images", unit="image", disable=None) as bar,
     ):
-        for start in range(0, len(files), rows_of(shape)):
-            paths = [path for path, _ in files[start : start + rows_of(shape)]]
-            pixels = np.empty((len(paths), *shape[1:]), np.uint8)
-            digests = np.empty((len(paths), SIZE), np.uint8)
-            for index, image in enumerate(_in_order(pool, paths, format)):
+        for start in range(0, len(paths), rows_of(shape)):
+            chosen = paths[start : start + rows_of(shape)]
+            pixels = np.empty((len(chosen), *shape[1:]), np.uint8)
+            digests = np.empty((len(chosen), SIZE), np.uint8)
+            for index, image in enumerate(_in_order(pool, chosen, format, listing.storage)):
+                bar.update()
+                if isinstance(image, Unreadable):
+                    problems[start + index] = Problem(image.problem, image.passing)
+                    continue
                 pixels[index] = image.pixels.transpose(2, 0, 1)
                 digests[index] = np.frombuffer(image.digest, np.uint8)
                 counts.update(image.changes)
-                bar.update()
-            yield Block(torch.from_numpy(pixels), torch.from_numpy(digests))
+            if not problems:
+                yield Block(torch.from_numpy(pixels), torch.from_numpy(digests))
+    if problems:
+        raise _Problems(problems)
     for change, count in counts.items():
-        log.info("%d of %d images %s", count, len(files), change)
+        log.info("%d of %d images %s", count, len(paths), change)
 
 
-def _in_order(pool: ThreadPoolExecutor, paths: list[Path], format: InputFormat) -> Iterator[Decoded]:
-    """The images of these files. An error ends what is still to be decoded."""
+def _in_order(
+    pool: ThreadPoolExecutor, paths: list[Path], format: InputFormat, storage: Storage
+) -> Iterator[Decoded | Unreadable]:
+    """The images of these files, or why one cannot be read. An error ends what is still to be decoded."""
+
+    def attempt(path: Path) -> Decoded | Unreadable:
+        try:
+            return decode(path, format, storage)
+        except Unreadable as problem:
+            return problem
+
     try:
-        yield from pool.map(partial(decode, format=format), paths)
+        yield from pool.map(attempt, paths)
     except BaseException:
         pool.shutdown(cancel_futures=True)
         raise

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cifar.cores import available_cores
+from cifar.data.storage import DISK, Storage
 
 
-def digest_of_files(name: Callable[[Path], str], files: Iterable[Path]) -> str:
+def digest_of_files(name: Callable[[Path], str], files: Iterable[Path], storage: Storage = DISK) -> str:
     """SHA-256 of the names that `name` gives, and the contents of files, in their order."""
 
     def line(path: Path) -> bytes:
-        content = hashlib.sha256(path.read_bytes()).digest()
+        content = hashlib.sha256(storage.read(path)).digest()
         return os.fsencode(name(path)) + b"\0" + content
 
     with ThreadPoolExecutor(available_cores()) as pool:

@@ -1,32 +1,57 @@
-"""Images in folders: <data.root>/<part>/<class>/*."""
+"""Images in folders: <data.root>/<part>/<class>/*, or <data.root>/<class>/*, on the disk or in an archive."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from cifar.data import decoded
-from cifar.data.decoded import Listing
+from torch import Tensor
+
+from cifar.data import decoded, parts
+from cifar.data.decoded import Listed, Listing
 from cifar.data.groups import groups_by_pattern
-from cifar.data.images import Images, printable
-from cifar.data.listing import list_images
+from cifar.data.images import DataError, Images, on_one_line, printable
+from cifar.data.listing import Walk, list_images
+from cifar.data.open_archive import RECENT
 from cifar.data.request import Request
+from cifar.data.storage import DISK, Storage
 from cifar.options.data import Data
 from cifar.options.splits import REGEX
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the data are: a folder, or the top of an archive or of the single folder in it."""
+
+    storage: Storage
+    directory: Path
+
+    def walk(self, quiet: bool = False) -> Walk:
+        return Walk(quiet=quiet, storage=self.storage)
+
+
 def image_folder(option: Data, request: Request) -> Images:
-    """The images in root/part/<class>/*.
+    """The images of a part; all images, as "train", where there are no parts.
 
     Raises DataError as list_images does, and for images that cannot be decoded.
     """
-    listing = _listing(option, request.part)
-    images = decoded.load(listing, request)
-    if option.groups is None:
-        return images
-    directory = listing.directory / request.part
-    names = [printable(Path(*path.relative_to(directory).parts[1:]).as_posix()) for path in listing.paths]
-    return replace(images, groups=groups_by_pattern(option.groups.removeprefix(REGEX), names, request.part))
+    place = place_of(option, request.cache_dir)
+    directory = parts.directory(place.walk(), place.directory, request.part)
+    listing = _listing(place, directory, request.part)
+    groups = None if option.groups is None else _groups(option.groups, listing, directory, request.part)
+    return decoded.load(listing, request, option.unreadable, groups)
+
+
+def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
+    """The files of one part, readable or not; None where it is not there. Raises DataError as list_images does."""
+    place = place_of(option, cache_dir)
+    walk = Walk(tolerant=True, storage=place.storage)
+    if part != "train" and not (has_parts(option) and parts.has(walk, place.directory, part)):
+        return None
+    directory = parts.directory(walk, place.directory, part)
+    listing = Listing(place.directory, *list_images(directory, part, walk=walk), storage=place.storage)
+    return Listed(listing, None if option.groups is None else _groups(option.groups, listing, directory, part))
 
 
 def common_size(option: Data, request: Request) -> int | None:
@@ -34,18 +59,51 @@ def common_size(option: Data, request: Request) -> int | None:
 
     Raises DataError as list_images does.
     """
-    return decoded.common_size(_listing(option, "train", quiet=True), request.cache_dir)
+    place = place_of(option, request.cache_dir)
+    directory = parts.directory(place.walk(), place.directory, "train")
+    return decoded.common_size(_listing(place, directory, "train", quiet=True), request.cache_dir)
 
 
 def has_val(option: Data) -> bool:
-    """Whether there is a folder root/val."""
-    return (_directory(option) / "val").is_dir()
+    """Whether there is a part for validation."""
+    place = place_of(option)
+    return parts.has(place.walk(), place.directory, "val") and has_parts(option)
 
 
-def _listing(option: Data, part: str, quiet: bool = False) -> Listing:
-    directory = _directory(option)
-    return Listing(directory, *list_images(directory / part, part, quiet))
+def has_parts(option: Data, cache_dir: Path | None = None) -> bool:
+    """Whether there is a folder root/train: the folders of root are classes otherwise.
+
+    `cache_dir`: where the listing of a compressed archive is kept.
+    """
+    place = place_of(option, cache_dir)
+    return parts.has(place.walk(), place.directory, "train")
 
 
-def _directory(option: Data) -> Path:
-    return Path(option.root or "").expanduser()
+def reader(option: Data, cache_dir: Path) -> Callable[[str], bytes]:
+    """What gives the content of an image by its name in Images.names. Raises DataError or OSError."""
+    place = place_of(option, cache_dir)
+    return lambda name: place.storage.read(place.directory / name)
+
+
+def place_of(option: Data, cache_dir: Path | None = None) -> Place:
+    """The place that data.root names. Raises DataError for a file that is no archive, or one that is not allowed."""
+    root = Path(option.root or "").expanduser()
+    if not root.is_file():
+        return Place(DISK, root)
+    try:
+        archive = RECENT.open(root, cache_dir)
+    except OSError as error:
+        raise DataError(f"{on_one_line(root)}: cannot be read ({error.strerror or error})") from None
+    return Place(archive, parts.top(Walk(quiet=True, storage=archive), root))
+
+
+def _groups(groups: str, listing: Listing, directory: Path, part: str) -> Tensor:
+    """int64 (N,): the groups of files by what data.groups finds in their names, below their class folders."""
+    names = [printable(Path(*path.relative_to(directory).parts[1:]).as_posix()) for path in listing.paths]
+    return groups_by_pattern(groups.removeprefix(REGEX), names, part)
+
+
+def _listing(place: Place, directory: Path, part: str, quiet: bool = False) -> Listing:
+    walk = place.walk(quiet)
+    files, classes = list_images(directory, part, quiet, walk)
+    return Listing(place.directory, files, classes, broken=walk.broken, storage=place.storage)

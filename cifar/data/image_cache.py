@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -70,13 +70,16 @@ def write(
     labels: Tensor,
     classes: tuple[str, ...],
     blocks: Iterable[Block],
-    files: str,
+    files: Callable[[], str] | None = None,
 ) -> None:
-    """Write images of this shape, given in blocks, with their labels. Raises FileError."""
+    """Write images of this shape, given in blocks, with their labels. Raises FileError.
+
+    `files` computes the SHA-256 of the files that they were decoded from, when all are decoded.
+    """
     _check_space(entry, shape)
     digest = begin_fingerprint(shape, labels, classes)
     with writing_atomically(entry) as file:
-        file.write(_header(shape, classes, files, NO_FINGERPRINT, NO_FINGERPRINT))
+        file.write(_header(shape, classes, NO_FINGERPRINT if files else "", NO_FINGERPRINT, NO_FINGERPRINT))
         file.write(labels.numpy().data)
         digests = []
         for block in blocks:
@@ -87,7 +90,7 @@ def write(
         file.write(all_digests.numpy().data)
         file.seek(0)
         fingerprint, sha256 = digest.hexdigest(), _sha256(all_digests)
-        file.write(_header(shape, classes, files, fingerprint, sha256))
+        file.write(_header(shape, classes, files() if files else "", fingerprint, sha256))
     checked_file.remember(entry, fingerprint + sha256)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class Images:
     `groups`: int64 (N,), equal for images that a split keeps on one side, as cifar.data.groups numbers them; None: each
     image is a group by itself. `names` (N,): of their files below data.root, or their positions in the part, as text.
     `digests`: uint8 (N, 16), of what each image shows at its own size, as cifar.data.digests computes them; None where
-    the source knows none.
+    the source knows none. `unreadable`: the files that were left out, by name, with the reason (data.unreadable=skip).
     """
 
     images: Pixels
@@ -41,6 +41,7 @@ class Images:
     groups: Tensor | None = None
     names: tuple[str, ...] = ()
     digests: Tensor | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,6 +80,11 @@ class Images:
         """The classes of which there is an image."""
         counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return [name for name, count in zip(self.classes, counts, strict=True) if count]
+
+    def missing_classes(self) -> list[str]:
+        """The classes of which there is none."""
+        present = self.present_classes()
+        return [name for name in self.classes if name not in present]
 
 
 def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Images:

@@ -6,7 +6,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from cifar.data.images import DataError, printable
+from cifar.data.preprocessing import HEIF_SUFFIXES
 from cifar.data.request import OR_WITHOUT
+from cifar.data.storage import DISK, Storage
 
 log = logging.getLogger(__name__)
 LabelledFile = tuple[Path, int]
@@ -26,11 +27,12 @@ SYSTEM_NAMES = {
 NO_IMAGES = ("BUFR", "GRIB", "HDF5", "MPEG")
 """Formats of which Pillow reads the header alone: data and videos."""
 REMEDIES = {
-    "train": "data.root must be a directory that holds train/<class>/*",
+    "train": "data.root must be a directory that holds train/<class>/* or <class>/*, or a .zip or .tar file of these",
     "val": f"data.val_from=val_folder needs val/<class>/* in data.root; add it{OR_WITHOUT['val']}",
     "test": f"test=true needs test/<class>/* in data.root, as data.val_from=test_part; add it{OR_WITHOUT['test']}",
 }
 """What to do about a part that is missing."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 NAMES_SHOWN = 5
 """File names in one message."""
 REASONS_SHOWN = 8
@@ -68,19 +70,19 @@ def list_images(
 
 def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
     """The class folders of a part, sorted; images beside these are named in a warning."""
-    if not directory.is_dir():
+    if not walk.is_dir(directory):
         remedy = REMEDIES[part]
         raise DataError(f"{printable(directory)}: no such directory; {remedy}")
     entries = sorted(walk.visible(directory))
-    folders = [path for path in entries if path.is_dir() and walk.goes_down(path, (os.path.realpath(directory),))]
-    strays = [path for path in entries if not path.is_dir() and walk.is_image(path)]
+    folders = [path for path in entries if walk.is_dir(path) and walk.goes_down(path, (os.path.realpath(directory),))]
+    strays = [path for path in entries if not walk.is_dir(path) and walk.is_image(path)]
     least = 2 if part == "train" else 1
     if len(folders) < least:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
         beside = f", and images outside of these ({_names(strays)})" if strays else ""
         raise DataError(
-            f"{printable(directory)}: {content}{beside}; allowed: a directory a class, {('one', 'two')[least - 1]} or"
-            " more, with images in them"
+            f"{printable(directory)}: {content}{beside}{walk.summary()}; allowed: a directory a class,"
+            f" {('one', 'two')[least - 1]} or more, with images in them{_unpack(walk)}"
         )
     if strays and not walk.quiet:
         log.warning(
@@ -89,6 +91,12 @@ def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
             _names(strays),
         )
     return folders
+
+
+def _unpack(walk: Walk) -> str:
+    """What to do about archives that were skipped."""
+    archives = [suffix for suffix in ARCHIVES if walk.skipped[f"{suffix} files"]]
+    return f"; unpack the {' and '.join(archives)} files first" if archives else ""
 
 
 def _names(paths: list[Path]) -> str:
@@ -101,19 +109,24 @@ def _names(paths: list[Path]) -> str:
 class Walk:
     """A walk through folders, which follows links. `skipped` counts what it left out, by reason.
 
-    `tolerant`: what is named as an image and is no regular file is passed on, and folders that cannot be read are
-    skipped, in place of an error.
+    `broken`: what is named as an image and is no regular file, with the reason. `tolerant`: that is passed on as an
+    image, and folders that cannot be read are skipped, in place of an error.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
     quiet: bool = False
     tolerant: bool = False
+    storage: Storage = DISK
+    broken: dict[Path, str] = field(default_factory=dict)
+
+    def is_dir(self, path: Path) -> bool:
+        return self.storage.is_dir(path)
 
     def images(self, folder: Path, outer: tuple[str, ...]) -> Iterator[Path]:
         """The images below a folder. `outer`: the real paths of the folders that it is in, links followed."""
         place = os.path.realpath(folder)
         for path in self.visible(folder):
-            if not path.is_dir():
+            if not self.is_dir(path):
                 if self.is_image(path):
                     yield path
             elif self.goes_down(path, (*outer, place)):
@@ -130,8 +143,7 @@ class Walk:
     def visible(self, folder: Path) -> Iterator[Path]:
         """What is in a folder and neither hidden nor left there by a system."""
         try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries]
+            names = self.storage.names(folder)
         except OSError as error:
             if not self.tolerant:
                 raise
@@ -144,16 +156,18 @@ class Walk:
                 yield folder / name
 
     def is_image(self, path: Path) -> bool:
-        """Whether a file is an image, by its extension. Raises DataError for a link to nothing."""
+        """Whether a file is an image, by its extension. Raises DataError for a link to nothing, perhaps of a folder."""
         suffix = path.suffix.lower()
-        dangling = path.is_symlink() and not path.exists()
+        dangling = self.storage.is_dangling(path)
         if suffix not in image_suffixes() and (suffix or not dangling):
             self.skipped[f"{suffix} files" if suffix else "files without an extension"] += 1
             return False
-        problem = "" if self.tolerant else problem_of(path)
-        if problem:
+        problem = "" if self.tolerant else self.storage.problem(path)
+        if problem and not suffix:
             raise DataError(f"{printable(path)}: {problem}; repair or remove it")
-        return True
+        if problem:
+            self.broken[path] = problem
+        return not problem
 
     def summary(self) -> str:
         """In words, what was skipped; nothing where that is nothing."""
@@ -164,19 +178,9 @@ class Walk:
         return f" (skipped: {', '.join(reasons)})" if reasons else ""
 
 
-def problem_of(path: Path) -> str:
-    """Why a path is no file that can be opened without waiting for it; empty where it is one."""
-    if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises for names that are too long)
-        return ""
-    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
-        with suppress(OSError):
-            return f"a link to nothing ({printable(path.readlink())})"
-    return "not a regular file" if os.path.exists(path) else "no such file"  # noqa: PTH110
-
-
 @cache
 def image_suffixes() -> frozenset[str]:
-    """The extensions of image files that Pillow can open, in lower case, as ".png"."""
+    """The extensions of image files that Pillow can open, with pillow-heif, in lower case, as ".png"."""
     Image.init()
     readable = Image.OPEN.keys() - set(NO_IMAGES)
-    return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in readable)
+    return HEIF_SUFFIXES | {suffix for suffix, name in Image.EXTENSION.items() if name in readable}

@@ -127,6 +127,11 @@ class ImageLoader(EpochLoader):
         ones = torch.ones(1, *self.shape, device=self.labels.device).contiguous(memory_format=torch.channels_last)
         return ones * torch.tensor(values, device=self.labels.device).view(1, -1, 1, 1)
 
+    def pixels(self, batch: Tensor) -> Tensor:
+        """Normalised images float32 (B, 3, H, W) as pixels again: uint8 on the CPU."""
+        values = batch.mul(self.std).add_(self.mean).mul_(255)
+        return values.round_().clamp_(0, 255).to("cpu", torch.uint8)
+
     def _draw(self, generator: torch.Generator | None) -> list[Tensor]:
         crops_and_flips = draw_crops_and_flips(self.total, self.crop, self.flip, generator)
         _, height, width = self.shape

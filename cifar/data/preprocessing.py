@@ -8,7 +8,7 @@ transparency  on white
 orientation   turned upright, as EXIF says
 size          as the input format says; by default cropped to a square in the centre and resized to 32x32
 
-Needs NumPy and Pillow alone, as exported models are accompanied by a copy of this file.
+Needs NumPy and Pillow alone, as exported models are accompanied by a copy of this file; for HEIC also pillow-heif.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns an image upright, by its EXIF orientation."""
+HEIF_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+"""What is in bytes 8 to 11 of a HEIC or HEIF file."""
 
 
 class ImageError(Exception):
@@ -78,9 +81,14 @@ class ImageError(Exception):
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.problem = problem
+        self.remedy = remedy
 
     def __str__(self) -> str:
         return "; ".join(filter(None, self.args))
+
+
+class HeifError(ImageError):
+    """A HEIC or HEIF file, where pillow-heif is not installed."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ def upright(
     JPEGs may be smaller than they are, all others have their own size. Raises as `decode` does.
     """
     try:
-        with Image.open(source, formats=formats) as file:
+        with open_image(source, formats) as file:
             _reduce(file, format)
             file.load()  # TIFFs are turned upright here, and then have no orientation any more
             image, changes = _to_rgb(file)
@@ -172,6 +180,33 @@ def upright(
         changes.append(UPRIGHT)
         image = image.transpose(transposition)
     return image, changes
+
+
+def open_image(source: str | PathLike[str] | BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """The image in a file, not yet decoded. Raises one of DAMAGE, and ImageError for HEIC without pillow-heif."""
+    try:
+        return Image.open(source, formats=formats)
+    except UnidentifiedImageError:
+        if formats is not None or not _is_heif(source):
+            raise
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise HeifError("HEIC, which needs pillow-heif", "do: pip install pillow-heif") from None
+    register_heif_opener()
+    return Image.open(source)
+
+
+def _is_heif(source: str | PathLike[str] | BinaryIO) -> bool:
+    """Whether a file begins as those of HEIC and HEIF do."""
+    if isinstance(source, (str, PathLike)):
+        with open(source, "rb") as file:  # noqa: PTH123  (a copy of this file reads any path)
+            start = file.read(12)
+    else:
+        source.seek(0)
+        start = source.read(12)
+        source.seek(0)
+    return start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS
 
 
 def transposition_of(file: Image.Image) -> Image.Transpose | None:

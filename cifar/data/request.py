@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifar.data.preprocessing import InputFormat
+
+if TYPE_CHECKING:
+    from cifar.data.known import Known
 
 OR_WITHOUT = {
     "train": "",
@@ -21,10 +25,13 @@ class Request:
     """`part`: "train", "val" or "test"; the others are not read.
 
     `in_memory`: bytes of images at most that are kept in memory; where there are more, they stay in `cache_dir`. 0: all
-    do, as they are needed once.
+    do, as they are needed once. `corrected`: with data.fixes, of which groups apply in any case. `known`: the images of
+    the run that this one begins with (from_run), which keep their parts.
     """
 
     part: str
     cache_dir: Path
     format: InputFormat = field(default_factory=InputFormat)
     in_memory: int = sys.maxsize
+    corrected: bool = True
+    known: Known | None = None

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 from filelock import FileLock
 
+from cifar.data import content_split
+from cifar.data.extended_split import extended_test
+from cifar.data.fixes import corrected, grouped, read_fixes
+from cifar.data.folder import has_parts
 from cifar.data.images import DataError, Images, from_arrays
+from cifar.data.random_split import split
 from cifar.data.request import Request
-from cifar.data.split import split
-from cifar.options.data import Data
+from cifar.options.data import Data, ImageFolder
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
+log = logging.getLogger(__name__)
 Source = Callable[[Data, Request], Images]
 """(option, request) -> the images that are asked for, of the source that the option describes."""
 
@@ -89,8 +96,32 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
 
 def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
+    fixes = read_fixes(option.fixes)
     read: Source = pkgutil.resolve_name(option.loader)
-    return read(option, request)
+    if takes_test_part(option, request.cache_dir):
+        images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request)
+    else:
+        images = grouped(read(option, request), fixes)
+    return corrected(images, fixes, request.part) if request.corrected else images
+
+
+def _part(option: ImageFolder, images: Images, request: Request) -> Images:
+    """The test part of images that came without parts, or the rest of them."""
+    if request.known is not None:
+        rest, test = extended_test(option.test_size, images, request.known)
+    else:
+        rest, test = content_split.split(images, option.test_size, 0, "test")
+    if request.part != "test":
+        log.info(
+            "%s has no parts: of its %d images, %d are the test part (data.test_size=%g), by content",
+            *(option.root, len(images), len(test), option.test_size),
+        )
+    return test if request.part == "test" else rest
+
+
+def takes_test_part(option: Data, cache_dir: Path | None = None) -> TypeGuard[ImageFolder]:
+    """Whether the test part is some of the images that the loader reads, which came without parts."""
+    return isinstance(option, ImageFolder) and option.test_size > 0 and not has_parts(option, cache_dir)
 
 
 def common_size(option: Data, request: Request) -> int | None:

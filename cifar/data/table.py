@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from cifar.data import decoded
-from cifar.data.decoded import Listing
+from cifar.data.decoded import Listed, Listing
 from cifar.data.groups import group_numbers, groups_by_pattern
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import sorted_names
@@ -40,10 +40,20 @@ def table(option: Data, request: Request) -> Images:
     """The images of the rows of one part, in the order of the file. Raises DataError as `rows_of_part` does."""
     file = _file(option)
     rows = rows_of_part(file, request.part)
-    images = decoded.load(_listing(file, rows, request.part), request)
-    if option.groups is None:
-        return images
-    return replace(images, groups=_groups(option.groups, file, rows))
+    groups = None if option.groups is None else _groups(option.groups, file, rows)
+    return decoded.load(_listing(file, rows, request.part), request, option.unreadable, groups)
+
+
+def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
+    """The files of one part, whether they are there or not; None where there is no such part.
+
+    Raises DataError as `read_rows` does.
+    """
+    file = _file(option)
+    rows = [row for row in read_rows(file) if row.part == part]
+    if not rows:
+        return None
+    return Listed(_listing(file, rows, part), None if option.groups is None else _groups(option.groups, file, rows))
 
 
 def _groups(groups: str, file: Path, rows: list[Row]) -> Tensor:

@@ -94,7 +94,7 @@ def torchvision(option: Torchvision, request: Request) -> Images:
     """The images of one part. Raises DataError for an unknown data set, missing files, and what has no labels."""
     content = _content(find(option), request.part)
     if isinstance(content, Listing):
-        return decoded.load(content, request)
+        return decoded.load(content, request, option.unreadable)
     pixels = np.empty((len(content), request.format.size, request.format.size, 3), np.uint8)
     labels = np.empty(len(content), np.int64)
     for index in range(len(content)):

@@ -26,7 +26,7 @@ ONNX, WEIGHTS = "model.onnx", "model.safetensors"
 FILES = {
     *(ONNX, WEIGHTS, "classes.txt", "config.yaml", "preprocessing.py", "predict.py", "requirements.txt", "README.md"),
 }
-REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=10.1\n"
+REQUIREMENTS = "onnxruntime>=1.18\nnumpy>=1.24\npillow>=11.3\n# pillow-heif>=1.1: for HEIC files\n"
 PREDICT = Path(__file__).with_name("bundled_predict.py")
 IGNORED = "__pycache__"
 
@@ -82,15 +82,14 @@ def _fill(
     source: Source, config: Config, history: History | None, folder: Path, name: str, max_loss: float | None
 ) -> list[str]:
     """Write all files, and say how well the exported model agrees with PyTorch."""
-    subject, int8 = Subject(source), None
-    reference = Reference(source)
+    subject, reference, int8 = Subject(source), Reference(source), None
     if max_loss is None:
         agreement = export_file(subject, reference, "onnx", folder / ONNX)
     else:
         int8 = export_int8(subject, folder / ONNX, max_loss)
         agreement = int8.agreement
     export_file(subject, reference, "safetensors", folder / WEIGHTS)
-    measured = cost.measure(source, folder / ONNX)
+    measured = cost.measure(source, folder / ONNX, int8.after.latencies if int8 else None)
     reliability = load_model(folder / ONNX).reliability
     texts = {
         "classes.txt": "".join(f"{_one_line(label)}\n" for label in source.model.classes),

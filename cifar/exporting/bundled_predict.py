@@ -2,7 +2,7 @@
 
 A line ends in "unsure" where the probability is too low, and in "unlike training" where the image is.
 
-Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt
+Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt; for HEIC files also pillow-heif
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(argv: list[str], folder: Path) -> int:
     parser.add_argument("--max-error", type=float, default=0.05, metavar="SHARE", help=help)
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are named here
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = open_session(str(folder / "model.onnx"))
     metadata = session.get_modelmeta().custom_metadata_map
     classes, format = json.loads(metadata["classes"]), InputFormat(**json.loads(metadata["input"]))
     threshold, largest = limits(metadata, options.max_error)
@@ -54,6 +54,18 @@ def main(argv: list[str], folder: Path) -> int:
         shares = [f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest]
         print(shown, *shares, *([", ".join(words)] if words else []), sep="\t")
     return int(unreadable > 0)
+
+
+def open_session(file: str) -> onnxruntime.InferenceSession:
+    """The model on the CPU; one in int8 exactly, for which CPUs without VNNI need a setting."""
+    settings = onnxruntime.SessionOptions()
+    try:
+        exact = "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        exact = False
+    if not exact:
+        settings.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
 
 
 def limits(metadata: dict[str, str], max_error: float) -> tuple[float, float]:

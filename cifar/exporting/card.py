@@ -82,7 +82,7 @@ def render(
         front_matter=front_matter(name, config, data, best, test, int8),
         objective=OBJECTIVES[source.result.get("objective") or "accuracy"],
         class_rows=class_rows(source.run),
-        copies=wording.on_copies(copies(source.result, history)),
+        copies=wording.on_data(copies(source.result, history)),
         test_images=test_images(test, history),
         program=program_name(),
         date=date.today().isoformat(),
@@ -153,10 +153,13 @@ def test_images(test: Mapping[str, Any] | None, history: History | None) -> int 
     return None if images is None else int(images)
 
 
-def copies(result: Mapping[str, Any], history: History | None) -> dict[str, int]:
-    """How many validation and test images are also training images, as analysis.answer counts them."""
+def copies(result: Mapping[str, Any], history: History | None) -> dict[str, Any]:
+    """How many validation and test images are also training images, and what data.fixes did, as in the answer."""
     val = result["data"]["val"]
-    counts: dict[str, int] = {}
+    counts: dict[str, Any] = {}
+    if "fixes" in result["data"]:
+        names = {"drop": "dropped", "relabel": "relabelled", "group": "grouped"}
+        counts["fixes"] = {name: result["data"]["fixes"][action] for action, name in names.items()}
     if val.get("also_in_train"):
         counts |= {"also_in_train": val["also_in_train"], "val_images": val["images"]}
     test = result.get("test") or {}

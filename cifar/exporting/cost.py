@@ -5,8 +5,10 @@ from __future__ import annotations
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cifar.cores import available_cores
 from cifar.exporting.source import Source, random_images
@@ -39,35 +41,41 @@ class Cost:
     processor: str
 
 
-def measure(source: Source, onnx_file: Path) -> Cost:
+def measure(source: Source, onnx_file: Path, measured: tuple[Latency, ...] | None = None) -> Cost:
+    """`measured`: the latencies, where they are known."""
     network = source.model.classifier.network
     size = source.model.format.size
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         flops=count_flops(network, (3, size, size)),
         bytes=onnx_file.stat().st_size,
-        latencies=latencies(onnx_file, size),
+        latencies=measured or latencies([onnx_file], size)[0],
         threads=available_cores(),
         processor=processor(),
     )
 
 
-def latencies(file: Path, size: int) -> tuple[Latency, ...]:
-    """Of batches of BATCHES images, by onnxruntime on this machine."""
-    return tuple(_latency(file, size, batch) for batch in BATCHES)
+def latencies(files: Sequence[Path], size: int) -> list[tuple[Latency, ...]]:
+    """Of each file, with batches of BATCHES images, by onnxruntime on this machine; the files take turns."""
+    sessions = [open_session(file) for file in files]
+    of_batches = [_of_batch(sessions, size, batch) for batch in BATCHES]
+    return list(zip(*of_batches, strict=True))
 
 
-def _latency(file: Path, size: int, batch: int) -> Latency:
-    session = open_session(file)
+def _of_batch(sessions: Sequence[Any], size: int, batch: int) -> list[Latency]:
     images = {"images": random_images(batch, size).numpy()}
-    for _ in range(2):
+    for session in [*sessions, *sessions]:
         session.run(None, images)
-    times: list[float] = []
-    while len(times) < 3 or (len(times) < REPEATS and sum(times) < SECONDS):
-        start = time.perf_counter()
-        session.run(None, images)
-        times.append(time.perf_counter() - start)
-    return Latency(batch, 1000 * statistics.median(times), len(times))
+    times: list[list[float]] = []
+    while len(times) < 3 or (len(times) < REPEATS and sum(map(sum, times)) < SECONDS * len(sessions)):
+        times.append([_seconds(session, images) for session in sessions])
+    return [Latency(batch, 1000 * statistics.median(column), len(times)) for column in zip(*times, strict=True)]
+
+
+def _seconds(session: Any, images: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    session.run(None, images)
+    return time.perf_counter() - start
 
 
 def processor() -> str:

@@ -60,7 +60,6 @@ def quantise(subject: Subject, fp32: Path, images: Tensor, path: Path) -> str:
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
             per_channel=True,
-            reduce_range=True,  # weights of 7 bits: CPUs without VNNI add two products in 16 bits, which would saturate
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=network_nodes(subject),

@@ -20,6 +20,7 @@ from cifar.errors import UserError
 from cifar.exporting.public import public_transfer, settings_fingerprint
 from cifar.inference.model import TrainedModel, load_model, onnx_metadata
 from cifar.options.config import Config
+from cifar.options.outside import check_outside
 from cifar.results import ResultsError, read_result
 from cifar.unlike import Neighbours, with_features
 
@@ -86,6 +87,11 @@ class Source:
     @property
     def network(self) -> Probabilities:
         return Probabilities(self.model.classifier).eval()
+
+    def check_outside(self, outputs: Mapping[str, Path]) -> None:
+        """Raises ConfigError where one would be written into the folder of images that the run was trained on."""
+        if self.config is not None:
+            check_outside(self.config.data.never_written, outputs)
 
     @property
     def measured(self) -> Probabilities:

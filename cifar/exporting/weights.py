@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from cifar.classifier import Classifier
 from cifar.resources import Resources
-from cifar.tasks import classifier_of
+from cifar.trained import classifier_of
 from cifar.training.checkpoint import CheckpointError, load_weights
 
 

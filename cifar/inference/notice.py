@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cifar.inference.model import Model
+from cifar.inference.model import ExportedModel, Model
 from cifar.inference.tta import IN_WORDS
 from cifar.options.restored import of_run
 
@@ -15,6 +15,8 @@ def notice(model: Model, tta: str) -> Iterator[str]:
         yield model.chosen.reason
     size = model.format.size
     words = [str(model.chosen.file), f"{len(model.classes)} classes", f"{size}x{size} pixels", _calibration(model)]
+    if isinstance(model, ExportedModel) and "precision" in model.metadata:
+        words.append(model.metadata["precision"])
     yield " · ".join([*words, IN_WORDS[tta]] if tta != "none" else words)
     if tta != "none" and was_trained_without_mirror_images(model):
         yield f"--tta {tta}: the model was trained with augment.flip=false, so mirror images may be unlike its classes"

@@ -14,14 +14,13 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from cifar.cores import available_cores
 from cifar.data.decode import decode
 from cifar.data.images import DataError, on_one_line
-from cifar.data.listing import problem_of
-from cifar.data.preprocessing import DAMAGE, InputFormat
+from cifar.data.preprocessing import DAMAGE, ImageError, InputFormat, open_image
+from cifar.data.storage import problem_of
 
 MAX_THREADS = 8
 LARGE = 2**24
@@ -51,9 +50,9 @@ def read_image(path: Path, format: InputFormat) -> NDArray[np.uint8]:
 def _is_large(path: Path) -> bool:
     """By the header of the file."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             return bool(file.width * file.height > LARGE)
-    except DAMAGE:  # decoding the file says what is wrong
+    except (*DAMAGE, ImageError):  # decoding the file says what is wrong
         return False
 
 

@@ -18,6 +18,6 @@ data.py ...      the options, one file a group
 config.py        all settings of a run
 check.py         a composed config -> checked settings, or one error
 help.py          the text of --help
-command_line.py  resume= and from_study=, which add the settings of an earlier start
+command_line.py  resume=, from_study= and from_run=, which add the settings of an earlier start
 former.py        what older versions wrote, in today's names
 """

@@ -1,6 +1,6 @@
-"""What a command line adds: the settings of resume= and from_study=, and what it trusts.
+"""What a command line adds: the settings of resume=, from_study= and from_run=, and what it trusts.
 
-Hydra parses it and composes the config; `resume` and `from_study` are read from that config, wherever they are given.
+Hydra parses it and composes the config; these keys are read from that config, wherever they are given.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from cifar.overrides import is_within, key_of, leaves
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 """Where a search keeps the settings of its best trial, and of the one that a confirmation chose."""
+NOT_OF_ANOTHER_RUN = ("device", "resume", "from_study", "from_run")
+"""Keys of a run that another one, which begins with it (from_run), does not take over."""
 CONFIG_NAME = "config"
 """The config of the program; another one is of the user (--config-name)."""
 
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Within the block, Hydra starts with the settings that resume and from_study add, in a new directory.
+    """Within the block, Hydra starts with the settings that resume, from_study and from_run add, in a new directory.
 
     With --help GROUP it does not start: its own --help takes no argument.
     """
@@ -104,16 +106,23 @@ class Earlier:
     def extend(self, start: Composition) -> list[Override]:
         """The overrides of a start, with those of the run or study that its config names."""
         check_names(start.loader)
-        resume, study = named(start.config, "resume"), named(start.config, "from_study")
+        resume, study, run = (named(start.config, key) for key in ("resume", "from_study", "from_run"))
         if start.mode == RunMode.MULTIRUN:
             _check_multirun(start, resume)
-        if resume is None and study is None:
+        if resume is None and study is None and run is None:
             return self._extend_confirmation(start)
-        add_recorded_folder(start.loader, Path(resume) if resume else run_of(trial_file(Path(study or ""))))
+        if resume is None and study is not None and run is not None:
+            raise ConfigError(
+                f"from_run={run} from_study={study}: both say with which settings to train; allowed: one of them"
+            )
+        directory = resume or run
+        add_recorded_folder(start.loader, Path(directory) if directory else run_of(trial_file(Path(study or ""))))
         self.decided = decided_keys(start.overrides, _set_by_files(start))
-        self.place = resume or study or ""
-        self.record = restored.of_run(resume) if resume else restored.of_trial(trial_file(Path(self.place)))
-        return expand(start.overrides, resume, study, self.decided)
+        self.place = directory or study or ""
+        self.record = restored.of_run(directory) if directory else restored.of_trial(trial_file(Path(self.place)))
+        if resume is None and run is not None:
+            self.record = {key: value for key, value in self.record.items() if key not in NOT_OF_ANOTHER_RUN}
+        return expand(start.overrides, resume, study, self.decided, run)
 
     def _extend_confirmation(self, start: Composition) -> list[Override]:
         """The overrides of a start, which sees the user's config files that the search it confirms was started with."""
@@ -149,29 +158,38 @@ def _check_multirun(start: Composition, resume: str | None) -> None:
             f"resume={resume or '...'}: resumes one run, so not with -m (a search resumes by itself); allowed:"
             f" {commands.command('resume=DIR')}"
         )
-    if "from_study" in swept:
-        raise ConfigError("from_study: one study for all jobs of a grid or a search; allowed: from_study=DIR")
+    for key, what in (("from_study", "study"), ("from_run", "run")):
+        if key in swept:
+            raise ConfigError(f"{key}: one {what} for all jobs of a grid or a search; allowed: {key}=DIR")
 
 
 def expand(
-    overrides: list[Override], resume: str | None, study: str | None, decided: Collection[str] = ()
+    overrides: list[Override],
+    resume: str | None,
+    study: str | None,
+    decided: Collection[str] = (),
+    run: str | None = None,
 ) -> list[Override]:
-    """The overrides of `resume` and `study`, followed by `overrides`, which win.
+    """The overrides of `resume`, `study` and `run` (from_run), of which one is given, followed by `overrides`.
 
-    So do other keys that are `decided`. `resume` and `study` are among the result. A resumed run has the settings of
-    its study already. Raises ConfigError where a directory holds no run, or no best trial.
+    These win, and so do other keys that are `decided`. `resume`, `study` or `run` is among the result. A resumed run
+    has the settings of its study, and of the run that it began with, already. Raises ConfigError where a directory
+    holds no run, or no best trial.
     """
     on_command_line = decided_keys(overrides)
     decided = on_command_line | {RENAMED_KEYS.get(key, key) for key in decided}
     if resume is not None:
         brought = read_run(resume)
         names = {"hydra.run.dir": resume, "resume": resume}
+    elif run is not None:
+        brought = read_first_run(run, decided)
+        names = {"from_run": run}
     else:
         brought = read_study(Path(study or ""))
         names = {"from_study": study or ""}
     brought = [override for override in brought if not is_within(key_of(override), decided)]
     lines = [commands.override(key, value) for key, value in names.items() if key not in on_command_line]
-    return [*brought, *parse(lines, Path(resume or study or "")), *overrides]
+    return [*brought, *parse(lines, Path(resume or run or study or "")), *overrides]
 
 
 def read_run(directory: str) -> list[Override]:
@@ -180,6 +198,19 @@ def read_run(directory: str) -> list[Override]:
     if not file.exists():
         raise ConfigError(f"resume={directory}: not a run directory, it has no .hydra/overrides.yaml")
     return read_overrides(file, read_yaml(file), of_run=True)
+
+
+def read_first_run(directory: str, decided: Collection[str]) -> list[Override]:
+    """The overrides of a run that another one begins with, but for what only says where and on what it ran."""
+    file = Path(directory) / ".hydra" / "overrides.yaml"
+    if not file.exists():
+        best = [str(run_of(trial)) for name in (CONFIRMED, BEST) if (trial := Path(directory) / name).exists()]
+        of_study = f"; its best trial: {commands.override('from_run', best[0])}" if best else ""
+        raise ConfigError(
+            f"from_run={directory}: not a run directory, it has no .hydra/overrides.yaml; allowed: the directory of a"
+            f" run or of a trial{of_study}"
+        )
+    return read_overrides(file, read_yaml(file), of_run=False, without=NOT_OF_ANOTHER_RUN, decided=decided)
 
 
 def read_study(study: Path) -> list[Override]:
@@ -208,16 +239,15 @@ def run_of(trial: Path) -> Path:
 
 
 def check_study(config: Config, task_overrides: list[str]) -> None:
-    """Raises ConfigError where a job of a grid names a study whose settings it does not have.
+    """Raises ConfigError where a job of a grid names a study, or a run, whose settings it does not have.
 
     An option that is swept, such as an experiment, may name it: that is seen in the job alone.
     """
-    if config.from_study is None or config.resume is not None:
+    if config.resume is not None:
         return
-    if "from_study" not in map(key_of, parse(task_overrides, Path(config.from_study))):
-        raise ConfigError(
-            f"from_study={config.from_study}: in an option that is swept; allowed: from_study=DIR on the command line"
-        )
+    for key, place in (("from_study", config.from_study), ("from_run", config.from_run)):
+        if place is not None and key not in map(key_of, parse(task_overrides, Path(place))):
+            raise ConfigError(f"{key}={place}: in an option that is swept; allowed: {key}=DIR on the command line")
 
 
 def _set_by_files(start: Composition) -> set[str]:

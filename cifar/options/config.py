@@ -93,3 +93,4 @@ class Config:
     test: bool = MISSING
     resume: str | None = MISSING
     from_study: str | None = MISSING
+    from_run: str | None = MISSING

@@ -12,15 +12,23 @@ from omegaconf import MISSING
 
 from cifar.options.fields import one_of, restricted, within
 from cifar.options.option import ConfigError, Option
+from cifar.options.outside import check_outside
 from cifar.options.splits import (
     AUTO,
+    ERROR,
+    EXACT,
+    NEAR,
     REGEX,
+    SKIP,
+    SPLITS,
     TEST_PART,
     TRAINING_PART,
     VAL_FOLDER,
     check_calibration,
+    check_fixes,
     check_folds,
     check_groups,
+    check_split,
     check_test,
     check_val_from,
 )
@@ -48,7 +56,7 @@ class Data(Option):
 
     group: ClassVar[str] = "data"
     key: ClassVar[str] = "source"
-    changeable: ClassVar[tuple[str, ...]] = ("root",)
+    changeable: ClassVar[tuple[str, ...]] = ("root", "fixes", "unreadable", "check_duplicates")
     loader: ClassVar[str]
     """The import path of the function that reads the images: (this option, cifar.data.request.Request) -> Images."""
     downloads: ClassVar[str] = ""
@@ -65,14 +73,19 @@ class Data(Option):
     has_val: ClassVar[str] = ""
     """The import path of a function (this option) -> whether the data came with a part for validation, "val"; "" where
     they never do."""
+    listed: ClassVar[str] = ""
+    """The import path of a function (this option, part, cache directory) -> cifar.data.decoded.Listed, or None where
+    there is no such part; "" for a source that is in no image files."""
     name_key: ClassVar[str] = "root"
     """The key that tells the data sets of the source apart in names of studies, where train_images is None."""
     groups_by: ClassVar[tuple[str, ...]] = ()
     """By what data.groups may group the images: those of cifar.options.groups.WAYS for which the loader sets
     Images.groups of the training part."""
+    knows_content: ClassVar[bool] = False
+    """Whether the loader sets Images.digests, so that data.split=content may be asked for."""
     later: ClassVar[tuple[str, ...]] = (
-        *("limit", "val_size", "val_seed", "val_from", "normalize", "mean", "std", "image_size", "fit"),
-        *("folds", "fold", "calibration_size"),
+        *("limit", "val_size", "val_seed", "split", "val_from", "normalize", "mean", "std", "image_size", "fit"),
+        *("folds", "fold", "calibration_size", "check_duplicates"),
     )
     """The keys that do not decide what the loader reads: they apply to it afterwards, or are in the request."""
     crop: ClassVar[int] = 4
@@ -87,10 +100,14 @@ class Data(Option):
     limit: int | None = within("[1, inf)")
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
+    split: str = one_of(*SPLITS)
     val_from: str = one_of(AUTO, TRAINING_PART, VAL_FOLDER, TEST_PART)
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
     groups: str | None = None
+    fixes: str | None = None
+    unreadable: str = one_of(ERROR, SKIP, default=ERROR)
+    check_duplicates: str = one_of(EXACT, NEAR, default=EXACT)
     calibration_size: float = within("[0, inf)", 0.0)
     normalize: bool = MISSING
     mean: list[float] | None = MISSING
@@ -121,6 +138,11 @@ class Data(Option):
         """Whether it is sure, before the data are read, that the validation images are of the training part."""
         return self.val_from == TRAINING_PART or (self.val_from == AUTO and not self.has_val)
 
+    @property
+    def never_written(self) -> str | None:
+        """The folder of the user's images, in which nothing is written; None where there is none."""
+        return None
+
     def lacks_test(self) -> bool:
         """Whether it is sure that there is no test part. Lists what there is: reads no image, and imports no torch."""
         return False
@@ -135,6 +157,8 @@ class Data(Option):
                 f"data.image_size={self.image_size}: allowed: a whole number of pixels from {SIZES[0]} to {SIZES[1]},"
                 " or auto"
             )
+        check_split(self)
+        check_fixes(self)
         check_folds(self)
         check_groups(self)
         check_calibration(self)
@@ -200,15 +224,26 @@ class Digits(Data):
 
 @dataclass
 class ImageFolder(Data):
-    """Your own images: DIR/train/<class>/*, optional DIR/val and, for test=true, DIR/test; RGB, square."""
+    """Your own images: DIR/<class>/*, or DIR/train/<class>/*, with DIR/val and DIR/test if any; also a .zip or .tar."""
 
     loader = "cifar.data.folder.image_folder"
     measure = "cifar.data.folder.common_size"
     has_val = "cifar.data.folder.has_val"
+    listed = "cifar.data.folder.listed"
     groups_by = (REGEX,)
-    root_is = "a directory that holds train/<class>/*"
+    knows_content = True
+    root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
     source: str = "image_folder"
+    test_size: float = within("[0, inf)")
+
+    @property
+    def never_written(self) -> str | None:
+        return self.root
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        check_outside(self.root, {"cache.dir": config.cache.dir, **config.tracker.written()})
 
     def lacks_test(self) -> bool:
         root = Path(self.root or "").expanduser()
-        return root.is_dir() and not (root / "test").is_dir()
+        return (root / "train").is_dir() and not (root / "test").is_dir()

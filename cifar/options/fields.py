@@ -33,9 +33,9 @@ def within(interval: str, default: Any = MISSING) -> Any:
     return restricted(f"a number in {interval}", allows, default)
 
 
-def one_of(*values: str) -> Any:
+def one_of(*values: str, default: Any = MISSING) -> Any:
     """A text with these values only."""
-    return restricted(", ".join(values), values.__contains__)
+    return restricted(", ".join(values), values.__contains__, default)
 
 
 def matching(pattern: str, allowed: str) -> Any:

@@ -23,11 +23,18 @@ MOVED_TARGETS = {
 """Former import path of a `_target_` -> today's."""
 FORMER_INPUT = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
 """What the settings `data` were before there were these keys."""
+FORMER_OF_SOURCE: dict[str, dict[str, Any]] = {"image_folder": {"test_size": 0.15}}
+"""And of this source: their folders had parts, for which it means nothing."""
+SPLIT_BY_CONTENT = ("image_folder", "arrays", "csv")
+"""The values of data.source of which data.split is content today; versions without the key split at random."""
+BY_CONTENT = {"split", "unreadable", "calibration_size"}
+"""Keys of `data` that came with data.split; not all of them are searched, so one is among the settings of a study."""
 FORMER_STEM = {"stem": "auto"}
 """What the settings `model` of a bottleneck ResNet were: of 32 pixels, so it is the CIFAR stem."""
 RESNET = "cifar.models.resnet.BottleneckResNet"
 NEUTRAL = {
     "objective": "accuracy",
+    "from_run": None,
     "loss.label_smoothing": 0.0,
     "loss.class_weights": None,
     "ema.decay": None,
@@ -39,7 +46,11 @@ NEUTRAL = {
     "data.folds": None,
     "data.fold": None,
     "data.groups": None,
+    "data.split": "random",
+    "data.fixes": None,
+    "data.unreadable": "error",
     "data.calibration_size": 0,
+    "data.check_duplicates": "exact",
 }
 """Settings that earlier versions did not have, with the value that means what these did."""
 RENAMED_KEYS = {"data.crop": "augment.crop", "data.flip": "augment.flip"}
@@ -71,7 +82,7 @@ def is_whole(settings: Mapping[str, Any]) -> bool:
 def _completed(key: str, value: Any) -> Any:
     """The settings of a group, with the keys that earlier versions did not have."""
     if key == "data" and isinstance(value, Mapping) and "source" in value:
-        return FORMER_INPUT | dict(value)
+        return FORMER_INPUT | FORMER_OF_SOURCE.get(value["source"], {}) | dict(value)
     if key == "model" and isinstance(value, Mapping) and value.get("_target_") == RESNET and "depths" in value:
         return FORMER_STEM | dict(value)
     return value
@@ -97,9 +108,11 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
     data = settings.get("data")
-    if not isinstance(data, Mapping) or data.get("source") != "image_folder" or FORMER_INPUT.keys() & data.keys():
+    if not isinstance(data, Mapping) or BY_CONTENT & data.keys() or data.get("source") not in SPLIT_BY_CONTENT:
         return []
-    return [f"data.{key}={FORMER_INPUT[key]}" for key in ("image_size", "val_from")]
+    first = data["source"] == "image_folder" and not FORMER_INPUT.keys() & data.keys()
+    keys = ("image_size", "val_from") if first else ()
+    return [*(f"data.{key}={FORMER_INPUT[key]}" for key in keys), "data.split=random"]
 
 
 def _upgrade(key: str, value: Any) -> Any:

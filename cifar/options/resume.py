@@ -34,7 +34,7 @@ def check_resume(config: Config) -> None:
     """Raises ConfigError where the run that config.resume names cannot continue with these settings."""
     if config.resume is None:
         return
-    before, now = recorded_settings(config), settings_of(config)
+    before, now = recorded_settings(config, config.resume), settings_of(config)
     lines = [
         f"{key}={now.get(key)}: was {before.get(key)}"
         for key in sorted({*before, *now})
@@ -75,19 +75,24 @@ def settings_of(config: Config) -> dict[str, Any]:
     return dict(flatten(dataclasses.asdict(config)))
 
 
-def recorded_settings(config: Config) -> dict[str, Any]:
-    """The settings of the run that config.resume names, by full key; those that it did not record are today's.
+def recorded_settings(config: Config, run: str) -> dict[str, Any]:
+    """The settings of the run in a directory, by full key, as recorded_config gives them."""
+    return settings_of(recorded_config(config, run))
 
-    All are today's where there is no record, or one that cannot be read today.
+
+def recorded_config(config: Config, run: str) -> Config:
+    """The settings of the run in a directory; those that it did not record are those of `config`.
+
+    All are those where there is no record, or one that cannot be read today.
     """
-    file = Path(config.resume or "") / ".hydra" / "config.yaml"
+    file = Path(run) / ".hydra" / "config.yaml"
     recorded = read_yaml(file) if file.exists() else None
     if not isinstance(recorded, dict):
-        return settings_of(config)
+        return config
     try:
-        return settings_of(typed(completed(upgrade_settings(recorded), config)))
+        return typed(completed(upgrade_settings(recorded), config))
     except (ConfigError, OmegaConfBaseException):
-        return settings_of(config)
+        return config
 
 
 def completed(recorded: Mapping[str, Any], config: Config) -> DictConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cifar.options.data import Data
 from cifar.options.former import RENAMED_KEYS
 from cifar.options.option import ConfigError
 from cifar.options.own import FACTORY
-from cifar.overrides import key_of, leaves
+from cifar.overrides import is_within, key_of, leaves
 
 GROUPS = ("data", "augment", "model", "optimizer", "scheduler", "transfer")
 """The groups of which every key is taken, unless its value may be a place or an address."""
@@ -33,7 +34,7 @@ KEYS = {
 }
 DEVICE = {"device"}
 """Taken of a run that is resumed, as its results depend on it; not of a study, which may be another machine's."""
-READ = {"data.root", "transfer.weights"}
+READ = {"data.root", "data.fixes", "transfer.weights", "from_run"}
 """Places that are only read."""
 PATTERNS = {"data.groups"}
 """Texts that name a column or are a regular expression: nothing is opened by them."""
@@ -61,12 +62,18 @@ def read_yaml(file: Path) -> Any:
         raise ConfigError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def read_overrides(file: Path, lines: Any, of_run: bool) -> list[Override]:
-    """The overrides of `lines`, the content of `file`, that are taken; says which are left out, and what is read."""
+def read_overrides(
+    file: Path, lines: Any, of_run: bool, without: Collection[str] = (), decided: Collection[str] = ()
+) -> list[Override]:
+    """The overrides of `lines`, the content of `file`, that are taken; says which are left out, and what is read.
+
+    Nothing is said of the keys in `without`, which are no settings here, nor of those that are `decided`.
+    """
     if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
         raise ConfigError(f"{file}: holds no list of overrides; allowed: what a run or a search wrote")
-    not_settings = {"resume"} if of_run else {"resume", STUDY}
+    not_settings = {"resume", *without} if of_run else {"resume", STUDY, *without}
     settings = [renamed(override) for override in parse(lines, file) if key_of(override) not in not_settings]
+    settings = [override for override in settings if not is_within(key_of(override), decided)]
     source = _source(settings)
     taken = [override for override in settings if _is_taken(override, of_run, source)]
     _report(file, settings, taken)

@@ -34,6 +34,7 @@ class Arrays(Data):
     loader = "cifar.data.arrays.arrays"
     measure = "cifar.data.arrays.common_size"
     has_val = "cifar.data.arrays.has_val"
+    knows_content = True
     root_is = "a file .npz that holds train_images and train_labels"
     source: str = "arrays"
 
@@ -52,6 +53,8 @@ class Table(Data):
     loader = "cifar.data.table.table"
     measure = "cifar.data.table.common_size"
     has_val = "cifar.data.table.has_val"
+    listed = "cifar.data.table.listed"
+    knows_content = True
     groups_by = (COLUMN, REGEX)
     root_is = "a CSV file with the columns path,label and, optionally, split"
     source: str = "csv"

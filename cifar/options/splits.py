@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 TRAINING_PART, VAL_FOLDER, TEST_PART = "training_part", "val_folder", "test_part"
+SPLITS = ("random", "content")
+"""How the training part is split: at random, or by what the images show."""
 VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
 """The part of the source that is validated on as it is, by the value of data.val_from."""
+ERROR, SKIP = "error", "skip"
+"""data.unreadable: what is done about image files that cannot be read."""
+EXACT, NEAR = "exact", "near"
+"""data.check_duplicates: which images of two parts are the same, those with equal pixels or near duplicates too."""
 REGEX = "regex:"
 """data.groups=regex:PATTERN: the files in whose names, below their class folder, the pattern finds the same are a
 group. What it finds is its first capture group that took part, or else the whole match."""
@@ -38,6 +44,24 @@ def check_test(data: Data, test: bool) -> None:
         raise ConfigError(
             f"test=true data.val_from={TEST_PART}: the test images choose the best epoch, so they are not unseen;"
             f" allowed: test=false, or another data.val_from ({AUTO}, {TRAINING_PART}, {VAL_FOLDER})"
+        )
+
+
+def check_split(data: Data) -> None:
+    """Raises ConfigError where the content of images is asked for and not known."""
+    if data.split == "content" and not data.knows_content:
+        raise ConfigError(
+            f"data.split=content: not with data.source={data.source}; allowed: random, or images in folders, arrays"
+            " or a csv"
+        )
+
+
+def check_fixes(data: Data) -> None:
+    """Raises ConfigError where single images are to be corrected that have no names."""
+    if data.fixes is not None and not data.knows_content:
+        raise ConfigError(
+            f"data.fixes={data.fixes}: not with data.source={data.source}; allowed: null, or images in folders, arrays"
+            " or a csv"
         )
 
 

@@ -18,8 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar import overrides
 from cifar.commands import override
 from cifar.options.check import check, of_launcher
+from cifar.options.data import ImageFolder
+from cifar.options.from_run import check_from_run
 from cifar.options.hydra_private import NO_RECORD, Composition
 from cifar.options.option import ConfigError
+from cifar.options.outside import check_outside, database
 from cifar.options.resume import check_resume
 from cifar.options.shared import parse
 from cifar.overrides import key_of
@@ -71,9 +74,11 @@ def _claim_run(cfg: DictConfig) -> None:
     """Raises UserError where the settings are not allowed or the directory holds another run."""
     config = check(cfg)
     check_resume(config)
+    check_from_run(config)
     directory = _directory(cfg, "run")
     if directory is None:
         return
+    check_outside(config.data.never_written, {"hydra.run.dir": directory})
     if _is_timed(cfg, "run"):
         with read_write(cfg.hydra.run):
             claimed = _new_directory(directory)
@@ -87,6 +92,8 @@ def _claim_grid(start: Composition) -> list[Override]:
     """Raises ResultsError where the directory holds another grid."""
     cfg = start.config
     directory = _directory(cfg, "sweep")
+    outputs = {"hydra.sweep.dir": directory, "hydra.sweeper.storage": database(cfg.hydra.sweeper.get("storage"))}
+    check_outside(_folder(cfg), outputs)
     if directory is None or str(cfg.hydra.sweeper.get("_target_")).startswith("cifar.sweep."):
         return start.overrides  # a search resumes in its folder
     first = _first_job(start, directory)
@@ -100,6 +107,13 @@ def _claim_grid(start: Composition) -> list[Override]:
         check_free(directory)
         check_free(first)
     return start.overrides
+
+
+def _folder(cfg: DictConfig) -> str | None:
+    """The folder of images of a grid or a search, where it is one for all jobs: each of them is checked again."""
+    data = cfg.get("data", {})
+    is_known = data.get("source") == ImageFolder.source and not OmegaConf.is_missing(data, "root")
+    return str(data.root) if is_known and data.root is not None else None
 
 
 def _first_job(start: Composition, sweep: Path) -> Path:
@@ -121,7 +135,7 @@ def _first_job(start: Composition, sweep: Path) -> Path:
         directory = sweep / str(job.hydra.sweep.subdir)
         with open_dict(job.hydra.runtime), read_write(job.hydra.runtime):
             job.hydra.runtime.output_dir = str(directory.absolute())
-        check(job)
+        check_from_run(check(job))
     finally:
         instance.cfg = former
     return directory

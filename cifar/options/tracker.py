@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from cifar.options.fields import matching, one_of
 from cifar.options.option import Option
+from cifar.options.outside import database
 
 
 @dataclass
@@ -18,6 +19,10 @@ class Tracker(Option):
     group: ClassVar[str] = "tracker"
 
     _target_: str = MISSING
+
+    def written(self) -> dict[str, str | None]:
+        """Files that it writes beside the run directory, by the key that names them."""
+        return {}
 
 
 @dataclass
@@ -46,6 +51,9 @@ class MLflow(Tracker):
         "sqlite:///FILE, http://HOST:PORT, databricks",
     )
     experiment: str = MISSING
+
+    def written(self) -> dict[str, str | None]:
+        return {"tracker.uri": database(self.uri)}
 
 
 @dataclass

@@ -60,17 +60,19 @@ def test_a_file_without_an_order_is_named(add: Callable[[str, str], None]) -> No
         pages.report_of([studied()])
 
 
+PICTURES = ("Mistakes", "First batch")
 KINDS = {
     "search": [
         *("Learning and generalization", "One hyperparameter at a time", "Importance"),
         *("Pairs of hyperparameters", "All hyperparameters", "How many trials are enough"),
-        *("Score and cost", "Confusion matrix", "Class by class", "Timeline of the workers", "The best trials"),
+        *("Score and cost", "Confusion matrix", "Class by class", *PICTURES),
+        *("Timeline of the workers", "The best trials"),
     ],
-    "run": ["Learning and generalization", "Confusion matrix", "Class by class", "Epoch by epoch"],
-    "grid": ["Learning and generalization", "Confusion matrix", "Class by class", "All runs"],
+    "run": ["Learning and generalization", "Confusion matrix", "Class by class", *PICTURES, "Epoch by epoch"],
+    "grid": ["Learning and generalization", "Confusion matrix", "Class by class", *PICTURES, "All runs"],
     "search adam": [
         *("Recipes compared", "Score and cost of the recipes"),
-        *("Learning and generalization of the best runs", "Confusion matrix", "Class by class"),
+        *("Learning and generalization of the best runs", "Confusion matrix", "Class by class", *PICTURES),
     ],
 }
 

@@ -9,7 +9,8 @@ from numbered import numbered, numbers
 from sklearn.model_selection import train_test_split
 
 from cifar.data.images import DataError, channel_statistics
-from cifar.data.split import prepare, split, stratified_subset
+from cifar.data.random_split import split, stratified_subset
+from cifar.data.split import prepare
 
 
 @pytest.mark.parametrize("size, count", [(0.2, 60), (60, 60), (0.25, 75), (3, 3), (297, 297)])

@@ -12,12 +12,13 @@ import pytest
 
 from cifar.content import content_differences, content_of
 from cifar.data.images import DataError
-from cifar.experiment import load_images, load_splits, run
+from cifar.experiment import run
 from cifar.metadata import data_facts
 from cifar.options.option import ConfigError
 from cifar.reporting import Reporter
 from cifar.resources import Resources
 from cifar.results import read_result
+from cifar.run_data import load_images, load_splits
 
 Settings = Callable[..., Any]
 

@@ -25,8 +25,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """start(*overrides, grid=False): a start as Hydra composes it, in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
-    def started(*overrides: str, grid: bool = False, starts: bool = True) -> Composition:
-        lines = ["data=digits", *overrides]
+    def started(*overrides: str, grid: bool = False, starts: bool = True, data: str = "data=digits") -> Composition:
+        lines = [data, *overrides]
         mode = RunMode.MULTIRUN if grid else RunMode.RUN
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -123,3 +123,34 @@ def test_a_search_goes_into_its_folder_again(start: Start, tmp_path: Path) -> No
 def test_a_directory_that_only_the_job_knows_is_left_to_it(start: Start, tmp_path: Path) -> None:
     run = start("hydra.run.dir=r/${hydra.job.num}")
     assert claim(run) is run.overrides and not contents_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place, overrides",
+    [
+        ("hydra.run.dir=photos/out", ()),
+        ("hydra.run.dir=photos/${now:%Y}", ()),
+        ("hydra.run.dir=link/out", ()),
+        ("hydra.sweep.dir=photos/grid", (GRID,)),
+        ("hydra.sweep.dir=photos/study", ("hydra/sweeper=optuna",)),
+        ("cache.dir=photos/cache", ()),
+        ("tracker.uri=sqlite:///photos/mlflow.db", ("tracker=mlflow",)),
+    ],
+)
+def test_a_folder_of_images_is_never_written_to(
+    place: str, overrides: tuple[str, ...], start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    before = contents_of(tmp_path)
+    composed = start(*overrides, place, "data.root=photos", grid="sweep" in place, data="data=image_folder")
+    key = place.partition("=")[0]
+    with pytest.raises(UserError, match=rf"^{key}=\S*(photos|link)/.*: inside of data\.root=photos.*as {key}=DIR"):
+        claim(composed)
+    assert contents_of(tmp_path) == before
+
+
+def test_a_folder_of_images_that_holds_the_working_directory_needs_another_place(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.root=\. \(it holds this whole directory\).*hydra\.run\.dir=DIR"):
+        claim(start("data.root=.", data="data=image_folder"))
+    assert not contents_of(tmp_path)

@@ -53,13 +53,23 @@ def test_every_moved_target_is_where_it_is_said_to_be(former: str) -> None:
 
 
 INPUT = {"image_size": 32, "fit": "crop", "val_from": "training_part"}
+SPLIT = {
+    "folds": None,
+    "fold": None,
+    "groups": None,
+    "split": "random",
+    "fixes": None,
+    "unreadable": "error",
+    "calibration_size": 0,
+    "check_duplicates": "exact",
+}
 OFF = {"erase": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
 
 def test_crop_and_flip_are_settings_of_augmentation_now() -> None:
     run = {"loss": {"l2": 0.0}, "data": {"source": "digits", "crop": 2, "flip": False}}
     new = upgrade_settings(run)
-    assert new["data"] == {"source": "digits", **INPUT, "folds": None, "fold": None, "groups": None}
+    assert new["data"] == {"source": "digits", **INPUT, **SPLIT}
     assert new["augment"] == {"policy": "crop_flip", "crop": 2, "flip": False, **OFF}
     assert upgrade_settings(new) == new
     searched = upgrade_settings({"loss": {"l2": 0.0}, "data": {"source": "digits"}})
@@ -116,12 +126,7 @@ def test_a_run_of_an_earlier_version_has_the_settings_that_mean_what_it_did() ->
     assert completed["optimizer"] == {**OLD["optimizer"], "clip_norm": None}
     assert (completed["objective"], completed["ema"]) == ("accuracy", {"decay": None})
     assert with_later_settings({"data": {"limit": 5}}).keys() >= {"data", "loss", "objective"}
-    assert with_later_settings({"data": {"limit": 5}})["data"] == {
-        "limit": 5,
-        "folds": None,
-        "fold": None,
-        "groups": None,
-    }
+    assert with_later_settings({"data": {"limit": 5}})["data"] == {"limit": 5, **SPLIT}
     assert "optimizer" not in with_later_settings({"data": {"limit": 5}}), "it would have no _target_"
 
 

@@ -1,0 +1,173 @@
+"""What a user has decided about single images (data.fixes=FILE), applied when the data are loaded: no file is changed.
+
+A CSV file with the columns file, action and label; others are ignored, as are rows without an action, so the
+findings.csv of cifar.inspection with a filled column `action` is one. `file` is a name as Images.names has it.
+
+drop     the image is not used
+relabel  its class is `label`
+group    images with the same `label` stay on one side of every split
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cifar.data.cells import plain_cell
+from cifar.data.groups import group_numbers
+from cifar.data.images import DataError, Images, printable
+
+COLUMNS = ("file", "action", "label")
+DROP, RELABEL, GROUP = "drop", "relabel", "group"
+ACTIONS = (DROP, RELABEL, GROUP)
+FIXES = "fixes.csv"
+"""The copy of the fixes in a run directory."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A row of the file."""
+
+    file: str
+    action: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Fixes:
+    """`path`: the file that they are from; `by_file`: the fixes of each image, by its name."""
+
+    path: Path
+    by_file: dict[str, list[Fix]]
+
+    def all(self) -> list[Fix]:
+        return [fix for fixes in self.by_file.values() for fix in fixes]
+
+    def text(self) -> str:
+        """As a CSV file, without the columns and rows that do not count."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        rows.writerows((fix.file, fix.action, fix.label) for fix in self.all())
+        return text.getvalue()
+
+    def sha256(self) -> str:
+        """Of the fixes in order of the names: the same for every file that says the same."""
+        rows = sorted((fix.file, fix.action, fix.label) for fix in self.all())
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def counts(self, names: Iterable[str] | None = None) -> dict[str, int]:
+        """How many fixes there are, by action; of the images with these names only."""
+        chosen = self.all() if names is None else self._of(names)
+        return {action: Counter(fix.action for fix in chosen)[action] for action in ACTIONS}
+
+    def _of(self, names: Iterable[str]) -> list[Fix]:
+        return [fix for name in names for fix in self.by_file.get(name, ())]
+
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """The names of files that are none of these."""
+        return sorted(self.by_file.keys() - set(names))
+
+
+def read_fixes(file: str | None) -> Fixes:
+    """The fixes in a file; none for None. Raises DataError where it cannot be read, lacks a column or is wrong."""
+    if file is None:
+        return Fixes(Path(), {})
+    path = Path(file).expanduser()
+    by_file: dict[str, list[Fix]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            missing = [name for name in COLUMNS[:2] if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"data.fixes={printable(path)}: no column {' and no column '.join(missing)}; allowed: a CSV file"
+                    f" whose first line names {','.join(COLUMNS)}"
+                )
+            for row in reader:
+                place = f"data.fixes={printable(path)}, line {reader.line_num}"
+                fix = Fix(*(plain_cell((row.get(name) or "").strip()) for name in COLUMNS))
+                if fix.action and fix not in by_file.setdefault(fix.file, []):
+                    _check(place, fix, by_file[fix.file])
+                    by_file[fix.file].append(fix)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problem = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise DataError(
+            f"data.fixes={printable(path)}: {problem}; allowed: a CSV file with the columns"
+            f" {','.join(COLUMNS)}, or null"
+        ) from None
+    return Fixes(path, {name: fixes for name, fixes in by_file.items() if fixes})
+
+
+def _check(place: str, fix: Fix, others: Sequence[Fix]) -> None:
+    if fix.action not in ACTIONS:
+        raise DataError(f"{place}: action is {fix.action!r}; allowed: {', '.join(ACTIONS)}, or empty for none")
+    if not fix.file:
+        raise DataError(f"{place}: file is empty; give its name below data.root, as findings.csv has it")
+    if fix.action != DROP and not fix.label:
+        needed = {RELABEL: "the class that it is", GROUP: "a name for its group"}[fix.action]
+        raise DataError(f"{place}: {fix.action} without a label; give {needed}")
+    for other in others:
+        if other.action == fix.action and fix.action == RELABEL:
+            raise DataError(f"{place}: {fix.file} is relabelled as {other.label} before; keep one of them")
+
+
+def grouped(images: Images, fixes: Fixes) -> Images:
+    """The images with the groups that fixes make; one that an image was in before becomes part of the new one."""
+    names = {name: fix.label for name, each in fixes.by_file.items() for fix in each if fix.action == GROUP}
+    chosen = [index for index, name in enumerate(images.names) if name in names]
+    if not chosen:
+        return images
+    before = numbers_of(images) if images.groups is None else images.groups
+    groups = before.clone()
+    for index, number in zip(chosen, group_numbers(f"fixes {names[images.names[i]]}" for i in chosen), strict=True):
+        groups[groups == groups[index].clone()] = number
+    return replace(images, groups=groups)
+
+
+def numbers_of(images: Images) -> torch.Tensor:
+    """int64 (N,): a group number for each image by itself, by its digest; copies share theirs."""
+    assert images.digests is not None
+    return torch.from_numpy(images.digests.numpy()[:, :8].copy().view("<i8")[:, 0].astype(np.int64) >> 1)
+
+
+def corrected(images: Images, fixes: Fixes, part: str) -> Images:
+    """The images without those that are dropped, and with the labels that fixes give.
+
+    The training part defines the classes: there, a class that is none of the images' is refused with a DataError.
+    """
+    if not fixes.by_file:
+        return images
+    kept, labels, classes = [], images.labels.tolist(), list(images.classes)
+    for index, name in enumerate(images.names):
+        actions = {fix.action: fix.label for fix in fixes.by_file.get(name, ())}
+        if DROP not in actions:
+            kept.append(index)
+        if RELABEL in actions:
+            label = actions[RELABEL]
+            if label not in classes:
+                _check_class(part, images.classes, label, name, fixes)
+                classes.append(label)
+            labels[index] = classes.index(label)
+    new = torch.tensor(labels, dtype=torch.int64)
+    if torch.equal(new, images.labels) and len(kept) == len(images):
+        return images
+    fingerprint = hashlib.sha256(images.fingerprint.encode() + new.numpy().tobytes()).hexdigest()
+    relabelled = replace(images, labels=new, classes=tuple(classes), fingerprint=fingerprint, files=None)
+    return relabelled.take(np.array(kept, np.int64))
+
+
+def _check_class(part: str, classes: tuple[str, ...], label: str, name: str, fixes: Fixes) -> None:
+    if part == "train":
+        raise DataError(
+            f"data.fixes={printable(fixes.path)}: {name} is relabelled as {label}, which is no class; allowed:"
+            f" {', '.join(classes)}"
+        )

@@ -1,0 +1,105 @@
+"""Which images an earlier run knew, by what they show: for a run that begins with it, on more images (from_run).
+
+Images that are in none of its parts are new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cifar.data import split_file
+from cifar.data.images import Images
+from cifar.data.split_file import Row
+
+TRAIN, VAL, TEST, CALIBRATION, NEW = "train", "val", "test", "calibration", ""
+PARTS = (TRAIN, VAL, TEST)
+"""The part of an image that was in several: the first of these."""
+INITIAL = "initial"
+"""The folder in a run directory of what the run began with."""
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """`part`: train, val, calibration or test; `classes`: the names under which the run had it."""
+
+    part: str
+    classes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """`rows`: the images of an earlier run; `former`: those of the runs before it, with which its weights began.
+
+    Two are equal where `sha256`, of all of this, is.
+    """
+
+    rows: list[Row] = field(compare=False)
+    former: list[Row] = field(compare=False)
+    images: dict[str, KnownImage] = field(compare=False)
+    """Of both, by digest."""
+    sha256: str
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], former: Iterable[Row] = ()) -> Known:
+        rows, former = list(rows), list(former)
+        images = _by_digest(former) | _by_digest(rows)
+        text = repr(sorted((digest, each.part, sorted(each.classes)) for digest, each in images.items()))
+        return cls(rows, former, images, hashlib.sha256(text.encode()).hexdigest())
+
+    @classmethod
+    def read(cls, run: Path) -> Known | None:
+        """Those of the run in a directory; None where it has no split.csv."""
+        rows = split_file.read_rows(run)
+        former = []
+        place = run / INITIAL
+        while place.is_dir():
+            former += split_file.read_rows(place)
+            place /= INITIAL
+        return cls.of(rows, former) if rows else None
+
+    def write(self, directory: Path) -> None:
+        """Write what `read` reads."""
+        split_file.write_rows(directory, self.rows)
+        if self.former:
+            (directory / INITIAL).mkdir(exist_ok=True)
+            split_file.write_rows(directory / INITIAL, self.former)
+
+    def parts(self, images: Images) -> NDArray[np.str_]:
+        """The part in which each image was (N,), "" for one that is new."""
+        known = (self.images.get(digest) for digest in hex_digests(images))
+        return np.array([NEW if image is None else image.part for image in known], dtype="<U16")
+
+    def relabelled(self, images: Images) -> int:
+        """How many of the images had another class."""
+        names = (images.classes[label] for label in images.labels.tolist())
+        pairs = zip(map(self.images.get, hex_digests(images)), names, strict=True)
+        return sum(image is not None and name not in image.classes for image, name in pairs)
+
+    def removed(self, digests: Iterable[str]) -> int:
+        """How many images the run trained and validated on that are none of those with these digests."""
+        present = set(digests)
+        return sum(row.part in (TRAIN, VAL) and row.digest not in present for row in self.rows)
+
+
+def _by_digest(rows: Iterable[Row]) -> dict[str, KnownImage]:
+    images: dict[str, KnownImage] = {}
+    for row in rows:
+        before = images.get(row.digest, KnownImage(row.part, frozenset()))
+        images[row.digest] = KnownImage(min(before.part, row.part, key=_rank), before.classes | {row.label})
+    return images
+
+
+def _rank(part: str) -> int:
+    return PARTS.index(part) if part in PARTS else len(PARTS)
+
+
+def hex_digests(images: Images) -> list[str]:
+    """Of images whose digests are known."""
+    assert images.digests is not None
+    return [digest.tobytes().hex() for digest in images.digests.numpy()]

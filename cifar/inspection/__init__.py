@@ -1,0 +1,1 @@
+"""What is wrong with a data set, as findings: suspicious labels and more."""

@@ -1,0 +1,74 @@
+"""What a run's own network adds to a survey: features of a frozen backbone, and labels that it does not expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from cifar.data.images import Images
+from cifar.data.split import Splits
+from cifar.inputs import request
+from cifar.inspection.labels import suspicious
+from cifar.inspection.out_of_fold import features_of, judged
+from cifar.inspection.survey import Survey
+from cifar.options.config import Config
+from cifar.options.splits import TEST_PART, VAL_PARTS
+from cifar.options.transfer import Frozen
+from cifar.resources import Resources
+from cifar.run_data import load_splits
+
+
+def features(config: Config, survey: Survey, resources: Resources) -> Tensor | None:
+    """The features (N, F) of the samples, computed or from the cache; None where there is no frozen backbone.
+
+    Files that cannot be read have features of 0.
+    """
+    if not isinstance(config.transfer, Frozen):
+        return None
+    rows: dict[int, Tensor] = {}
+    for images, source in _sources(config, survey, resources):
+        indices = _indices(survey, source, images)
+        rows |= dict(zip(indices, features_of(config, images, resources), strict=True))
+    table = torch.zeros(len(survey.samples), len(next(iter(rows.values()))))
+    for index, row in rows.items():
+        table[index] = row
+    return table
+
+
+def _sources(config: Config, survey: Survey, resources: Resources) -> Iterator[tuple[Images, str]]:
+    """The images of all parts, as a run takes them: so the cache has their features where a run has computed them."""
+    splits = load_splits(config, resources)
+    yield splits.train, "train"
+    yield splits.val, _source_of_val(splits)
+    if splits.calibration is not None:
+        yield splits.calibration, "train"
+    others = {sample.source for sample in survey.samples} - {"train", _source_of_val(splits)}
+    for part in sorted(others):
+        yield resources.images(config.data, request(config, part, resources)), part
+
+
+def _source_of_val(splits: Splits) -> str:
+    return VAL_PARTS.get(splits.val_from, "train")
+
+
+def _indices(survey: Survey, source: str, images: Images) -> list[int]:
+    """The indices of the samples of images of one part."""
+    index_of = {sample.file: index for index, sample in enumerate(survey.samples) if sample.source == source}
+    return [index_of[name] for name in images.names]
+
+
+def with_suspicions(config: Config, survey: Survey, resources: Resources) -> Survey:
+    """The survey with the labels that may be wrong, of images that a run trains and validates on.
+
+    Raises DataError where the images cannot be loaded, and as `judged` does.
+    """
+    splits = load_splits(config, resources)
+    indices = _indices(survey, "train", splits.train)
+    if splits.val_from != TEST_PART:
+        indices += _indices(survey, _source_of_val(splits), splits.val)
+    judgement = judged(config, splits, resources)
+    rows = suspicious(judgement.probabilities, judgement.labels)
+    return replace(survey, suspicions=tuple(replace(row, index=indices[row.index]) for row in rows))

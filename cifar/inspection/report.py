@@ -1,0 +1,90 @@
+"""Findings as a table, and in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cifar.data.cells import safe_cell
+from cifar.data.images import on_one_line
+from cifar.inspection.copies import group_names
+from cifar.inspection.findings import Finding, Kind
+from cifar.inspection.survey import PARTS, Survey
+
+COLUMNS = ("file", "part", "class", "kind", "value", "related", "advice", "action", "label")
+MOST_LINES = 24
+"""Lines of the summary, so that with what the command adds there are at most 30."""
+EXAMPLES = 3
+"""Examples of a kind in the terminal, where there is space."""
+WIDTH = 118
+"""Characters of a line in the terminal; longer ones are cut."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A survey, its findings by kind, and what is to be said of the images as a whole."""
+
+    survey: Survey
+    findings: Mapping[Kind, Sequence[Finding]]
+    sentences: Sequence[str]
+
+    def count(self, name: str) -> int:
+        return sum(len(rows) for kind, rows in self.findings.items() if kind.name == name)
+
+    def label_of_fix(self, kind: Kind, finding: Finding, groups: Mapping[int, str]) -> str:
+        """What the column label holds: the class, or the name of the group, by which `action` of the kind fixes it."""
+        if kind.action == "group" or kind.name == "leak":
+            return groups[finding.indices[0]]
+        if kind.action == "relabel":
+            return finding.suggested or self.survey.samples[finding.indices[-1]].label
+        return ""
+
+
+def table(sheet: Sheet) -> str:
+    """findings.csv: filled in, its column `action` makes it a file for data.fixes."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    groups = group_names(sheet.survey)
+    for kind, rows in sheet.findings.items():
+        for row in rows:
+            label = sheet.label_of_fix(kind, row, groups)
+            cells = (row.file, row.part, row.label, row.kind, row.value, row.related, kind.advice, "", label)
+            writer.writerow(map(safe_cell, cells))
+    return text.getvalue()
+
+
+def summary(sheet: Sheet) -> list[str]:
+    """At most MOST_LINES lines: how many images there are, and the findings by kind with the worst examples."""
+    lines = [heading(sheet.survey), *sheet.sentences]
+    kinds = len(sheet.findings)
+    if not kinds:
+        return [*map(_cut, lines), "nothing was found"]
+    shown = max(0, min(EXAMPLES, (MOST_LINES - len(lines)) // kinds - 1))
+    for kind, rows in sheet.findings.items():
+        lines.append(f"{len(rows):>7,}  {kind.name:<19} {kind.advice}")
+        lines += (f"{'':9}  {example(row)}" for row in rows[:shown])
+    return [_cut(line) for line in lines]
+
+
+def heading(survey: Survey) -> str:
+    """How many images there are in each part, and how many classes."""
+    counts = Counter(sample.part for sample in survey.samples)
+    parts = ", ".join(f"{counts[part]:,} {part}" for part in PARTS if counts[part])
+    return f"{len(survey.samples):,} images ({parts}) in {len(survey.classes)} classes"
+
+
+def example(finding: Finding) -> str:
+    """A finding on one line."""
+    other = f" = {finding.related}" if finding.related else ""
+    suggested = f" -> {finding.suggested}" if finding.suggested else ""
+    place = finding.file + other if finding.file else finding.label
+    label = f" [{finding.label}{suggested}]" if suggested else ""
+    return on_one_line(f"{place}{label}: {finding.value}")
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

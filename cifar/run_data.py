@@ -1,0 +1,141 @@
+"""The images of one run: those to train and to validate on, those to test on, and what result.json says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cifar import comparison, metadata
+from cifar.data import split_file
+from cifar.data.copies import warn_of_copies
+from cifar.data.exact import log_exact_copies
+from cifar.data.fixes import FIXES, read_fixes
+from cifar.data.groups import warn_of_shared_groups
+from cifar.data.images import DataError, Images
+from cifar.data.split import Splits
+from cifar.data.val_part import log_val_from
+from cifar.files import write_atomically
+from cifar.inputs import configured_backbone, initial_of, request
+from cifar.options.config import Config
+from cifar.options.transfer import Pretrained
+from cifar.resources import SHARED, Resources
+from cifar.unreadable import write_unreadable
+
+log = logging.getLogger(__name__)
+NAMES_SHOWN = 3
+"""File names in one message."""
+
+
+def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
+    """The images to train and to validate on.
+
+    Their mean and std are those of the run that this one begins with, or of the config, else those of pretrained
+    weights, else those of the training images.
+    """
+    data = config.data
+    splits = resources.splits(data, request(config, "train", resources))
+    if config.resume is not None:
+        splits = split_file.as_recorded(splits, load_images(config, resources), Path(config.resume))
+    initial = initial_of(config, resources)
+    if initial is not None:
+        return dataclasses.replace(splits, mean=initial.best["mean"], std=initial.best["std"])
+    if not data.normalize:
+        return dataclasses.replace(splits, mean=[0.0] * 3, std=[1.0] * 3)
+    mean, std = splits.mean, splits.std
+    if isinstance(config.transfer, Pretrained):
+        preprocess = configured_backbone(config, resources).preprocess
+        mean, std = list(preprocess.mean), list(preprocess.std)
+    return dataclasses.replace(splits, mean=data.mean or mean, std=data.std or std)
+
+
+def load_images(config: Config, resources: Resources = SHARED, corrected: bool = True) -> Images:
+    """All images of the training part, which load_splits splits; not `corrected`: as they are without data.fixes."""
+    return resources.images(config.data, request(config, "train", resources, corrected))
+
+
+def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED, corrected: bool = True) -> Images:
+    """The test part, labelled by the classes of the training part, of which it may lack some.
+
+    Raises DataError where there is none, or where it has other classes.
+    """
+    data = config.data
+    images = resources.images(data, request(config, "test", resources, corrected))
+    try:
+        return images.with_classes(splits.train.classes)
+    except DataError as error:
+        raise DataError(f"test=true: the test part of {data.root or data.source}: {error}; or set test=false") from None
+
+
+@dataclass(frozen=True)
+class TestData:
+    """The images to test on. `also_in_train`: how many of them are among those to train on, pixel by pixel.
+
+    `without_fixes`: the test part as it is, where data.fixes changes it.
+    """
+
+    images: Images
+    also_in_train: int
+    without_fixes: Images | None
+
+
+class RunData:
+    """The images of a run, before it has begun."""
+
+    def __init__(self, config: Config, resources: Resources) -> None:
+        self.config = config
+        self.resources = resources
+        self.splits = load_splits(config, resources)
+        log_val_from(config.data, self.splits)
+        if resources.is_first(("exact copies", config.data.source_key())):
+            log_exact_copies(config.data, self.splits)
+        self.initial = initial_of(config, resources)
+        self.initial_facts = self._compare_with_initial()
+        self.fixes = read_fixes(config.data.fixes)
+        self.facts = metadata.data_facts(config, load_images(config, resources), self.splits)
+        if config.data.fixes is not None:
+            self.facts["fixes"] = {"sha256": self.fixes.sha256(), **self.fixes.counts()}
+
+    def load_test(self) -> TestData:
+        """The test part. Raises as load_test_images does."""
+        train = self.splits.train
+        images = load_test_images(self.config, self.splits, self.resources)
+        copies = warn_of_copies(images, train, "test")
+        warn_of_shared_groups(images, train, "test")
+        raw = load_test_images(self.config, self.splits, self.resources, corrected=False)
+        changes = self.fixes.counts(raw.names)
+        if self.config.data.fixes is not None:
+            self.facts["fixes"]["of_test_images"] = changes
+        is_changed = raw.fingerprint != images.fingerprint
+        return TestData(images, copies, raw if is_changed else None)
+
+    def _compare_with_initial(self) -> dict[str, Any]:
+        """What result.json says of the run that this one begins with, which is logged; empty where there is none."""
+        if self.initial is None:
+            return {}
+        facts = comparison.images_facts(self.initial, load_images(self.config, self.resources), self.splits)
+        log.info("from_run=%s: %s", self.config.from_run, comparison.facts_text(facts))
+        return {"from_run": {"path": self.config.from_run, "sha256": self.initial.sha256, **facts}}
+
+    def record(self, directory: Path, test: TestData | None) -> None:
+        """Write split.csv, unreadable.csv and copies of data.fixes and of the run that this one begins with."""
+        if self.initial is not None:
+            self.initial.save(directory)
+        parts = {"train": self.splits.train, "val": self.splits.val, "calibration": self.splits.calibration}
+        parts["test"] = test.images if test else None
+        split_file.write(directory, parts)
+        read = metadata.parts_of(load_images(self.config, self.resources), self.splits)
+        read |= {"test": test.images} if test else {}
+        write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
+        if self.config.data.fixes is None:
+            return
+        write_atomically(directory / FIXES, self.fixes.text().encode())
+        known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
+        known |= set(test.images.names) if test else set()
+        unused = self.fixes.unused(known)
+        more = f" and {len(unused) - NAMES_SHOWN} more" if len(unused) > NAMES_SHOWN else ""
+        others = f"; not among the images that were read: {', '.join(unused[:NAMES_SHOWN])}{more}" if unused else ""
+        counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
+        log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)

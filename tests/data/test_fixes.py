@@ -1,0 +1,113 @@
+"""data.fixes drops, relabels and groups images as they are loaded; split.csv records and binds the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cifar.data import split_file
+from cifar.data.fixes import read_fixes
+from cifar.data.images import DataError
+from cifar.experiment import run
+from cifar.options.config import Config
+from cifar.options.option import ConfigError
+from cifar.reporting import NO_REPORTER
+from cifar.resources import Resources
+from cifar.results import read_result
+from cifar.run_data import load_splits
+
+Make = Callable[..., Config]
+
+
+@pytest.fixture
+def of_folder(settings: Make, make_folder: Callable[..., Path], tmp_path: Path) -> Make:
+    """A config of 20 images in two classes, of which 4 are validated on, and 4 to test on."""
+    root = make_folder(each=10)
+    for name in ("cat", "dog"):
+        (root / "test" / name).mkdir(parents=True)
+        for number in range(2):
+            content = (root / "train" / name / f"{number}.png").read_bytes()
+            (root / "test" / name / f"{number}.png").write_bytes(content)
+
+    def make(*fixes: str, more: tuple[str, ...] = ()) -> Config:
+        file = tmp_path / "fixes.csv"
+        file.write_text("\n".join(["file,action,label,kind", *fixes, ""]))
+        keys = ("data=image_folder", f"data.root={root}", "data.val_size=0.2", f"cache.dir={tmp_path / 'cache'}")
+        return settings(*keys, *([f"data.fixes={file}"] if fixes else []), *more)
+
+    return make
+
+
+def test_images_are_dropped_and_relabelled(of_folder: Make) -> None:
+    splits = load_splits(of_folder("train/cat/0.png,drop,,dark", "train/cat/1.png,relabel,dog,label"), Resources())
+    plain = load_splits(of_folder(), Resources())
+    labels = {name: part.classes[label] for part in (splits.train, splits.val) for name, label in
+              zip(part.names, part.labels.tolist(), strict=True)}  # fmt: skip
+    assert "train/cat/0.png" not in labels and len(labels) == 19
+    assert labels["train/cat/1.png"] == "dog" and list(labels.values()).count("dog") == 11
+    assert splits.train.fingerprint != plain.train.fingerprint
+
+
+def test_groups_of_fixes_stay_on_one_side_and_the_others_where_they_were(of_folder: Make) -> None:
+    before = set(load_splits(of_folder(), Resources()).val.names)
+    grouped = [*sorted(before)[:1], "train/cat/5.png", "train/cat/6.png"]
+    after = load_splits(of_folder(*(f"{name},group,burst" for name in grouped)), Resources()).val
+    assert set(grouped) <= set(after.names) or not set(grouped) & set(after.names)
+    assert len(before - set(after.names) - set(grouped)) <= 2
+
+
+def test_rows_without_an_action_do_not_count(of_folder: Make) -> None:
+    assert load_splits(of_folder("train/cat/0.png,,,dark")).train.fingerprint == (
+        load_splits(of_folder()).train.fingerprint
+    )
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ("train/cat/0.png,remove,", r"line 2: action is 'remove'; allowed: drop, relabel, group"),
+        ("train/cat/0.png,relabel,", r"line 2: relabel without a label; give the class that it is"),
+        ("train/cat/0.png,group,", r"line 2: group without a label; give a name for its group"),
+        (",drop,", r"line 2: file is empty"),
+        ("train/cat/0.png,relabel,bird", r"relabelled as bird, which is no class; allowed: cat, dog"),
+    ],
+)
+def test_a_wrong_row_is_named(of_folder: Make, row: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_splits(of_folder(row), Resources())
+
+
+def test_a_missing_file_and_a_source_without_names_are_refused(settings: Make, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.fixes=.*none\.csv: no such file"):
+        read_fixes(str(tmp_path / "none.csv"))
+    with pytest.raises(ConfigError, match=r"data\.fixes=x\.csv: not with data\.source=digits"):
+        settings("data=digits", "data.fixes=x.csv")
+
+
+def test_a_run_records_its_split_and_fixes_and_tests_with_and_without(of_folder: Make, tmp_path: Path) -> None:
+    fixes = ("train/cat/0.png,drop,", "test/dog/1.png,drop,", "test/dog/0.png,relabel,cat")
+    tiny = ("test=true", "epochs=1", "model.width=2", "model.depths=[1]")
+    (tmp_path / "run").mkdir()
+    run(of_folder(*fixes, more=tiny), str(tmp_path / "run"), NO_REPORTER, resources=Resources())
+    result = read_result(tmp_path / "run")
+    assert result["data"]["fixes"]["of_test_images"] == {"drop": 1, "relabel": 1, "group": 0}
+    assert (result["test"]["images"], result["test"]["without_fixes"]["images"]) == (3, 4)
+    assert read_fixes(str(tmp_path / "run" / "fixes.csv")).sha256() == result["data"]["fixes"]["sha256"]
+    parts = list(split_file.read(tmp_path / "run").values())
+    assert (parts.count("train"), parts.count("val")) == (15, 4)
+
+
+def test_who_resumes_a_run_is_bound_to_its_split(of_folder: Make, tmp_path: Path) -> None:
+    config = of_folder()
+    splits = load_splits(config, Resources())
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    split_file.write(run_dir, {"train": splits.train, "val": splits.val})
+    file = run_dir / "split.csv"
+    exchanged = file.read_text().replace(",val,", ",x,").replace(",train,", ",val,").replace(",x,", ",train,")
+    file.write_text(exchanged)
+    bound = load_splits(replace(config, resume=str(run_dir)), Resources())
+    assert (bound.train.names, bound.val.names) == (splits.val.names, splits.train.names)

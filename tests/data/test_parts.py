@@ -1,0 +1,71 @@
+"""A folder is read as it is: its parts by any of their names, or none, and what is not clear is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cifar.data import folder
+from cifar.data.images import DataError, Images
+from cifar.data.request import Request
+from cifar.options.data import ImageFolder
+
+MakeFolder = Callable[..., Path]
+
+
+def read(root: Path, part: str = "train") -> Images:
+    return folder.image_folder(ImageFolder(root=str(root)), Request(part, root.parent / "cache"))
+
+
+def add(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(path)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_the_part_for_validation_has_any_of_its_names(name: str, make_folder: MakeFolder) -> None:
+    root = make_folder(parts=("train", name))
+    assert folder.has_val(ImageFolder(root=str(root))) and read(root, "val").names[0] == f"{name}/cat/0.png"
+
+
+def test_two_names_for_one_part_are_refused(make_folder: MakeFolder) -> None:
+    root = make_folder(parts=("train", "val", "valid"))
+    with pytest.raises(DataError, match="val and valid: two folders for one part; allowed: one of val, valid, valid"):
+        read(root, "val")
+
+
+def test_without_train_the_folders_are_classes(make_folder: MakeFolder) -> None:
+    option = ImageFolder(root=str(make_folder(parts=("",))))
+    images = read(Path(str(option.root)))
+    assert (len(images), images.classes, images.names[0]) == (8, ("cat", "dog"), "cat/0.png")
+    assert not folder.has_parts(option) and not folder.has_val(option) and not option.lacks_test()
+
+
+@pytest.mark.parametrize("name", ["Train", "test", "VAL"])
+def test_parts_without_train_are_no_classes(name: str, make_folder: MakeFolder) -> None:
+    root = make_folder(parts=("",))
+    add(root, f"{name}/cat/1.png")
+    with pytest.raises(DataError, match=f"there is no folder train, and {name} beside it, which are no classes"):
+        read(root)
+
+
+@pytest.mark.parametrize("train", ["train/1.png", "train/steam/1.png"])
+def test_train_as_a_class_among_others_is_refused(train: str, tmp_path: Path) -> None:
+    root = tmp_path / "vehicles"
+    add(root, train, "train/electric/1.png", "bus/1.png", "car/1.png")
+    with pytest.raises(DataError, match="there are images in bus, car beside it; where train is a class"):
+        read(root)
+
+
+def test_images_beside_the_parts_are_left_out_with_a_warning(
+    make_folder: MakeFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_folder(parts=("train", "test"))
+    add(root, "new/1.png")
+    assert len(read(root)) == 8
+    assert "new beside train hold images, and are left out" in caplog.text

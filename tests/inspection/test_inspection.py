@@ -1,0 +1,123 @@
+"""python -m cifar.inspection on a folder with planted faults, and on what may be wrong with its arguments."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import keys, photograph
+
+from cifar.data.exact import exact_copies
+from cifar.data.images import Images, from_arrays
+from cifar.errors import UserError
+from cifar.inspection.__main__ import main
+from cifar.inspection.kinds import NAMES
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "findings.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_planted_faults_are_findings(out: Path) -> None:
+    found_in = {(row["kind"], row["file"], row["related"]) for row in rows(out)}
+    cat = "train/cat"
+    assert {
+        ("unreadable", f"{cat}/truncated.jpg", ""),
+        ("unreadable", f"{cat}/nothing.jpg", ""),
+        ("duplicate", f"{cat}/copy.jpg", f"{cat}/002.jpg"),
+        ("duplicate", f"{cat}/new\nline \\xff.jpg", f"{cat}/007.jpg"),
+        ("conflicting_labels", "train/dog/other class.jpg", f"{cat}/003.jpg"),
+        ("leak", "test/cat/leaked.jpg", f"{cat}/004.jpg"),
+        ("leak", "val/cat/quality.jpg", f"{cat}/006.jpg"),
+        ("near_duplicate", f"{cat}/005.jpg", f"{cat}/double.jpg"),
+        ("odd_mode", f"{cat}/alpha.png", ""),
+        ("blurred", f"{cat}/blurred.jpg", ""),
+        ("dark", f"{cat}/dark.jpg", ""),
+        ("odd_aspect", f"{cat}/wide.jpg", ""),
+        ("empty", f"{cat}/-empty.jpg", ""),
+    } <= found_in
+    clean = {row["file"] for row in rows(out) if row["file"].rpartition("/")[2][:1].isdigit()}
+    assert clean <= {f"{cat}/005.jpg"}
+    assert ("small_class", "", "'=<b>&'") in {(row["kind"], row["file"], row["class"]) for row in rows(out)}
+
+
+def test_the_page_is_one_file_that_reads_names_as_text(out: Path) -> None:
+    page = (out / "index.html").read_text("utf-8")
+    assert "=<b>" not in page and "=&lt;b&gt;&amp;&#39;" in page
+    assert "src=" not in page and "http" not in page.replace("http-equiv", "")
+    assert len(page) < 5_000_000
+
+
+def test_the_terminal_shows_30_lines_at_most(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="--fail-on: 2 leak, 2 unreadable"):
+        main(keys(folder, tmp_path, "--fail-on", "leak,unreadable,bright"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30 and lines[0].startswith("81 images (") and "index.html" in lines[-2]
+
+
+def test_a_filled_table_fixes_what_the_next_inspection_sees(out: Path, folder: Path, tmp_path: Path) -> None:
+    fixes = tmp_path / "fixes.csv"
+    table = rows(out)
+    for row in table:
+        row["action"] = "drop" if row["file"] else ""
+    with fixes.open("w", newline="") as file:
+        writer = csv.DictWriter(file, table[0].keys())
+        writer.writeheader()
+        writer.writerows(table)
+    main(keys(folder, tmp_path, f"data.fixes={fixes}"))
+    assert {row["kind"] for row in rows(tmp_path)} <= {"small_class", "imbalance"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fail-on", "leak,leeks"], f"--fail-on leeks: no such kind; allowed: {', '.join(NAMES)}"),
+        (["data.rot=1"], "data.rot"),
+        (["data=folders"], "folders"),
+    ],
+)
+def test_a_wrong_argument_is_one_error_before_anything_is_written(
+    folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        main(keys(folder, tmp_path / "out", *arguments))
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_among_the_images(folder: Path) -> None:
+    with pytest.raises(UserError, match="never written to"):
+        main(keys(folder, folder / "inspection"))
+    assert not (folder / "inspection").exists()
+
+
+def test_arrays_are_inspected_by_their_pixels(tmp_path: Path) -> None:
+    images = np.stack([np.asarray(photograph(number, 28)) for number in range(60)])
+    images[7] = images[3]
+    labels = np.arange(60) % 2
+    test = np.stack([images[11], np.asarray(photograph(99, 28))])
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=test, test_labels=[1, 0])
+    arguments = ["data=arrays", f"data.root={tmp_path / 'a.npz'}", f"cache.dir={tmp_path / 'cache'}", "device=cpu"]
+    main([*arguments, "--out", str(tmp_path / "out")])
+    kinds = {(row["kind"], row["part"], row["file"], row["related"]) for row in rows(tmp_path / "out")}
+    assert ("leak", "test", "test/0", "train/11") in kinds
+    assert ("train/7", "train/3") in {(file, related) for _, _, file, related in kinds}
+
+
+def labelled(digests: list[int], labels: list[int]) -> Images:
+    import torch
+
+    images = from_arrays(np.zeros((len(labels), 8, 8, 3), np.uint8), np.array(labels), ("a", "b"))
+    rows = torch.tensor(digests, dtype=torch.uint8)[:, None].repeat(1, 16)
+    return Images(images.images, images.labels, images.classes, images.fingerprint, digests=rows)
+
+
+def test_digests_count_copies_conflicts_and_leaks() -> None:
+    train = labelled([1, 2, 2, 3, 3], [0, 0, 0, 0, 1])
+    val = labelled([1, 9, 9], [0, 1, 1])
+    assert exact_copies(train, val) == (4, 1, 1)
+    assert str(exact_copies(train, val)) == "4 exact duplicates (1 with conflicting labels), 1 also in val"
+    assert str(exact_copies(val.take(np.array([0])), val.take(np.array([1])))) == "no exact duplicates"
