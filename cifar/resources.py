@@ -113,7 +113,10 @@ class Resources:
                 splits = extended_split.extended(option, images, known)
             else:
                 splits = prepare(images, *settings)
-            splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
+            if known:
+                splits = extended_split.with_calibration(splits, option.calibration_size, option.val_seed, known)
+            else:
+                splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
             if splits.calibration is not None:
                 warn_of_copies(splits.calibration, splits.train, "calibration")
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))

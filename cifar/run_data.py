@@ -115,9 +115,7 @@ class RunData:
         """What result.json says of the run that this one begins with, which is logged; empty where there is none."""
         if self.initial is None:
             return {}
-        train, val = self.splits.train, self.splits.val
-        images = load_images(self.config, self.resources)
-        facts = comparison.images_facts(self.initial, images, train, val)
+        facts = comparison.images_facts(self.initial, load_images(self.config, self.resources), self.splits)
         log.info("from_run=%s: %s", self.config.from_run, comparison.facts_text(facts))
         return {"from_run": {"path": self.config.from_run, "sha256": self.initial.sha256, **facts}}
 

@@ -8,13 +8,14 @@ group that the run knew join it.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cifar.data import content_split
 from cifar.data.images import DataError, Images, channel_statistics
-from cifar.data.known import NEW, TEST, TRAIN, VAL, Known
+from cifar.data.known import CALIBRATION, NEW, TEST, TRAIN, VAL, Known
 from cifar.data.split import Splits
 from cifar.options.data import Data
 from cifar.options.splits import TRAINING_PART, VAL_PARTS
@@ -56,6 +57,43 @@ def with_val_part(option: Data, splits: Splits, known: Known) -> Splits:
     _check(kept, unseen)
     mean, std = channel_statistics(kept.images)
     return Splits(kept, unseen, mean, std, splits.val_from)
+
+
+def with_calibration(splits: Splits, size: float, seed: int, known: Known) -> Splits:
+    """Splits with images for calibration set apart, as cifar.data.calibration_part does, of images to train on.
+
+    The run was not trained on any of these: they are those that it had for calibration, and new ones, of each class as
+    many as the share asks for where there are so many. Raises DataError where a class has none.
+    """
+    if not size:
+        return splits
+    images = splits.train
+    parts = _joined(images, known.parts(images))
+    new = np.flatnonzero(parts == NEW)
+    totals = _counts(images, np.ones(len(images), bool)) + _counts(splits.val, np.ones(len(splits.val), bool))
+    wanted = np.floor((size if size < 1 else size / totals.sum()) * totals + 0.5).astype(np.int64)
+    if len(new):
+        counts, had = _counts(images, parts == NEW), _counts(images, parts == CALIBRATION)
+        most = counts - (_counts(images, parts == TRAIN) == 0)
+        quotas = np.clip(np.maximum(wanted, 1) - had, 0, np.maximum(most, 0))
+        parts[new] = np.where(content_split.chosen(images.take(new), quotas, "calibration", seed), CALIBRATION, TRAIN)
+    train, calibration = (
+        images.take(np.flatnonzero(chosen)) for chosen in (parts != CALIBRATION, parts == CALIBRATION)
+    )
+    missing = calibration.missing_classes()
+    if missing or train.missing_classes():
+        raise DataError(
+            f"data.calibration_size={size:g}: the run that this one begins with (from_run) was trained on all images of"
+            f" {', '.join(missing or train.missing_classes())} that could be taken; allowed: 0, or more new images"
+        )
+    if len(calibration) < wanted.sum():
+        log.warning(
+            "data.calibration_size=%g: %d images in place of %d, as the others were trained on by the run that this one"
+            " begins with",
+            *(size, len(calibration), wanted.sum()),
+        )
+    mean, std = channel_statistics(train.images)
+    return replace(splits, train=train, calibration=calibration, mean=mean, std=std)
 
 
 def extended_test(size: float, images: Images, known: Known) -> tuple[Images, Images]:

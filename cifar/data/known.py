@@ -17,7 +17,7 @@ from cifar.data import split_file
 from cifar.data.images import Images
 from cifar.data.split_file import Row
 
-TRAIN, VAL, TEST, NEW = "train", "val", "test", ""
+TRAIN, VAL, TEST, CALIBRATION, NEW = "train", "val", "test", "calibration", ""
 PARTS = (TRAIN, VAL, TEST)
 """The part of an image that was in several: the first of these."""
 INITIAL = "initial"

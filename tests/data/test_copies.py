@@ -67,7 +67,14 @@ def test_copies_are_told_once_and_recorded(
         for number in range(1, 8):
             (root / "train" / label / f"{number}.png").write_bytes(content)
     (root / "test" / "cat" / "0.png").write_bytes((root / "train" / "cat" / "0.png").read_bytes())
-    of_folder = ("data=image_folder", f"data.root={root}", "data.limit=null", "data.folds=4", "data.fold=1")
+    of_folder = (
+        "data=image_folder",
+        f"data.root={root}",
+        "data.limit=null",
+        "data.split=random",
+        "data.folds=4",
+        "data.fold=1",
+    )
     config = settings(*of_folder, "epochs=1", "test=true", "model.depths=[1]", "model.width=2")
     resources = Resources()
     with caplog.at_level(logging.WARNING):
@@ -78,5 +85,5 @@ def test_copies_are_told_once_and_recorded(
     assert "1 of 16 test images are also among" in caplog.text
     for result in (read_result(tmp_path / name) for name in ("a", "b")):
         assert (result["data"]["val"]["also_in_train"], result["test"]["also_in_train"]) == (4, 1)
-        split = dict(zip(SPLIT, (None, None, 0, 4, 1, None), strict=True))
+        split = dict(zip(SPLIT, ("random", None, None, 0, 4, 1, None, 0), strict=True))
         assert result["data"]["split"] == {**split, "val_from": "training_part"}
