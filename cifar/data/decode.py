@@ -49,7 +49,8 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
             raise ImageError("not an image that can be decoded (0 bytes)")
         image, changes = preprocessing.upright(BytesIO(content), format)
     except OSError as error:
-        raise Unreadable(path, f"cannot be read ({error.strerror})", "repair or remove it", passing=True) from None
+        problem = f"cannot be read ({error.strerror or error})"
+        raise Unreadable(path, problem, "repair or remove it", passing=True) from None
     except HeifError as error:
         raise Unreadable(path, f"{error.problem} ({install('heic')})", "") from None
     except ImageError as error:
