@@ -63,20 +63,31 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
     return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 
-def common_side(paths: Iterable[Path], storage: Storage = DISK) -> int | None:
-    """The height and width of all images, in pixels; None where they are not square and equal.
+class Side(NamedTuple):
+    """`pixels`: the height and width of all images; None where they are not square and equal.
 
-    It reads the headers alone, to the first image that differs. Files without one do not count: decoding them says what
-    is wrong.
+    `is_certain`: whether no header was unreadable.
+    """
+
+    pixels: int | None
+    is_certain: bool
+
+
+def common_side(paths: Iterable[Path], storage: Storage = DISK) -> Side:
+    """What the headers of the images say, to the first image that differs.
+
+    Files without one do not count: decoding them says what is wrong.
     """
     side = None
+    is_certain = True
     for path in paths:
         try:
             with storage.open(path) as content, open_image(content) as file:
                 width, height = file.size
         except (*DAMAGE, ImageError, DataError):
+            is_certain = False
             continue
         if width != height or side not in (None, width):
-            return None
+            return Side(None, True)
         side = width
-    return side
+    return Side(side, is_certain)
