@@ -17,7 +17,7 @@ from cifar.data.images import DataError, on_one_line
 from cifar.data.preprocessing import DAMAGE, FORMER, HeifError, ImageError, InputFormat, open_image
 from cifar.data.storage import DISK, Storage
 
-DECODING = "2"
+DECODING = "3"
 """The version of the rules, which cache entries record."""
 
 
