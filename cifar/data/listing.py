@@ -76,6 +76,9 @@ def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
     entries = sorted(walk.visible(directory))
     folders = [path for path in entries if walk.is_dir(path) and walk.goes_down(path, (os.path.realpath(directory),))]
     strays = [path for path in entries if not walk.is_dir(path) and walk.is_image(path)]
+    for path in entries:
+        if walk.broken.pop(path, None):  # it is of no class, and would be left out anyway
+            walk.skipped["broken links outside the class directories"] += 1
     least = 2 if part == "train" else 1
     if len(folders) < least:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"

@@ -41,15 +41,15 @@ class UnreadableError(DataError):
         self.part = part
         self.problems = dict(problems)
 
-    def followed_by(self, others: Sequence[UnreadableError], place: str) -> None:
+    def followed_by(self, others: Sequence[UnreadableError], place: str = "") -> None:
         """Have the message continue with those of other parts, and with the place where all files are listed."""
-        self.args = ("\n".join([str(self), *map(str, others), place]),)
+        self.args = ("\n".join(filter(None, [str(self), *map(str, others), place])),)
 
 
 def _message(part: str, directory: Path, images: int, problems: Mapping[str, str]) -> str:
     if len(problems) == 1:
         ((name, reason),) = problems.items()
-        remedy = "repair or remove the file, or leave it out with data.unreadable=skip"
+        remedy = f"repair or remove this file of part {part}, or leave it out with data.unreadable=skip"
         return f"{on_one_line(directory / name)}: {reason}; {remedy}"
     first = (
         f"{on_one_line(directory)}: {len(problems)} of {images} image files of part {part} cannot be read; repair or"

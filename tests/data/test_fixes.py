@@ -97,7 +97,7 @@ def test_a_run_records_its_split_and_fixes_and_tests_with_and_without(of_folder:
     assert result["data"]["fixes"]["of_test_images"] == {"drop": 1, "relabel": 1, "group": 0}
     assert (result["test"]["images"], result["test"]["without_fixes"]["images"]) == (3, 4)
     assert read_fixes(str(tmp_path / "run" / "fixes.csv")).sha256() == result["data"]["fixes"]["sha256"]
-    parts = list(split_file.read(tmp_path / "run").values())
+    parts = [row.part for row in split_file.read_rows(tmp_path / "run")]
     assert (parts.count("train"), parts.count("val")) == (15, 4)
 
 
@@ -112,6 +112,10 @@ def test_who_resumes_a_run_is_bound_to_its_split(of_folder: Make, tmp_path: Path
     file.write_text(exchanged)
     bound = load_splits(replace(config, resume=str(run_dir)), Resources())
     assert (bound.train.names, bound.val.names) == (splits.val.names, splits.train.names)
+
+    file.write_text("\n".join(line for line in exchanged.splitlines() if "cat/1" not in line))
+    with pytest.raises(DataError, match=r"1 images are not in its split.csv, .*: train/cat/1.png; allowed"):
+        load_splits(replace(config, resume=str(run_dir)), Resources())
 
 
 def test_groups_that_share_an_image_become_one_and_a_label_may_name_an_image(of_folder: Make) -> None:
