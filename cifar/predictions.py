@@ -122,17 +122,21 @@ def read(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.reader(file)
             if tuple(next(table, ())) != COLUMNS:
-                raise ValueError(f"{path}: not a predictions.csv: its columns are not {', '.join(COLUMNS)}")
-            return [_row(texts) for texts in table]
+                raise ValueError(f"not a predictions.csv: its columns are not {', '.join(COLUMNS)}")
+            return [_row(texts, table.line_num) for texts in table]
     except FileNotFoundError:
         return []
-    except (OSError, csv.Error, TypeError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
 
 
-def _row(texts: Sequence[str]) -> Row:
-    file, part, true, predicted, *values = texts
-    return Row(file, part, true, predicted, *map(float, values))
+def _row(texts: Sequence[str], line: int) -> Row:
+    """Raises ValueError where there is not one value for each column."""
+    try:
+        file, part, true, predicted, *values = texts
+        return Row(file, part, true, predicted, *map(float, values))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"line {line}: {error}") from error
 
 
 def confident_mistakes(rows: Iterable[Row], most: int) -> list[Row]:
