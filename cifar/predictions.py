@@ -33,9 +33,9 @@ MOST = 100_000
 """Rows of a part; of more images, those with the largest loss, in which the mistakes are."""
 EXAMPLES, INDEX = "examples", "index.csv"
 """The folder of a run with a few of its images, and the file there that says what each shows."""
-MISTAKE, CONFUSED, UNSURE, BATCH = "mistake", "confused", "unsure", "batch"
+MISTAKE, CONFUSED, LEAST_SURE, BATCH = "mistake", "confused", "least sure", "batch"
 """What an image is an example of: the most confident mistakes, the pairs of classes that are confused most, what is
-right but unsure, and the first batch of training images, all in one picture."""
+right with the lowest probability, and the first batch of training images, all in one picture."""
 INDEX_COLUMNS = ("image", "kind", *COLUMNS)
 """`image` is a file in the folder; of a batch the rest is empty."""
 AT_ONCE = 2**20
@@ -144,7 +144,7 @@ def confident_mistakes(rows: Iterable[Row], most: int) -> list[Row]:
     return sorted((row for row in rows if not row.right), key=lambda row: -row.probability)[:most]
 
 
-def unsure(rows: Iterable[Row], most: int) -> list[Row]:
+def least_sure(rows: Iterable[Row], most: int) -> list[Row]:
     """Those that are right, the least probable first."""
     return sorted((row for row in rows if row.right), key=lambda row: row.probability)[:most]
 

@@ -132,10 +132,10 @@ def test_examples_are_small_chosen_images(size: int, tmp_path: Path) -> None:
     index = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
     assert {path.name for path in folder.iterdir()} == {"index.csv", *index.image}
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
-    assert index.kind.value_counts().to_dict() == {"mistake": 12, "confused": 30, "unsure": 12, "batch": 1}
+    assert index.kind.value_counts().to_dict() == {"mistake": 12, "confused": 30, "least sure": 12, "batch": 1}
     chosen = index[index.kind != "batch"]
     assert (chosen.image.str.extract(r"val-(\d+)\.")[0] == chosen.file).all()
-    assert ((chosen["class"] == chosen.predicted) == (chosen.kind == "unsure")).all()
+    assert ((chosen["class"] == chosen.predicted) == (chosen.kind == "least sure")).all()
     assert chosen.probability[chosen.kind == "mistake"].astype(float).is_monotonic_decreasing
     image = Image.open(folder / chosen.image.iloc[0])
     assert image.size == (min(size, 96),) * 2
