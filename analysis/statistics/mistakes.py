@@ -11,10 +11,11 @@ LEAST_RUNS = 2
 def wrong_by_run(predictions: pd.DataFrame) -> pd.DataFrame:
     """Images that a run or more get wrong, the most often first.
 
-    Columns: file, part, class, predicted, runs, wrong, same, loss, margin. `predictions`: rows of schema.PREDICTIONS, of
-    runs that differ in their seed. runs: how many predicted the image; wrong: how many of these are wrong; predicted:
-    the wrong class that most of them predict, the first by name of equals; same: how many predict that; loss: mean over
-    all runs, nats; margin: by how much a run's predicted class is more probable than the true one, likewise.
+    Columns: file, part, class, predicted, runs, wrong, same, loss, margin. `predictions`: rows of schema.PREDICTIONS,
+    of runs that differ in their seed. runs: how many predicted the image; wrong: how many of these are wrong;
+    predicted: the wrong class that most of them predict, the first by name of equals; same: how many predict that;
+    loss: mean over all runs, nats; margin: by how much a run's predicted class is more probable than the true one,
+    likewise.
     """
     image = ["file", "part", "class"]
     judged = predictions.assign(margin=predictions.probability - predictions.class_probability)
