@@ -14,7 +14,6 @@ Names are written as they are, so that programs read them back; CSV quotes what 
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar.calibration import Floats, Labels
-from cifar.files import write_atomically
+from cifar.files import csv_bytes, write_atomically
 
 FILE = "predictions.csv"
 COLUMNS = ("file", "part", "class", "predicted", "probability", "class_probability", "loss")
@@ -106,11 +105,7 @@ def cells(row: Row) -> list[str]:
 
 def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Replace a CSV file. Raises FileError where it cannot be written."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(head)
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_bytes([head, *rows]))
 
 
 def read(path: Path) -> list[Row]:

@@ -131,7 +131,7 @@ class RunData:
         write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
         if self.config.data.fixes is None:
             return
-        write_atomically(directory / FIXES, self.fixes.text().encode())
+        write_atomically(directory / FIXES, self.fixes.content())
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
         known |= set(test.images.names) if test else set()
         unused = self.fixes.unused(known)

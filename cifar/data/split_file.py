@@ -9,7 +9,6 @@ digest  of what it shows, as cifar.data.digests computes it: it stays when files
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +19,7 @@ import numpy as np
 
 from cifar.data.images import Images, channel_statistics
 from cifar.data.split import Splits
-from cifar.files import write_atomically
+from cifar.files import csv_bytes, write_atomically
 from cifar.options.splits import TRAINING_PART
 
 NAME = "split.csv"
@@ -57,11 +56,7 @@ def rows_of(parts: Mapping[str, Images]) -> list[Row]:
 
 def write_rows(directory: Path, rows: Iterable[Row]) -> None:
     """Write these rows as split.csv into a directory."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(map(astuple, rows))
-    write_atomically(directory / NAME, text.getvalue().encode())
+    write_atomically(directory / NAME, csv_bytes([COLUMNS, *map(astuple, rows)], "\n"))
 
 
 def read_rows(directory: Path) -> list[Row]:

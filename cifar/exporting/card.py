@@ -154,7 +154,7 @@ def test_images(test: Mapping[str, Any] | None, history: History | None) -> int 
 
 
 def copies(result: Mapping[str, Any], history: History | None) -> dict[str, Any]:
-    """Validation and test images that are also training images, and what data.fixes did, with the keys of the answer."""
+    """Validation and test images that are also training images, and what data.fixes did, by the keys of the answer."""
     val = result["data"]["val"]
     counts: dict[str, Any] = {}
     if "fixes" in result["data"]:
