@@ -62,7 +62,7 @@ def write_atomically(path: Path, content: bytes | memoryview, exclusive: bool = 
 
 
 def csv_bytes(rows: Iterable[Iterable[Any]], end: str = "\r\n", errors: str = "strict") -> bytes:
-    """Rows, the head first, as a CSV file in UTF-8. `errors`: what becomes of names that are not, as of str.encode."""
+    """Rows, the head first, as a CSV file in UTF-8. `errors`: how names that are not are written, as in str.encode."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=end).writerows(rows)
     return text.getvalue().encode("utf-8", errors)

@@ -18,6 +18,7 @@ from cifar.data.images import DataError, Images
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
 from cifar.files import write_atomically
+from cifar.formatting import shortened
 from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
@@ -135,7 +136,6 @@ class RunData:
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
         known |= set(test.images.names) if test else set()
         unused = self.fixes.unused(known)
-        more = f" and {len(unused) - NAMES_SHOWN} more" if len(unused) > NAMES_SHOWN else ""
-        others = f"; not among the images that were read: {', '.join(unused[:NAMES_SHOWN])}{more}" if unused else ""
+        others = f"; not among the images that were read: {shortened(unused, NAMES_SHOWN)}" if unused else ""
         counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
         log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)

@@ -63,12 +63,12 @@ def test_groups_of_fixes_stay_on_one_side_and_the_others_where_they_were(of_fold
 
 def test_names_that_look_like_formulas_stay_as_they_are_when_a_run_copies_them(tmp_path: Path) -> None:
     names = ("=a.png", "'=a.png", "''=a.png", "'a.png", "-1/@b.png", 'c,"d".png')
-    first, again = tmp_path / "fixes.csv", tmp_path / "copy.csv"
+    first, copy = tmp_path / "fixes.csv", tmp_path / "copy.csv"
     first.write_bytes(csv_bytes([COLUMNS, *([safe_cell(name), "relabel", "'+"] for name in names)]))
     fixes = read_fixes(str(first))
     assert tuple(fixes.by_file) == names and {fix.label for fix in fixes.all()} == {"+"}
-    again.write_bytes(fixes.content())
-    assert read_fixes(str(again)).by_file == fixes.by_file
+    copy.write_bytes(fixes.content())
+    assert read_fixes(str(copy)).by_file == fixes.by_file
     first.write_text("file,action,label\n=a.png,drop,\n-1/@b.png,drop,\n")  # by hand, without apostrophes
     assert tuple(read_fixes(str(first)).by_file) == ("=a.png", "-1/@b.png")
 
