@@ -177,8 +177,8 @@ def _on_fixes(facts: dict[str, Any]) -> list[str]:
 
 def _are_copies(count: int, images: int, part: str) -> str:
     return (
-        f"{count:,} of {images:,} {part} images are also training images (identical pixels), so {part} values are too"
-        " good"
+        f"{count:,} of {images:,} {part} images are also training images (identical pixels at the input size), so"
+        f" {part} values are too good"
     )
 
 

@@ -20,7 +20,7 @@ from analysis.schema import CONFIRMATION_RUNS, TESTS, table
 from analysis.sections import Context, Place, confirmation
 from cifar.intervals import mean_interval
 
-COPIES = "7 of 500 validation images are also training images (identical pixels)"
+COPIES = "7 of 500 validation images are also training images (identical pixels at the input size)"
 
 
 def write(folder: Path, fold: int, lr: float = 0.1, accuracy: float = 0.5, copies: int | None = None) -> Path:
@@ -150,7 +150,9 @@ def test_a_run_shows_copies_in_its_test_part_and_its_augmentation(tmp_path: Path
     result["test"] = {"accuracy": 0.5, "images": 100, "also_in_train": 3}
     (folder / "result.json").write_text(json.dumps(result))
     report = one_run.report_of(read(folder))
-    assert report.next_steps[0].startswith("3 of 100 test images are also training images (identical pixels)")
+    assert report.next_steps[0].startswith(
+        "3 of 100 test images are also training images (identical pixels at the input size)"
+    )
     settings = dict(zip(report.table.setting, report.table.value, strict=True))
     assert (settings["augment.policy"], settings["data.image_size"]) == ("trivial", "48")
     assert "augment.crop" not in settings and "data.folds" in settings
