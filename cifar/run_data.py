@@ -21,6 +21,7 @@ from cifar.data.known import as_recorded
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
 from cifar.files import write_atomically
+from cifar.formatting import shortened
 from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
@@ -148,14 +149,12 @@ class RunData:
         write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
         if self.config.data.fixes is None:
             return
-        write_atomically(directory / FIXES, self.fixes.text().encode())
+        write_atomically(directory / FIXES, self.fixes.content())
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
         known |= set(test.images.names) if test else set()
         unused = self.fixes.unused(known)
-        more = f" and {len(unused) - NAMES_SHOWN} more" if len(unused) > NAMES_SHOWN else ""
         where = "" if test else " (those of the test part are read with test=true)"
-        others = (
-            f"; not among the images that were read: {', '.join(unused[:NAMES_SHOWN])}{more}{where}" if unused else ""
-        )
+        names = f"{shortened(unused, NAMES_SHOWN)}{where}"
+        others = f"; not among the images that were read: {names}" if unused else ""
         counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
         log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)

@@ -42,7 +42,6 @@ ONLY = {
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
         *("cifar.predictions", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
-        *("cifar.inspection.labels", "cifar.inspection.seeds"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

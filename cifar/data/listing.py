@@ -16,6 +16,7 @@ from cifar.data.images import DataError, printable
 from cifar.data.preprocessing import HEIF_SUFFIXES
 from cifar.data.request import OR_WITHOUT
 from cifar.data.storage import DISK, Storage
+from cifar.formatting import shortened
 
 log = logging.getLogger(__name__)
 LabelledFile = tuple[Path, int]
@@ -103,9 +104,7 @@ def _unpack(walk: Walk) -> str:
 
 
 def _names(paths: list[Path]) -> str:
-    names = ", ".join(printable(path.name) for path in paths[:NAMES_SHOWN])
-    more = len(paths) - NAMES_SHOWN
-    return f"{names} and {more} more" if more > 0 else names
+    return shortened((printable(path.name) for path in paths), NAMES_SHOWN)
 
 
 @dataclass

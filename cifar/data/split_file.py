@@ -9,14 +9,13 @@ digest  of what it shows, as cifar.data.digests computes it: it stays when files
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from cifar.data.images import Images
-from cifar.files import write_atomically
+from cifar.files import csv_bytes, write_atomically
 
 NAME = "split.csv"
 COLUMNS = ("file", "part", "class", "digest")
@@ -52,11 +51,7 @@ def rows_of(parts: Mapping[str, Images]) -> list[Row]:
 
 def write_rows(directory: Path, rows: Iterable[Row]) -> None:
     """Write these rows as split.csv into a directory."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(map(astuple, rows))
-    write_atomically(directory / NAME, text.getvalue().encode())
+    write_atomically(directory / NAME, csv_bytes([COLUMNS, *map(astuple, rows)], "\n"))
 
 
 def read_rows(directory: Path) -> list[Row]:

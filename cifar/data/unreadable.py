@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +13,7 @@ import PIL
 
 from cifar.data.decode import DECODING
 from cifar.data.images import DataError, on_one_line
-from cifar.files import FileError, write_atomically
+from cifar.files import FileError, csv_bytes, write_atomically
 
 FILE = "unreadable.csv"
 SHOWN = 20
@@ -67,11 +65,8 @@ def shown(problems: Mapping[str, str], separator: str = "; ") -> str:
 
 def table(problems: Mapping[str, Mapping[str, str]]) -> bytes:
     """The content of unreadable.csv. `problems`: by part and name, why."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "part", "reason"])
-    writer.writerows([name, part, reason] for part, rows in problems.items() for name, reason in rows.items())
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    rows = [(name, part, reason) for part, of_part in problems.items() for name, reason in of_part.items()]
+    return csv_bytes([("file", "part", "reason"), *rows], "\n", "backslashreplace")
 
 
 def versions() -> list[str]:

@@ -6,8 +6,6 @@ A CSV file holds file names as they are, in bytes: read those that are not UTF-8
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifar.data.images import on_one_line
 from cifar.endings import write_to_stdout
-from cifar.files import write_atomically, writing_atomically
+from cifar.files import csv_bytes, write_atomically, writing_atomically
 
 if TYPE_CHECKING:
     from cifar.inference.evaluation import Evaluation
@@ -165,9 +163,7 @@ def _unreadable(problems: Problems) -> list[dict[str, str]]:
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return csv_bytes(rows, errors="surrogateescape")
 
 
 def _cell(value: object) -> str:

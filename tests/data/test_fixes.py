@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from cifar.data import split_file
-from cifar.data.fixes import read_fixes
+from cifar.data.cells import safe_cell
+from cifar.data.fixes import COLUMNS, read_fixes
 from cifar.data.images import DataError
 from cifar.experiment import run
+from cifar.files import csv_bytes
 from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
@@ -58,6 +60,18 @@ def test_groups_of_fixes_stay_on_one_side_and_the_others_where_they_were(of_fold
     after = load_splits(of_folder(*(f"{name},group,burst" for name in grouped)), Resources()).val
     assert set(grouped) <= set(after.names) or not set(grouped) & set(after.names)
     assert len(before - set(after.names) - set(grouped)) <= 2
+
+
+def test_names_that_look_like_formulas_stay_as_they_are_when_a_run_copies_them(tmp_path: Path) -> None:
+    names = ("=a.png", "'=a.png", "''=a.png", "'a.png", "-1/@b.png", 'c,"d".png')
+    first, copy = tmp_path / "fixes.csv", tmp_path / "copy.csv"
+    first.write_bytes(csv_bytes([COLUMNS, *([safe_cell(name), "relabel", "'+"] for name in names)]))
+    fixes = read_fixes(str(first))
+    assert tuple(fixes.by_file) == names and {fix.label for fix in fixes.all()} == {"+"}
+    copy.write_bytes(fixes.content())
+    assert read_fixes(str(copy)).by_file == fixes.by_file
+    first.write_text("file,action,label\n=a.png,drop,\n-1/@b.png,drop,\n")  # by hand, without apostrophes
+    assert tuple(read_fixes(str(first)).by_file) == ("=a.png", "-1/@b.png")
 
 
 def test_rows_without_an_action_do_not_count(of_folder: Make) -> None:

@@ -100,12 +100,17 @@ def test_the_card_of_a_former_run_says_that_it_is_not_calibrated(trained: Path, 
     result = json.loads((run / "result.json").read_text())
     del result["calibration"]
     result["test"]["also_in_train"] = 3
+    result["without_leaks"] = {
+        "test": {"duplicates": 3, "without": {"accuracy": 0.25}},
+        "val": {"duplicates": 0, "without": {"accuracy": 0.5}},
+    }
     (run / "result.json").write_text(json.dumps(result))
     (run / "classes.csv").unlink()
     export.main([str(run), "--bundle", str(tmp_path / "bundle")])
     card = card_of(tmp_path / "bundle")
     assert "not calibrated" in card and "temperature" not in card and "recorded no figures by class" in card
     assert f"3 of {result['test']['images']} test images are also training images" in card
+    assert "est accuracy 0.2500 without the 3 test images" in card and "0 validation images" not in card
     assert load_model(tmp_path / "bundle").temperature is None
     (run / "classes.csv").write_text("class,images\ncat,many\n")
     with pytest.raises(UserError, match=r"classes.csv: cannot be read .*; restore it, or remove it"):
