@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from cifar import saved
 from cifar.data.known import INITIAL, Known
 from cifar.data.preprocessing import InputFormat
 from cifar.files import write_atomically
@@ -50,7 +51,7 @@ class Initial:
         missing = [key for key in ("model", "classes", "mean", "std", "settings", "transfer") if key not in best]
         if missing:
             raise CheckpointError(f"{path}: not a best.pt of this program ({missing[0]} is missing)")
-        return cls(directory, best, content, known)
+        return cls(directory, saved.upgraded(best), content, known)
 
     @cached_property
     def sha256(self) -> str:
@@ -68,12 +69,12 @@ class Initial:
     @property
     def format(self) -> InputFormat:
         """What image files are brought to for its weights."""
-        return InputFormat(**self.best.get("input", {}))
+        return saved.input_format(self.best)
 
     @property
     def preprocess(self) -> Preprocess:
         """Of its pretrained backbone."""
-        return Preprocess(**self.best["transfer"]["preprocess"])
+        return saved.preprocess(self.best)
 
     def save(self, run: Path) -> None:
         """Keep a copy in the folder initial/ of a run directory."""

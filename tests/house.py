@@ -25,7 +25,7 @@ ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("predictions", "content", "options", "trackers", "cache"),
-    *("data", "models", "training", "unlike", "classifier", "initial", "resources", "inputs", "unreadable"),
+    *("data", "models", "training", "unlike", "classifier", "saved", "initial", "resources", "inputs", "unreadable"),
     *("tasks", "metadata", "trained", "comparison", "run_data", "recording", "saving", "reliability"),
     *("examples", "leaks", "best_weights"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),

@@ -20,7 +20,7 @@ from cifar.files import csv_bytes, write_atomically, writing_atomically
 
 if TYPE_CHECKING:
     from cifar.inference.evaluation import Evaluation
-    from cifar.inference.marks import Mark
+    from cifar.inference.marks import Mark, Marker
     from cifar.inference.model import Model
 
 STDOUT = "-"
@@ -153,9 +153,10 @@ def write_json(file: str, content: dict[str, Any]) -> None:
     _write(file, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def facts(model: Model, tta: str) -> dict[str, Any]:
-    """What is predicted with, as JSON holds it."""
-    return {"model": str(model.chosen.file), "chosen": model.chosen.reason or None, "tta": tta}
+def facts(model: Model, tta: str, marker: Marker) -> dict[str, Any]:
+    """What is predicted with, and what its marks mean, as JSON holds it."""
+    chosen = {"model": str(model.chosen.file), "chosen": model.chosen.reason or None, "tta": tta}
+    return chosen | {"reliability": marker.facts()}
 
 
 def _unreadable(problems: Problems) -> list[dict[str, str]]:
