@@ -14,7 +14,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,7 +250,7 @@ class Planted:
             **{kind: _share([pair]) for kind, pair in hits.items()},
             "HEIC read": f"{readable}/{FEW}",
             "clean flagged": f"{len(wrong)}/{len(clean)}",
-            "flagged": wrong,
+            "flagged": Counter(kind for kinds in wrong.values() for kind in kinds),
         }
 
 

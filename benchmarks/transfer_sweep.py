@@ -23,7 +23,7 @@ from torchvision.models import resnet50
 
 from benchmarks.common import save, spread
 from cifar.data.images import Images
-from cifar.data.random_split import stratified_subset
+from cifar.data.random_split import subset
 from cifar.data.request import Request
 from cifar.data.sources import load
 from cifar.models.preprocess import Preprocess
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--batches", type=int, default=10, help="of the plain loop, timed in each of three rounds")
     options = parser.parse_args(argv)
     request = Request("train", Path("~/.cache/cifar").expanduser())
-    images = stratified_subset(load(ImageFolder(root=str(options.data)), request), options.images, 0)
+    images = subset(load(ImageFolder(root=str(options.data)), request), options.images, 0)
     plain = spread([per_image(images, options.batches) for _ in range(ROUNDS)])
     expected = plain["median"] * options.images * options.epochs * options.trials
     with tempfile.TemporaryDirectory() as folder:

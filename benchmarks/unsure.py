@@ -29,7 +29,7 @@ from benchmarks.transfer_accuracy import COMMON
 from cifar.calibration import fit_temperature
 from cifar.compose import composed
 from cifar.data.images import Images
-from cifar.data.random_split import stratified_subset
+from cifar.data.random_split import subset
 from cifar.experiment import run
 from cifar.inference.marks import Marker
 from cifar.inference.model import load_model
@@ -120,7 +120,7 @@ def kept_promises(settings: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """By the images that thresholds are set on and the promised error: what the test images say of the models."""
     config = composed(*settings)
     splits = load_splits(config)
-    pool = features(config, stratified_subset(load_images(config), POOL, 0))
+    pool = features(config, subset(load_images(config), POOL, 0))
     test = features(config, load_test_images(config, splits))
     results: dict[str, dict[str, list[tuple[float, float, bool]]]] = {CALIBRATION: {}, VALIDATION: {}}
     for seed in range(MODELS):

@@ -7,7 +7,6 @@ that of the new model, so what they say is an estimate; test images chose nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from torch import nn
 
 from cifar.data.images import Images
 from cifar.data.known import NEW, TRAIN, VAL, hex_digests
+from cifar.data.split import Splits
+from cifar.formatting import shortened
 from cifar.initial import Initial
 from cifar.intervals import paired_difference
 from cifar.resources import Resources
@@ -31,23 +32,25 @@ KEPT_VAL, NEW_VAL, ALL_VAL, TEST = "kept validation", "new validation", "validat
 NAMES_SHOWN = 5
 
 
-def images_facts(initial: Initial, images: Images, train: Images, val: Images) -> dict[str, Any]:
-    """What result.json says of the images that the earlier run knew. `images`: those of which `train`, `val` are."""
-    known, used = initial.known, (train, val)
-    parts = {name: known.parts(part) for name, part in (("train", train), ("val", val))}
-    added = {name: int((of == NEW).sum()) for name, of in parts.items()}
-    names = set(train.present_classes()) | set(val.present_classes())
+def images_facts(initial: Initial, images: Images, splits: Splits) -> dict[str, Any]:
+    """What result.json says of the images that the earlier run knew. `images`: the training part, which was split."""
+    known = initial.known
+    used = [part for part in (splits.train, splits.val, splits.calibration) if part is not None]
+    added = [int((known.parts(part) == NEW).sum()) for part in used]
+    present = {digest for part in used for digest in hex_digests(part)}
+    left_out = [digest for digest in hex_digests(images) if digest in known.images and digest not in present]
     return {
         "images": {
-            "kept": len(train) + len(val) - sum(added.values()),
-            "added": sum(added.values()),
-            "added_to_val": added["val"],
-            "removed": known.removed(digest for part in (images, val) for digest in hex_digests(part)),
+            "kept": sum(map(len, used)) - sum(added),
+            "added": sum(added),
+            "added_to_val": added[1],
+            "removed": known.removed(present.union(left_out)),
+            "left_out": len(left_out),
             "relabelled": sum(map(known.relabelled, used)),
         },
         "classes": {
-            "added": [name for name in train.classes if name not in initial.classes],
-            "removed": [name for name in initial.classes if name not in names],
+            "added": [name for name in splits.train.classes if name not in initial.classes],
+            "removed": [name for name in initial.classes if name not in splits.train.classes],
         },
     }
 
@@ -57,15 +60,12 @@ def facts_text(facts: dict[str, Any]) -> str:
     images, classes = facts["images"], facts["classes"]
     added = f"{images['added']} added ({images['added_to_val']} of these to validate on)"
     counts = f"{images['kept']} images kept, {added}, {images['removed']} removed, {images['relabelled']} relabelled"
+    if images["left_out"]:
+        counts += f", {images['left_out']} left out, as they were in another part, or by data.limit"
     of_classes = "; ".join(
-        f"classes {what}: {_listed(classes[what])}" for what in ("added", "removed") if classes[what]
+        f"classes {what}: {shortened(classes[what], NAMES_SHOWN)}" for what in ("added", "removed") if classes[what]
     )
     return f"{counts}; {of_classes or 'the same classes'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def compared(
@@ -78,7 +78,7 @@ def compared(
     earlier = loaded_classifier(initial.best, initial.path, resources).model.to(task.train.labels.device)
     parts = [(val, _masks_of_val(initial.known.parts(val)))]
     if test is not None:
-        parts.append((test, {TEST: initial.known.parts(test) != TRAIN}))
+        parts.append((test, {TEST: ~np.isin(initial.known.parts(test), (TRAIN, VAL))}))  # VAL chose its epoch
     rows: list[dict[str, Any]] = []
     new_classes: list[dict[str, Any]] = []
     for images, masks in parts:

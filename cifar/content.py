@@ -23,7 +23,7 @@ FORMER = {"image_size": 32, "fit": "crop"}
 """What results that do not say it were."""
 FORMER_SPLIT = {"val_from": "training_part", "split": "random", "calibration_size": 0}
 """What the split of results that do not say it was."""
-DATA = (*IMAGES, "split", "train", "val", "calibration")
+DATA = (*IMAGES, "split", "train", "val", "calibration", "fixes")
 DECODED_DIFFERENTLY = (
     "the image files are the same, but decoded to other pixels, by another version of this program or of Pillow"
 )
@@ -96,6 +96,9 @@ def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 
 def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    fixes = [(data.get("fixes") or {}).get("sha256") for data in (before, now)]
+    if fixes[0] != fixes[1]:
+        return ["data.fixes says something else than then: what it drops, relabels or groups has changed"]
     if all(_fingerprint(before, part) == _fingerprint(now, part) for part in PARTS):
         return []
     if before.get("source") != now.get("source"):

@@ -35,7 +35,7 @@ from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, same_directory, stopped_early
-from cifar.run_data import RunData, load_splits
+from cifar.run_data import RunData, load_splits, with_recorded_fixes
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task
@@ -71,6 +71,7 @@ def run(
     `study` is the folder of the sweep that the run belongs to; `settings` are the files of .hydra/, written at the
     start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
+    config = with_recorded_fixes(config)
     with Isolation(set_up(config)) as isolation:
         with naming_unreadable(config, Path(output_dir), resources):
             experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)

@@ -21,6 +21,7 @@ from cifar.data import extended_split, sources, val_part
 from cifar.data.calibration_part import with_calibration
 from cifar.data.copies import warn_of_copies
 from cifar.data.duplicates import leaked
+from cifar.data.fixes import read_fixes
 from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
@@ -68,7 +69,7 @@ class Resources:
     """The data and models that runs share. A Tensor in a key stands for that tensor object, not for its values."""
 
     def __init__(self) -> None:
-        self._images = RecentlyUsed[Images](4)
+        self._images = RecentlyUsed[Images](6)
         self._sizes = RecentlyUsed[int | None](4)
         self._splits = RecentlyUsed[Splits](2)
         self._leaked = RecentlyUsed[NDArray[np.bool_]](4)
@@ -87,7 +88,8 @@ class Resources:
 
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""
-        return self._images.get((option.source_key(), request), lambda: sources.load(option, request))
+        fixes = read_fixes(option.fixes).sha256()  # the file may be edited during a search
+        return self._images.get((option.source_key(), request, fixes), lambda: sources.load(option, request))
 
     def common_size(self, option: Data, request: Request) -> int | None:
         """The height and width of all training images of a source, None where they differ or are not square."""
@@ -113,7 +115,10 @@ class Resources:
                 splits = extended_split.extended(option, images, known)
             else:
                 splits = prepare(images, *settings)
-            splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
+            if known:
+                splits = extended_split.with_calibration(splits, option.calibration_size, option.val_seed, known)
+            else:
+                splits = with_calibration(splits, option.calibration_size, option.val_seed, option.split)
             if splits.calibration is not None:
                 warn_of_copies(splits.calibration, splits.train, "calibration")
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from cifar import comparison, metadata
 from cifar.data import split_file
 from cifar.data.copies import warn_of_copies
 from cifar.data.exact import log_exact_copies
+from cifar.data.extended_split import unseen_test
 from cifar.data.fixes import FIXES, read_fixes
 from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images
+from cifar.data.known import as_recorded
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
 from cifar.files import write_atomically
+from cifar.formatting import shortened
 from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
@@ -38,7 +42,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     data = config.data
     splits = resources.splits(data, request(config, "train", resources))
     if config.resume is not None:
-        splits = split_file.as_recorded(splits, load_images(config, resources), Path(config.resume))
+        splits = as_recorded(splits, load_images(config, resources), Path(config.resume), data.limit)
     initial = initial_of(config, resources)
     if initial is not None:
         return dataclasses.replace(splits, mean=initial.best["mean"], std=initial.best["std"])
@@ -56,17 +60,26 @@ def load_images(config: Config, resources: Resources = SHARED, corrected: bool =
     return resources.images(config.data, request(config, "train", resources, corrected))
 
 
-def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED, corrected: bool = True) -> Images:
+def load_test_images(config: Config, splits: Splits, resources: Resources = SHARED) -> Images:
     """The test part, labelled by the classes of the training part, of which it may lack some.
 
     Raises DataError where there is none, or where it has other classes.
     """
     data = config.data
-    images = resources.images(data, request(config, "test", resources, corrected))
+    asked = request(config, "test", resources)
+    images = unseen_test(resources.images(data, asked), asked.known)
     try:
         return images.with_classes(splits.train.classes)
     except DataError as error:
         raise DataError(f"test=true: the test part of {data.root or data.source}: {error}; or set test=false") from None
+
+
+def with_recorded_fixes(config: Config) -> Config:
+    """A run that is resumed keeps the fixes that it copied, whatever became of the file."""
+    copy = Path(config.resume or "") / FIXES
+    if config.resume is None or config.data.fixes is None or not copy.exists():
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, fixes=str(copy)))
 
 
 @dataclass(frozen=True)
@@ -104,20 +117,23 @@ class RunData:
         images = load_test_images(self.config, self.splits, self.resources)
         copies = warn_of_copies(images, train, "test")
         warn_of_shared_groups(images, train, "test")
-        raw = load_test_images(self.config, self.splits, self.resources, corrected=False)
-        changes = self.fixes.counts(raw.names)
-        if self.config.data.fixes is not None:
-            self.facts["fixes"]["of_test_images"] = changes
-        is_changed = raw.fingerprint != images.fingerprint
-        return TestData(images, copies, raw if is_changed else None)
+        return TestData(images, copies, None if self.config.data.fixes is None else self._without_fixes(images))
+
+    def _without_fixes(self, images: Images) -> Images | None:
+        """The test part as it is, where fixes change it and all of its classes are known."""
+        as_it_is = request(self.config, "test", self.resources, corrected=False)
+        raw = unseen_test(self.resources.images(self.config.data, as_it_is), as_it_is.known, quiet=True)
+        self.facts["fixes"]["of_test_images"] = self.fixes.counts(raw.names)
+        with suppress(DataError):  # images that are dropped may have other classes
+            known = raw.with_classes(self.splits.train.classes)
+            return known if known.fingerprint != images.fingerprint else None
+        return None
 
     def _compare_with_initial(self) -> dict[str, Any]:
         """What result.json says of the run that this one begins with, which is logged; empty where there is none."""
         if self.initial is None:
             return {}
-        train, val = self.splits.train, self.splits.val
-        images = load_images(self.config, self.resources)
-        facts = comparison.images_facts(self.initial, images, train, val)
+        facts = comparison.images_facts(self.initial, load_images(self.config, self.resources), self.splits)
         log.info("from_run=%s: %s", self.config.from_run, comparison.facts_text(facts))
         return {"from_run": {"path": self.config.from_run, "sha256": self.initial.sha256, **facts}}
 
@@ -133,11 +149,12 @@ class RunData:
         write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
         if self.config.data.fixes is None:
             return
-        write_atomically(directory / FIXES, self.fixes.text().encode())
+        write_atomically(directory / FIXES, self.fixes.content())
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
         known |= set(test.images.names) if test else set()
         unused = self.fixes.unused(known)
-        more = f" and {len(unused) - NAMES_SHOWN} more" if len(unused) > NAMES_SHOWN else ""
-        others = f"; not among the images that were read: {', '.join(unused[:NAMES_SHOWN])}{more}" if unused else ""
+        where = "" if test else " (those of the test part are read with test=true)"
+        names = f"{shortened(unused, NAMES_SHOWN)}{where}"
+        others = f"; not among the images that were read: {names}" if unused else ""
         counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
         log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)

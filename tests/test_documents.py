@@ -152,7 +152,7 @@ def check_module(name: str, arguments: list[str]) -> None:
     if name == "benchmarks":
         assert not arguments or (ROOT / "benchmarks" / f"{arguments[0]}.py").exists()
         return
-    module = importlib.import_module(f"{name}.__main__" if name == "cifar.serve" else name)
+    module = importlib.import_module(f"{name}.__main__" if name in ("cifar.serve", "cifar.inspection") else name)
     if hasattr(module, "parser"):
         module.parser().parse_args(arguments)
         return

@@ -92,19 +92,20 @@ def test_a_run_begins_with_another_and_resumes_without_it(
     first = train("first", roots[0])
     second = train("second", roots[1], f"from_run={first}", "optimizer.lr=0.001")
     facts = read_result(second)["from_run"]
-    assert facts["images"] == {"kept": 22, "added": 24, "added_to_val": 6, "removed": 2, "relabelled": 0}
+    assert facts["images"] == {"kept": 22, "added": 24, "added_to_val": 6, "removed": 2, "left_out": 0, "relabelled": 0}
     assert facts["classes"] == {"added": ["ant"], "removed": []}
     before, after = Known.read(first), Known.read(second)
     assert before is not None and after is not None
     moved = [digest for digest, image in before.images.items() if after.images.get(digest, image).part != image.part]
     assert not moved
 
+    assert (second / "initial" / "best.pt").samefile(first / "best.pt")  # not a copy for each trial of a search
     first.rename(tmp_path / "elsewhere")
     train("second", roots[1], f"from_run={first}", "optimizer.lr=0.001", "epochs=2", f"resume={second}")
     result = read_result(second)
     assert result["from_run"] == facts and result["epochs_done"] == 2
     assert "neither model was trained on" in caplog.text and "new class ant" in caplog.text
-    assert len(recorded_splits(second).val) == 11  # a class more, and of the others four more
+    assert len(recorded_splits(second).val) == 12
 
     _check_comparison(second, tmp_path / "elsewhere")
     section = pages.report_of([read(second)]).sections[0]
@@ -166,7 +167,7 @@ def test_a_network_of_the_user_keeps_its_rows() -> None:
     settings = {"_target_": "cifar.models.build.own_model", "factory": "my_net:Net", "kwargs": {}}
     old, new = (build_model(settings, count) for count in (2, 3))
     best = {"classes": ["bee", "cat"], "model": old.state_dict()}
-    initial = Initial(Path(), best, "", Known.of([]))
+    initial = Initial(Path(), best, b"", Known.of([]))
     initial.load(new, ("ant", "bee", "cat"), lambda: tensors_by_class(new, 3, lambda n: build_model(settings, n)))
     for name, values in new.state_dict().items():
         expected = best["model"][name]  # type: ignore[index]

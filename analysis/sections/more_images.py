@@ -15,10 +15,10 @@ from . import MAX_ROWS, Context, Section
 
 ORDER = 5
 EPOCH_CHOSEN = {
-    "kept validation": "by both models",
-    "new validation": "by the present model",
-    "validation": "by one model or both",
-    "test": "by neither",
+    "kept validation": "both models",
+    "new validation": "the present model",
+    "validation": "one model or both",
+    "test": "neither",
 }
 """Which model chose its best epoch by these images, and so looks better on them than it is."""
 
@@ -45,7 +45,7 @@ def _counts(facts: dict[str, Any]) -> str:
     names = [
         f"; classes {what}: {', '.join(classes[what][:MAX_ROWS])}" for what in ("added", "removed") if classes[what]
     ]
-    return f"of its images {counts}{''.join(names)}"
+    return f"images {counts}{''.join(names)}"
 
 
 def _answer(row: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def _table(rows: list[dict[str, Any]], new: list[dict[str, Any]]) -> pd.DataFram
             "present": f"{row['after']:.1%}",
             "difference": f"{row['difference']:+.1%}",
             "95% interval": format_interval(row["low"], row["high"], "+.1%"),
-            "epoch chosen by them": EPOCH_CHOSEN[row["images_of"]],
+            "chose the best epoch of": EPOCH_CHOSEN[row["images_of"]],
         }
         for row in rows
     ]

@@ -8,13 +8,13 @@ an image that is added or removed moves one other image at most, where no units 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar.data.fixes import numbers_of
+from cifar.data.groups import joined, numbers_of
 from cifar.data.images import DataError, Images
 from cifar.data.split_checks import check_classes, check_fits, check_limit
 
@@ -57,7 +57,8 @@ def subset(images: Images, count: int | None, seed: int, parts: int = 2) -> Imag
     if count is None or count >= len(images):
         return images
     check_limit(images, count, parts)
-    return divided(images, quotas_of(images, count, parts), "limit", seed)[1]
+    quotas = quotas_of(images, count, parts, rest=0)
+    return images.take(np.flatnonzero(chosen(images, quotas, "limit", seed, required=())))
 
 
 def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple[Images, Images]:
@@ -79,11 +80,16 @@ def divided(images: Images, quotas: Indices, purpose: str, seed: int) -> tuple[I
     return images.take(np.flatnonzero(~is_part)), images.take(np.flatnonzero(is_part))
 
 
-def chosen(images: Images, quotas: Indices, purpose: str, seed: int) -> NDArray[np.bool_]:
-    """Whether each image (N,) is in the part that `divided` makes. Raises as it does."""
+def chosen(
+    images: Images, quotas: Indices, purpose: str, seed: int, required: Collection[int] | None = None
+) -> NDArray[np.bool_]:
+    """Whether each image (N,) is in the part that `divided` makes. Raises as it does.
+
+    `required`: the classes that must be on both sides, all by default.
+    """
     units = Units.build(images)
     order = units.order(images, purpose, seed)
-    selection = Selection(units, quotas)
+    selection = Selection(units, quotas, range(units.classes) if required is None else required)
     for unit in order:
         selection.take_if_it_fits(unit)
     selection.complete(order)
@@ -117,20 +123,21 @@ def _folds(images: Images, folds: int, seed: int) -> Indices:
     return of[units.of]
 
 
-def quotas_of(images: Images, size: float, least: int = 1) -> Indices:
+def quotas_of(images: Images, size: float, least: int = 1, rest: int = 1) -> Indices:
     """How many images of each class are `size`: a share of each, rounded, or a number by the largest remainders.
 
-    At least `least`, and one is left.
+    At least `least`, and `rest` are left. The number is one that is possible so.
     """
     counts = np.bincount(images.labels.numpy(), minlength=len(images.classes))
+    most = counts - rest
     if size < 1:
-        rounded: Indices = np.clip(np.floor(size * counts + 0.5), least, counts - 1).astype(np.int64)
+        rounded: Indices = np.clip(np.floor(size * counts + 0.5), least, most).astype(np.int64)
         return rounded
     exact = size * counts / counts.sum()
-    quotas: Indices = np.clip(np.floor(exact), least, counts - 1).astype(np.int64)
-    while quotas.sum() != size:  # one more or one less where that is nearest to the exact number
+    quotas: Indices = np.clip(np.floor(exact), least, most).astype(np.int64)
+    while quotas.sum() != int(size):  # one more or one less where that is nearest to the exact number
         step = 1 if quotas.sum() < size else -1
-        possible = (quotas < counts - 1) if step > 0 else (quotas > least)
+        possible = (quotas < most) if step > 0 else (quotas > least)
         quotas[np.where(possible, step * (exact - quotas), -np.inf).argmax()] += step
     return quotas
 
@@ -138,13 +145,14 @@ def quotas_of(images: Images, size: float, least: int = 1) -> Indices:
 class Selection:
     """The units that a part takes.
 
-    By class: `wanted`, its quotas; `missing`, the images that it lacks of these; `taken` and `left`, units.
+    By class: `missing`, the images that it lacks of its quotas; `taken` and `left`, units. `required`: the classes that
+    must be on both sides.
     """
 
-    def __init__(self, units: Units, quotas: Indices) -> None:
+    def __init__(self, units: Units, quotas: Indices, required: Collection[int]) -> None:
         self.members = units.members
         self.missing: list[int] = quotas.tolist()
-        self.wanted: list[int] = quotas.tolist()
+        self.required = [label for label in required if self.missing[label]]
         self.taken = [0] * units.classes
         self.left = [0] * units.classes
         for members in units.members:
@@ -165,8 +173,8 @@ class Selection:
             change = sum(abs(self.missing[c] - count) - abs(self.missing[c]) for c, count in self.members[unit])
             if change < 0 and self._can_spare(unit):
                 self._take(unit)
-        for label in range(len(self.taken)):
-            if self.wanted[label] and not self.taken[label]:
+        for label in self.required:
+            if not self.taken[label]:
                 fitting = (unit for unit in order if self._has(unit, label) and self._can_spare(unit))
                 lowest = next(fitting, None)
                 if lowest is None:
@@ -177,8 +185,9 @@ class Selection:
         return any(member == label for member, _ in self.members[unit])
 
     def _can_spare(self, unit: int) -> bool:
-        """Whether each class of the unit keeps one on the other side."""
-        return not self.chosen[unit] and all(self.left[label] > 1 for label, _ in self.members[unit])
+        """Whether each required class of the unit keeps one on the other side."""
+        labels = [label for label, _ in self.members[unit] if label in self.required]
+        return not self.chosen[unit] and all(self.left[label] > 1 for label in labels)
 
     def _take(self, unit: int) -> None:
         self.chosen[unit] = True
@@ -201,15 +210,9 @@ def _units(images: Images) -> Indices:
     of_content = np.unique(images.digests.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
     if images.groups is None:
         return of_content
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     groups = np.unique(images.groups.numpy(), return_inverse=True)[1]
-    size = int(of_content.max()) + 1
-    nodes = size + int(groups.max()) + 1
-    edges = coo_array((np.ones(len(groups)), (of_content, size + groups)), shape=(nodes, nodes))
-    component = connected_components(edges, directed=False)[1]
-    return np.unique(component[of_content], return_inverse=True)[1]
+    positions = np.arange(len(images))
+    return joined(len(images), np.tile(positions, 2), np.concatenate([of_content, of_content.max() + 1 + groups]))
 
 
 def _keys(images: Images, prefix: bytes) -> NDArray[np.uint64]:

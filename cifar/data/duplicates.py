@@ -123,12 +123,13 @@ def _candidates(
         yield torch.empty(0, 2, dtype=torch.int64)
         return
     known = _descriptors(others)
+    unit = None if features is None else (_unit(features[0]), _unit(features[1]))
     size = max(1, SCORES // len(others))
     for start in range(0, len(images), size):
         part = torch.arange(start, min(start + size, len(images)))
         scores = [_most_alike(images[part], known)]
-        if features is not None:
-            scores += [_unit(features[0][part]) @ _unit(features[1]).T]
+        if unit is not None:
+            scores += [unit[0][part] @ unit[1].T]
         for score in scores:
             if itself:
                 score[torch.arange(len(part)), part] = -2

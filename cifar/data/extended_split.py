@@ -8,13 +8,14 @@ group that the run knew join it.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cifar.data import content_split
 from cifar.data.images import DataError, Images, channel_statistics
-from cifar.data.known import NEW, TEST, TRAIN, VAL, Known
+from cifar.data.known import CALIBRATION, NEW, TEST, TRAIN, VAL, Known
 from cifar.data.split import Splits
 from cifar.options.data import Data
 from cifar.options.splits import TRAINING_PART, VAL_PARTS
@@ -31,7 +32,7 @@ def extended(option: Data, images: Images, known: Known) -> Splits:
     new = np.flatnonzero(parts == NEW)
     if len(new):
         quotas = _quotas(kept, parts, _share(option, len(kept)))
-        parts[new] = np.where(content_split.chosen(kept.take(new), quotas, "val", option.val_seed), VAL, TRAIN)
+        parts[new] = np.where(_chosen(kept, parts, quotas, option.val_seed), VAL, TRAIN)
     train = kept.take(np.flatnonzero((parts != VAL) & (parts != TEST)))
     val_images = kept.take(np.flatnonzero(parts == VAL))
     _check(train, val_images)
@@ -58,6 +59,66 @@ def with_val_part(option: Data, splits: Splits, known: Known) -> Splits:
     return Splits(kept, unseen, mean, std, splits.val_from)
 
 
+def unseen_test(images: Images, known: Known | None, quiet: bool = False) -> Images:
+    """A test part without the images that the run was trained on. Raises DataError where none is left."""
+    if known is None or images.digests is None:
+        return images
+    kept = np.flatnonzero(known.parts(images) != TRAIN)
+    if len(kept) == len(images):
+        return images
+    if not len(kept):
+        raise DataError(
+            "test=true: the run that this one begins with (from_run) was trained on all images of part test; allowed:"
+            " other images in it, or test=false"
+        )
+    if not quiet:
+        log.warning(
+            "%d of %d images of part test are left out, as the run that this one begins with (from_run) was trained on"
+            " them",
+            *(len(images) - len(kept), len(images)),
+        )
+    return images.take(kept)
+
+
+def with_calibration(splits: Splits, size: float, seed: int, known: Known) -> Splits:
+    """Splits with images for calibration set apart, as cifar.data.calibration_part does, of images to train on.
+
+    The run was not trained on any of these: they are those that it had for calibration, and new ones, of each class as
+    many as the share asks for where there are so many. Raises DataError where a class has none.
+    """
+    if not size:
+        return splits
+    images = splits.train
+    parts = _joined(images, known.parts(images))
+    new = np.flatnonzero(parts == NEW)
+    totals = _counts(images, np.ones(len(images), bool)) + _counts(splits.val, np.ones(len(splits.val), bool))
+    wanted = np.floor((size if size < 1 else size / totals.sum()) * totals + 0.5).astype(np.int64)
+    if len(new):
+        counts, had = _counts(images, parts == NEW), _counts(images, parts == CALIBRATION)
+        most = counts - (_counts(images, parts == TRAIN) == 0)
+        quotas = np.clip(np.maximum(wanted, 1) - had, 0, np.maximum(most, 0))
+        parts[new] = np.where(
+            content_split.chosen(images.take(new), quotas, "calibration", seed, ()), CALIBRATION, TRAIN
+        )
+    train, calibration = (
+        images.take(np.flatnonzero(chosen)) for chosen in (parts != CALIBRATION, parts == CALIBRATION)
+    )
+    missing = calibration.missing_classes()
+    if missing or train.missing_classes():
+        raise DataError(
+            f"data.calibration_size={size:g}: the run that this one begins with (from_run) was trained on all images of"
+            f" {', '.join(missing or train.missing_classes())} that could be taken; allowed: 0, or more new images"
+        )
+    if len(calibration) < wanted.sum():
+        log.warning(
+            "data.calibration_size=%g: %d images in place of %d, as the others were trained on by the run that this one"
+            " begins with",
+            *(size, len(calibration), wanted.sum()),
+        )
+    mean, std = channel_statistics(train.images)
+    return replace(splits, train=train, calibration=calibration, mean=mean, std=std)
+
+
 def extended_test(size: float, images: Images, known: Known) -> tuple[Images, Images]:
     """(rest, test part) of images that came without parts; `size` is data.test_size."""
     parts = _joined(images, known.parts(images))
@@ -66,8 +127,15 @@ def extended_test(size: float, images: Images, known: Known) -> tuple[Images, Im
         had = _counts(images, parts == TEST)
         wanted = np.maximum(content_split.quotas_of(images, size) - had, 0)
         quotas = np.minimum(wanted, _counts(images, parts == NEW))
-        parts[new] = np.where(content_split.chosen(images.take(new), quotas, "test", 0), TEST, NEW)
+        parts[new] = np.where(content_split.chosen(images.take(new), quotas, "test", 0, ()), TEST, NEW)
     return images.take(np.flatnonzero(parts != TEST)), images.take(np.flatnonzero(parts == TEST))
+
+
+def _chosen(images: Images, parts: Names, quotas: Counts, seed: int) -> NDArray[np.bool_]:
+    """Which new images are validated on. A class that a side lacks has to be on both."""
+    sides = (_counts(images, parts == VAL), _counts(images, (parts != NEW) & (parts != VAL) & (parts != TEST)))
+    lacking = np.flatnonzero((sides[0] == 0) | (sides[1] == 0)).tolist()
+    return content_split.chosen(images.take(np.flatnonzero(parts == NEW)), quotas, "val", seed, lacking)
 
 
 def _share(option: Data, images: int) -> float:

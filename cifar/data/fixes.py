@@ -1,7 +1,8 @@
 """What a user has decided about single images (data.fixes=FILE), applied when the data are loaded: no file is changed.
 
 A CSV file with the columns file, action and label; others are ignored, as are rows without an action, so the
-findings.csv of cifar.inspection with a filled column `action` is one. `file` is a name as Images.names has it.
+findings.csv of cifar.inspection with a filled column `action` is one. `file` is a name as Images.names has it. People
+open these files in spreadsheets: cells are as cifar.data.cells.safe_cell has them, here and in the copy of a run.
 
 drop     the image is not used
 relabel  its class is `label`
@@ -12,18 +13,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cifar.data.cells import plain_cell
-from cifar.data.groups import group_numbers
+from cifar.data.cells import plain_cell, safe_cell
+from cifar.data.groups import group_numbers, joined, numbers_of
 from cifar.data.images import DataError, Images, printable
+from cifar.files import csv_bytes
 
 COLUMNS = ("file", "action", "label")
 DROP, RELABEL, GROUP = "drop", "relabel", "group"
@@ -51,13 +52,9 @@ class Fixes:
     def all(self) -> list[Fix]:
         return [fix for fixes in self.by_file.values() for fix in fixes]
 
-    def text(self) -> str:
+    def content(self) -> bytes:
         """As a CSV file, without the columns and rows that do not count."""
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        rows.writerows((fix.file, fix.action, fix.label) for fix in self.all())
-        return text.getvalue()
+        return csv_bytes([COLUMNS, *(map(safe_cell, astuple(fix)) for fix in self.all())], "\n")
 
     def sha256(self) -> str:
         """Of the fixes in order of the names: the same for every file that says the same."""
@@ -94,7 +91,8 @@ def read_fixes(file: str | None) -> Fixes:
                 )
             for row in reader:
                 place = f"data.fixes={printable(path)}, line {reader.line_num}"
-                fix = Fix(*(plain_cell((row.get(name) or "").strip()) for name in COLUMNS))
+                cells = {name: plain_cell(row.get(name) or "") for name in COLUMNS}
+                fix = Fix(cells["file"], cells["action"].strip(), cells["label"])
                 if fix.action and fix not in by_file.setdefault(fix.file, []):
                     _check(place, fix, by_file[fix.file])
                     by_file[fix.file].append(fix)
@@ -121,22 +119,29 @@ def _check(place: str, fix: Fix, others: Sequence[Fix]) -> None:
 
 
 def grouped(images: Images, fixes: Fixes) -> Images:
-    """The images with the groups that fixes make; one that an image was in before becomes part of the new one."""
-    names = {name: fix.label for name, each in fixes.by_file.items() for fix in each if fix.action == GROUP}
-    chosen = [index for index, name in enumerate(images.names) if name in names]
-    if not chosen:
+    """The images with the groups that fixes make. Groups that share an image become one.
+
+    An image whose name is the label of a group is in it, so that a row may name the other image alone.
+    """
+    positions = {name: index for index, name in enumerate(images.names)}
+    labels: dict[str, list[int]] = {}
+    for fix in fixes.all():
+        if fix.action == GROUP and fix.file in positions:
+            members = labels.setdefault(fix.label, [positions[fix.label]] if fix.label in positions else [])
+            members.append(positions[fix.file])
+    if not labels:
         return images
-    before = numbers_of(images) if images.groups is None else images.groups
-    groups = before.clone()
-    for index, number in zip(chosen, group_numbers(f"fixes {names[images.names[i]]}" for i in chosen), strict=True):
-        groups[groups == groups[index].clone()] = number
-    return replace(images, groups=groups)
-
-
-def numbers_of(images: Images) -> torch.Tensor:
-    """int64 (N,): a group number for each image by itself, by its digest; copies share theirs."""
-    assert images.digests is not None
-    return torch.from_numpy(images.digests.numpy()[:, :8].copy().view("<i8")[:, 0].astype(np.int64) >> 1)
+    before = (numbers_of(images) if images.groups is None else images.groups).numpy()
+    of_before = np.unique(before, return_inverse=True)[1]
+    pairs = [*enumerate(of_before.tolist())]
+    for number, members in enumerate(labels.values(), int(of_before.max()) + 1):
+        pairs += [(index, number) for index in members]
+    component = joined(len(images), *np.array(pairs, np.int64).T)
+    names = {component[members[0]]: label for label, members in sorted(labels.items(), reverse=True)}
+    numbers = before.copy()
+    for each, label in names.items():
+        numbers[component == each] = int(group_numbers([f"fixes {label}"])[0])
+    return replace(images, groups=torch.from_numpy(numbers))
 
 
 def corrected(images: Images, fixes: Fixes, part: str) -> Images:

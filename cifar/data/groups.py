@@ -7,10 +7,13 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data.images import DataError, Images
+from cifar.formatting import shortened
 
 log = logging.getLogger(__name__)
 NAMES_SHOWN = 3
@@ -23,6 +26,23 @@ def group_numbers(values: Iterable[str]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
+def numbers_of(images: Images) -> Tensor:
+    """int64 (N,): a group number for each image by itself, by its digest; copies share theirs."""
+    assert images.digests is not None
+    return torch.from_numpy(images.digests.numpy()[:, :8].copy().view("<i8")[:, 0].astype(np.int64) >> 1)
+
+
+def joined(count: int, images: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 (count,), from 0: equal for images that groups connect. images[k] is in groups[k]; both are (M,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes = count + int(groups.max(initial=0)) + 1
+    edges = coo_array((np.ones(len(images)), (images, count + groups)), shape=(nodes, nodes))
+    component = connected_components(edges, directed=False)[1]
+    return np.unique(component[:count], return_inverse=True)[1].astype(np.int64)
+
+
 def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:
     """int64 (N,): the groups of files by what a regular expression finds in their names, as cifar.options.splits says.
 
@@ -32,10 +52,9 @@ def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:
     matches = [re.search(pattern, name) for name in names]
     others = [name for name, match in zip(names, matches, strict=True) if match is None]
     if others and part == "train":
-        more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
         raise DataError(
             f"data.groups=regex:{pattern}: not in {len(others)} of {len(names)} file names:"
-            f" {', '.join(others[:NAMES_SHOWN])}{more}; allowed: a regular expression that is in each; with |$ at its"
+            f" {shortened(others, NAMES_SHOWN)}; allowed: a regular expression that is in each; with |$ at its"
             " end, each of these files is a group by itself"
         )
     pairs = zip(names, matches, strict=True)

@@ -36,13 +36,13 @@ def split_fold(images: Images, folds: int, fold: int, seed: int) -> tuple[Images
     return images.take(rest), images.take(part)
 
 
-def split(images: Images, size: float, seed: int) -> tuple[Images, Images]:
+def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple[Images, Images]:
     """(rest, part): a stratified random part of `size` images (below 1: a share of all) and the rest, in file order.
 
     Both have an image of each class at least. With groups, the size is as near to that as they allow. A function of the
     images' labels and groups, size and seed. Raises DataError where a class or either side is too small.
     """
-    check_fits(images, size)
+    check_fits(images, size, f"{purpose}_size")
     if images.groups is not None:
         share = part_size(len(images), size) / len(images)
         parts = partition(images.labels.numpy(), images.groups.numpy(), [1 - share, share], seed)
@@ -53,7 +53,7 @@ def split(images: Images, size: float, seed: int) -> tuple[Images, Images]:
     return images.take(np.sort(rest)), images.take(np.sort(part))
 
 
-def stratified_subset(images: Images, count: int | None, seed: int, parts: int = 2) -> Images:
+def subset(images: Images, count: int | None, seed: int, parts: int = 2) -> Images:
     """A stratified random subset of `count` images; `images` itself for None or where there are no more than that.
 
     It has `parts` images of each class at least, so that it can be split into these. Of a group it may have some images

@@ -98,7 +98,7 @@ def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     fixes = read_fixes(option.fixes)
     read: Source = pkgutil.resolve_name(option.loader)
-    if takes_test_part(option, request.cache_dir):
+    if request.part != "val" and takes_test_part(option, request.cache_dir):
         images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request)
     else:
         images = grouped(read(option, request), fixes)
@@ -116,7 +116,8 @@ def _part(option: ImageFolder, images: Images, request: Request) -> Images:
             "%s has no parts: of its %d images, %d are the test part (data.test_size=%g), by content",
             *(option.root, len(images), len(test), option.test_size),
         )
-    return test if request.part == "test" else rest
+        return rest
+    return replace(test, unreadable={})  # these are of the whole folder
 
 
 def takes_test_part(option: Data, cache_dir: Path | None = None) -> TypeGuard[ImageFolder]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from cifar.data import content_split, random_split
 from cifar.data.images import Images, channel_statistics
 from cifar.data.split_checks import check_groups, fits, limit_error
 from cifar.options.splits import TRAINING_PART
+from cifar.unsure import CALIBRATION, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,23 @@ class Splits:
     also_in_train: int | None = None
     calibration: Images | None = None
 
-
-@dataclass(frozen=True)
-class Way:
-    """A value of data.split: functions (images, size, seed, ...) as those of cifar.data.random_split."""
-
-    subset: Callable[[Images, int | None, int, int], Images]
-    split: Callable[[Images, float, int], tuple[Images, Images]]
-    split_fold: Callable[[Images, int, int, int], tuple[Images, Images]]
+    def held_out(self) -> tuple[str, Images]:
+        """The images that thresholds are set on, and of which part they are: for calibration, else for validation."""
+        return (VALIDATION, self.val) if self.calibration is None else (CALIBRATION, self.calibration)
 
 
-WAYS = {
-    "random": Way(random_split.stratified_subset, random_split.split, random_split.split_fold),
-    "content": Way(content_split.subset, content_split.split, content_split.split_fold),
-}
+class Method(Protocol):
+    """A way to split: functions of a module, as cifar.data.random_split describes them."""
+
+    def subset(self, images: Images, count: int | None, seed: int, parts: int = 2) -> Images: ...
+
+    def split(self, images: Images, size: float, seed: int, purpose: str = "val") -> tuple[Images, Images]: ...
+
+    def split_fold(self, images: Images, folds: int, fold: int, seed: int) -> tuple[Images, Images]: ...
+
+
+METHODS: dict[str, Method] = {"random": random_split, "content": content_split}
+"""By the value of data.split."""
 
 
 def prepare(
@@ -51,7 +55,7 @@ def prepare(
     val_seed: int,
     folds: int | None = None,
     fold: int | None = None,
-    way: str = "random",
+    method: str = "random",
 ) -> Splits:
     """Keep `limit` of the images (None: all), then set `val_size` apart to validate on (below 1: a share), or a fold.
 
@@ -60,14 +64,14 @@ def prepare(
     """
     parts = folds or 2
     check_groups(images, parts)
-    kept = WAYS[way].subset(images, limit, val_seed, parts)
+    kept = METHODS[method].subset(images, limit, val_seed, parts)
     if kept is not images:
         check_groups(kept, parts, limit)
     if folds is not None and fold is not None:
-        train, val = WAYS[way].split_fold(kept, folds, fold, val_seed)
+        train, val = METHODS[method].split_fold(kept, folds, fold, val_seed)
     else:
         if fits(len(images), images, val_size) and not fits(len(kept), images, val_size):
             raise limit_error(images, len(kept), val_size)
-        train, val = WAYS[way].split(kept, val_size, val_seed)
+        train, val = METHODS[method].split(kept, val_size, val_seed)
     mean, std = channel_statistics(train.images)
     return Splits(train, val, mean, std)

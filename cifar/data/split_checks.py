@@ -79,7 +79,8 @@ def check_groups(images: Images, least: int, limit: int | None = None) -> None:
     if images.groups is None:
         return
     classes = len(images.classes)
-    kinds = torch.unique(images.groups * classes + images.labels)
+    numbers = torch.unique(images.groups, return_inverse=True)[1]  # group numbers have 63 bits
+    kinds = torch.unique(numbers * classes + images.labels)
     counts = torch.bincount(kinds % classes, minlength=classes).tolist()
     if min(counts) >= least:
         return

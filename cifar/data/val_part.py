@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable
 
 from cifar.data.images import DataError, Images, channel_statistics
-from cifar.data.split import WAYS, Splits
+from cifar.data.split import METHODS, Splits
 from cifar.options.data import Data
 from cifar.options.splits import AUTO, TRAINING_PART, VAL_FOLDER, VAL_PARTS
 
@@ -48,7 +48,7 @@ def splits_of(option: Data, val_from: str, train: Images, val: Images) -> Splits
             f"data.val_from={val_from}: part {VAL_PARTS[val_from]} of {option.root or option.source}: {error}; or set"
             f" data.val_from={TRAINING_PART}"
         ) from None
-    kept = WAYS[option.split].subset(train, option.limit, option.val_seed, 1)
+    kept = METHODS[option.split].subset(train, option.limit, option.val_seed, 1)
     mean, std = channel_statistics(kept.images)
     return Splits(kept, labelled, mean, std, val_from)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from cifar.cores import available_cores
 from cifar.data.decode import decode
 from cifar.data.images import DataError, on_one_line
-from cifar.data.preprocessing import DAMAGE, InputFormat, open_image
+from cifar.data.preprocessing import DAMAGE, ImageError, InputFormat, open_image
 from cifar.data.storage import problem_of
 
 MAX_THREADS = 8
@@ -52,7 +52,7 @@ def _is_large(path: Path) -> bool:
     try:
         with open_image(path) as file:
             return bool(file.width * file.height > LARGE)
-    except DAMAGE:  # decoding the file says what is wrong
+    except (*DAMAGE, ImageError):  # decoding the file says what is wrong
         return False
 
 

@@ -20,7 +20,8 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,6 @@ def main(argv: list[str]) -> None:
     require(module_command("cifar.inspection"), "inspect", "jinja2")
     trust.grant(options.trust)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("cifar.data.decoded").setLevel(logging.ERROR)  # unreadable files are findings
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are findings
     from cifar.compose import composed_of_keys
     from cifar.inspection.kinds import NAMES
@@ -57,7 +57,8 @@ def main(argv: list[str]) -> None:
     config = composed_of_keys(options.keys)
     out = Path(options.out).expanduser()
     _check_out(out, config)
-    sheet = inspect(config, options.labels)
+    with _silent("cifar.data.decoded"):  # unreadable files are findings
+        sheet = inspect(config, options.labels)
     _write(sheet, out, config, options.keys)
     failed = [f"{sheet.count(name):,} {name}" for name in fatal if sheet.count(name)]
     if failed:
@@ -100,6 +101,18 @@ def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
     return Sheet(sheet, *find_all(sheet))
 
 
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Within the block, a module logs no warnings."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _kinds(text: str, allowed: Sequence[str]) -> list[str]:
     """The kinds of --fail-on. Raises InspectionError for one that there is not."""
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -127,7 +140,7 @@ def _write(sheet: Sheet, out: Path, config: Config, keys: Sequence[str]) -> None
 
     next_run = command(*keys, argument("data.fixes", FIXES))
     title = config.data.root or config.data.title
-    write_atomically(out / TABLE, table(sheet).encode("utf-8", "backslashreplace"))
+    write_atomically(out / TABLE, table(sheet))
     write_atomically(out / PAGE, page(sheet, title, next_run).encode("utf-8", "backslashreplace"))
     for line in summary(sheet):
         print(line)

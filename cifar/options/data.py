@@ -28,6 +28,7 @@ from cifar.options.splits import (
     check_fixes,
     check_folds,
     check_groups,
+    check_size,
     check_split,
     check_test,
     check_val_from,
@@ -100,7 +101,7 @@ class Data(Option):
     limit: int | None = within("[1, inf)")
     val_size: float = within("(0, inf)")
     val_seed: int = within("[0, 4294967295]")
-    split: str = one_of(*SPLITS)
+    split: str = one_of(*SPLITS, default="random")
     val_from: str = one_of(AUTO, TRAINING_PART, VAL_FOLDER, TEST_PART)
     folds: int | None = within("[2, inf)", None)
     fold: int | None = within("[0, inf)", None)
@@ -171,10 +172,7 @@ class Data(Option):
                 )
 
     def _check_val_size(self) -> None:
-        if self.val_size >= 1 and self.val_size % 1:
-            raise ConfigError(
-                f"data.val_size={self.val_size}: allowed: a fraction below 1, or a whole number of images"
-            )
+        check_size("val_size", self.val_size)
         splits = self.splits_training_part
         if splits and self.train_images is not None and self.val_size >= self.train_images:
             raise ConfigError(
@@ -234,7 +232,7 @@ class ImageFolder(Data):
     knows_content = True
     root_is = "a directory, or a .zip or .tar file, that holds train/<class>/* or <class>/*"
     source: str = "image_folder"
-    test_size: float = within("[0, inf)")
+    test_size: float = within("[0, inf)", 0.15)
 
     @property
     def never_written(self) -> str | None:
@@ -242,6 +240,7 @@ class ImageFolder(Data):
 
     def check(self, config: Config) -> None:
         super().check(config)
+        check_size("test_size", self.test_size)
         check_outside(self.root, {"cache.dir": config.cache.dir, **config.tracker.written()})
 
     def lacks_test(self) -> bool:

@@ -96,11 +96,16 @@ def check_groups(data: Data) -> None:
         _check_pattern(data.groups)
 
 
-def check_calibration(data: Data) -> None:
-    """Raises ConfigError where data.calibration_size is no number of images, or folds leave none for it."""
-    size = data.calibration_size
+def check_size(key: str, size: float) -> None:
+    """Raises ConfigError where the size of a part is neither a share nor a number of images."""
     if size >= 1 and size % 1:
-        raise ConfigError(f"data.calibration_size={size}: allowed: 0, a fraction below 1, or a whole number of images")
+        raise ConfigError(f"data.{key}={size}: allowed: a fraction below 1, or a whole number of images")
+
+
+def check_calibration(data: Data) -> None:
+    """Raises ConfigError where data.calibration_size is no size, or folds leave no images for it."""
+    size = data.calibration_size
+    check_size("calibration_size", size)
     if size and data.folds is not None:
         raise ConfigError(
             f"data.calibration_size={size:g} data.folds={data.folds}: with folds, each image is validated on once and"

@@ -18,6 +18,7 @@ from cifar.data.images import DataError, Images
 from cifar.data.split import prepare
 from cifar.options.config import Config
 from cifar.options.option import ConfigError
+from cifar.resources import Resources
 from cifar.run_data import load_splits, load_test_images
 
 ORDER_IN_0_2 = [81, 105, 181, 228, 232, 286]
@@ -107,7 +108,7 @@ def test_the_order_is_what_it_was() -> None:
 
 
 def test_a_limit_keeps_the_shares() -> None:
-    splits = prepare(known([150, 100, 50]), 60, 0.2, 0, way="content")
+    splits = prepare(known([150, 100, 50]), 60, 0.2, 0, method="content")
     assert splits.train.labels.bincount().tolist() == [24, 16, 8]
     assert splits.val.labels.bincount().tolist() == [6, 4, 2]
 
@@ -135,3 +136,22 @@ def test_a_folder_without_parts_is_split_into_three(
     assert [len(part) for part in (splits.train, splits.val, test)] == [24, 6, 10]
     names = [set(part.names) for part in (splits.train, splits.val, test)]
     assert len(set.union(*names)) == 40
+
+
+def test_a_folder_without_parts_has_no_validation_part(
+    settings: Callable[..., Config], make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_folder(each=20) / "train"
+    keys = ("data=image_folder", f"data.root={root}", "data.val_from=val_folder", f"cache.dir={tmp_path / 'cache'}")
+    with pytest.raises(DataError, match=r"data\.val_from=val_folder needs val/<class>/\*"):
+        load_splits(settings(*keys), Resources())
+
+
+@pytest.mark.parametrize("key", ["val_size", "test_size", "calibration_size"])
+def test_a_size_is_a_share_or_a_whole_number(settings: Callable[..., Config], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.{key}=10\.5: allowed: a fraction below 1, or a whole number"):
+        settings("data=image_folder", "data.root=x", f"data.{key}=10.5")
+
+
+def test_a_limit_may_keep_all_images_of_a_small_class() -> None:
+    assert content_split.subset(known([20, 2]), 10, 0).labels.bincount().tolist() == [8, 2]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar.data.extended_split import extended, extended_test, with_val_part
+from cifar.data.extended_split import extended, extended_test, unseen_test, with_calibration, with_val_part
 from cifar.data.images import DataError, Images, from_arrays
 from cifar.data.known import Known
 from cifar.data.split import Splits
@@ -102,6 +102,24 @@ def test_a_part_for_validation_is_without_images_of_the_other_side(
     assert "2 of 5 images of part train are left out" in caplog.text and "1 of 4 images of part val" in caplog.text
 
 
+def test_images_for_calibration_are_some_that_were_not_trained_on(
+    option: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = Known.of([*KNOWN.rows, row(10, "calibration"), row(11, "calibration")], KNOWN.former)
+    splits = extended(option, images_of(*of_three_classes(20)), known)
+    assert with_calibration(splits, 0, 0, known) is splits and {10, 11} <= numbers(splits.train)
+    divided = with_calibration(splits, 0.2, 0, known)
+    assert divided.calibration is not None
+    chosen = numbers(divided.calibration)
+    assert {10, 11} <= chosen and not chosen & {*range(6), 9, *range(20, 26)} and len(chosen) == 12
+    assert numbers(divided.train) | chosen == numbers(splits.train) and not numbers(divided.train) & chosen
+    with_calibration(splits, 40, 0, known)
+    assert "images in place of 40" in caplog.text
+    few = images_of([0, 1, 6, 20, 26, 40, 41, 42], [0, 0, 0, 1, 1, 2, 2, 2])
+    with pytest.raises(DataError, match=r"data\.calibration_size=0\.2: .* was trained on all images of ant, bee"):
+        with_calibration(extended(option, few, known), 0.2, 0, known)
+
+
 def test_the_test_part_of_images_without_parts_stays(option: Data) -> None:
     images = images_of(*of_three_classes(20))
     rest, test = extended_test(0.2, images, KNOWN)
@@ -116,3 +134,11 @@ def test_copies_in_several_parts_are_training_images_and_runs_are_chained(tmp_pa
     known.write(tmp_path)
     assert Known.read(tmp_path) == known
     assert Known.read(tmp_path / "none") is None
+
+
+def test_what_the_run_was_trained_on_is_not_tested_on(caplog: pytest.LogCaptureFixture) -> None:
+    test = images_of([0, 6, 8, 9, 50], [0] * 5)
+    assert numbers(unseen_test(test, KNOWN)) == {6, 8, 50} and unseen_test(test, None) is test
+    assert "2 of 5 images of part test are left out" in caplog.text
+    with pytest.raises(DataError, match="trained on all images of part test"):
+        unseen_test(test.take(np.array([0])), KNOWN)

@@ -15,6 +15,7 @@ from cifar.data.decode import decode
 from cifar.data.images import DataError
 from cifar.data.listing import image_suffixes
 from cifar.data.preprocessing import InputFormat
+from cifar.inference.reading import read_image
 
 SIZE = (64, 48)
 
@@ -46,4 +47,4 @@ def test_heic_without_its_package_names_the_command(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
     with pytest.raises(DataError, match=r"a\.heic: HEIC, which needs pillow-heif \(pip install .*\[heic\]'\)$"):
-        decode(path)
+        read_image(path, InputFormat())

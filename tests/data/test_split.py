@@ -9,7 +9,7 @@ from numbered import numbered, numbers
 from sklearn.model_selection import train_test_split
 
 from cifar.data.images import DataError, channel_statistics
-from cifar.data.random_split import split, stratified_subset
+from cifar.data.random_split import split, subset
 from cifar.data.split import prepare
 
 
@@ -51,15 +51,15 @@ def test_a_class_of_one_image_cannot_be_split() -> None:
 
 def test_a_subset_is_stratified_and_keeps_all_where_there_are_no_more() -> None:
     images = numbered([150, 100, 50])
-    assert stratified_subset(images, 60, seed=0).labels.bincount().tolist() == [30, 20, 10]
+    assert subset(images, 60, seed=0).labels.bincount().tolist() == [30, 20, 10]
     for count in (None, 300, 1000):
-        assert stratified_subset(images, count, seed=0) is images
+        assert subset(images, count, seed=0) is images
 
 
 def test_images_are_limited_before_they_are_split_and_statistics_are_of_those_to_train_on() -> None:
     images = numbered([150, 100, 50])
     splits = prepare(images, 60, 0.2, 3)
-    kept = stratified_subset(images, 60, 3)
+    kept = subset(images, 60, 3)
     train, val = split(kept, 0.2, 3)
     assert (len(splits.train), len(splits.val)) == (48, 12)
     assert (splits.train.fingerprint, splits.val.fingerprint) == (train.fingerprint, val.fingerprint)
@@ -96,7 +96,7 @@ def test_a_split_with_all_classes_is_that_of_scikit_learn() -> None:
 @pytest.mark.parametrize("limit", [12, 60, 100])
 def test_a_limit_keeps_two_of_each_class_so_that_it_can_be_split(limit: int) -> None:
     images = numbered([200, 3, 2, 100])
-    assert stratified_subset(images, limit, seed=0).labels.bincount(minlength=4).min() >= 2
+    assert subset(images, limit, seed=0).labels.bincount(minlength=4).min() >= 2
     splits = prepare(images, limit, 4, 0)
     assert len(splits.train) + len(splits.val) == limit
     assert splits.val.labels.bincount(minlength=4).min() == splits.train.labels.bincount(minlength=4).min() == 1

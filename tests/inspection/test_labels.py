@@ -48,10 +48,10 @@ def test_the_share_of_wrong_labels_is_told_from_the_classifiers_mistakes(wrong: 
     assert np.mean(probabilities.argmax(1) != truth) > 0.2
     labels, positions = spoiled(truth, wrong)
     stated = wrong_labels(probabilities, labels)
-    assert 0.75 * wrong < stated.least < 1.25 * wrong and stated.least <= stated.expected < 1.5 * wrong
+    assert 0.75 * wrong < stated.least < 1.25 * wrong and stated.least <= stated.expected < 2 * wrong
     suspicions = suspicious(probabilities, labels)
     right = np.isin([each.index for each in suspicions], positions)
-    assert right.mean() > 0.5 and right.sum() > 0.3 * wrong
+    assert right[:100].mean() > 0.8 and right.mean() > 0.4 and right.sum() > 0.3 * wrong
     scores = [each.score for each in suspicions]
     assert scores == sorted(scores, reverse=True) and scores[-1] >= CUT and scores[0] <= 1
     assert all(each.label == labels[each.index] != each.suggested for each in suspicions)

@@ -241,7 +241,7 @@ def test_a_defect_is_an_error_as_json(model: Model, monkeypatch: pytest.MonkeyPa
         raise KeyError("a defect")
 
     app = make_app(Predictor(model), HOSTS)
-    monkeypatch.setattr(type(model), "probabilities", lambda self, images: fail(images))
+    monkeypatch.setattr(type(model), "assess", lambda self, images: fail(images))
     client = TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
     answer = client.post("/predict", content=encoded(), headers=PNG)
     assert answer.status_code == 500 and "its terminal shows it" in answer.json()["error"]
