@@ -58,7 +58,8 @@ def main(argv: list[str]) -> None:
             "what": f"test images of CIFAR-10 with a near duplicate in training, of {pixels['listed']} that are listed:"
             f" how many are among the {FLAGGED} flagged first",
             "figure": "; ".join(
-                f"{name} {each['found']} ({each['found'] / each['listed']:.0%}) in {each['seconds']:.0f} s"
+                f"{name} {each['found']} ({each['found'] / each['listed']:.0%}) in {each['seconds']:.0f} s,"
+                f" {each['CPU seconds']:.0f} s of CPU time"
                 for name, each in (("pixels alone", pixels), ("with EfficientNet-Lite0 features", both))
             ),
         }
