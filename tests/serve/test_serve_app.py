@@ -63,6 +63,7 @@ def test_a_bad_file_among_several_has_an_error_and_the_others_an_answer(client: 
     answer = client.post("/predict", files=files)
     first, second, third = answer.json()["images"]
     assert answer.status_code == 200 and first["predictions"] and "error" not in first
+    assert first["unsure"] in (True, False, None) and first["distance"] >= 0 and "unlike" in first
     assert "not an image of a format" in second["error"] and "empty" in third["error"]
 
 
@@ -241,7 +242,7 @@ def test_a_defect_is_an_error_as_json(model: Model, monkeypatch: pytest.MonkeyPa
         raise KeyError("a defect")
 
     app = make_app(Predictor(model), HOSTS)
-    monkeypatch.setattr(type(model), "probabilities", lambda self, images: fail(images))
+    monkeypatch.setattr(type(model), "assess", lambda self, images: fail(images))
     client = TestClient(app, "http://localhost:8000", raise_server_exceptions=False)
     answer = client.post("/predict", content=encoded(), headers=PNG)
     assert answer.status_code == 500 and "its terminal shows it" in answer.json()["error"]
