@@ -84,7 +84,7 @@ def _best(frames: Frames, winner: pd.Series[Any]) -> dict[str, Any]:
         "branch": winner.branch,
         "hyperparameters": settings_of(winner),
         "architecture": architecture(runs),
-        **(data_of(runs.iloc[0]) if len(runs) else {}),
+        **(data_of(runs.iloc[0]) | leaks_of(runs.iloc[0]) if len(runs) else {}),
     }
 
 
@@ -102,6 +102,18 @@ def data_of(run: pd.Series[Any]) -> dict[str, Any]:
         facts["fixes"] = {name: int(count) for name, count in fixes.items()}
     if pd.notna(run.test_accuracy_without_fixes):
         facts["test_accuracy_without_fixes"] = float(run.test_accuracy_without_fixes)
+    return facts
+
+
+def leaks_of(run: pd.Series[Any]) -> dict[str, Any]:
+    """How many of a run's images are training images too by data.check_duplicates, and its accuracy on the others.
+
+    Empty where that is not known.
+    """
+    facts: dict[str, Any] = {}
+    for count, accuracy in (("val_duplicates", "val_accuracy_without"), ("test_duplicates", "test_accuracy_without")):
+        if pd.notna(run[accuracy]):
+            facts |= {count: int(run[count]), accuracy: float(run[accuracy])}
     return facts
 
 

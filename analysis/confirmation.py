@@ -63,6 +63,8 @@ def look_rows(folder: Path) -> list[dict[str, Any]]:
             result: dict[str, Any] = attempt(partial(read_result, Path(run["run"])), {}, [])
             facts = {name: value_at(result, f"test.{name}") for name in (*OBJECTIVES, "images", "also_in_train")}
             facts["accuracy_without_fixes"] = value_at(result, "test.without_fixes.accuracy")
+            facts["duplicates"] = value_at(result, "without_leaks.test.duplicates")
+            facts["accuracy_without"] = value_at(result, "without_leaks.test.without.accuracy")
             rows.append(run | {"look": number} | facts)
     return sorted(rows, key=lambda row: (row["look"], row["seed"]))
 

@@ -104,11 +104,14 @@ def confirmation(frames: Frames) -> dict[str, Any]:
 
 
 def _data_of_test(tests: pd.DataFrame) -> dict[str, Any]:
-    """How many of the test images are also training images, of how many, and the accuracy without data.fixes."""
+    """How many of the test images are also training images, of how many; accuracy without these, and without fixes."""
     count, without = tests.also_in_train.max(), tests.accuracy_without_fixes.mean()
     facts: dict[str, Any] = {}
     if pd.notna(count) and count:
         facts |= {"test_also_in_train": int(count), "test_images": int(tests.images.max())}
+    if tests.accuracy_without.notna().any():
+        facts["test_duplicates"] = int(tests.duplicates.max())
+        facts["test_accuracy_without"] = float(tests.accuracy_without.mean())
     return facts | ({"test_accuracy_without_fixes": float(without)} if pd.notna(without) else {})
 
 

@@ -123,6 +123,8 @@ TESTS: Columns = {
     "images": (WHOLE, "test images"),
     "also_in_train": (WHOLE, "test images that the run trained on too, pixel by pixel; NA in earlier versions"),
     "accuracy_without_fixes": (NUMBER, "on the test images as they are; NaN where data.fixes changes none of them"),
+    "duplicates": (WHOLE, "test images that are training images too, by data.check_duplicates; NA if none"),
+    "accuracy_without": (NUMBER, "on the other test images, share of 1; NaN likewise"),
     "run": (TEXT, "run directory"),
 }
 PREDICTIONS: Columns = {

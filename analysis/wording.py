@@ -145,7 +145,7 @@ def on_data_of(answer: dict[str, Any]) -> list[str]:
 
 
 def on_data(copies: dict[str, Any]) -> list[str]:
-    """What must be known of the images, by the keys of `data_of`: copies in two parts, and corrections."""
+    """What must be known of the images, by the keys of `data_of` and `leaks_of`: copies in two parts, corrections."""
     lines = _on_fixes(copies) if "fixes" in copies else []
     if "also_in_train" in copies:
         count, images = copies["also_in_train"], copies["val_images"]
@@ -154,7 +154,17 @@ def on_data(copies: dict[str, Any]) -> list[str]:
     if "test_also_in_train" in copies:
         count, images = copies["test_also_in_train"], copies["test_images"]
         lines += [f"{_are_copies(count, images, 'test')}: remove the copies"]
-    return lines
+    return lines + _without_leaks(copies)
+
+
+def _without_leaks(facts: dict[str, Any]) -> list[str]:
+    """The accuracies on images that are no training images, where others are."""
+    return [
+        f"{name} accuracy {facts[f'{part}_accuracy_without']:.4f} without the {facts[f'{part}_duplicates']:,} {name}"
+        " images that are training images too (data.check_duplicates)"
+        for part, name in (("val", "validation"), ("test", "test"))
+        if facts.get(f"{part}_duplicates")
+    ]
 
 
 def _on_fixes(facts: dict[str, Any]) -> list[str]:
@@ -167,8 +177,8 @@ def _on_fixes(facts: dict[str, Any]) -> list[str]:
 
 def _are_copies(count: int, images: int, part: str) -> str:
     return (
-        f"{count:,} of {images:,} {part} images are also training images (identical pixels), so {part} values are too"
-        " good"
+        f"{count:,} of {images:,} {part} images are also training images (identical pixels at the input size), so"
+        f" {part} values are too good"
     )
 
 

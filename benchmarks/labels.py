@@ -31,6 +31,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from analysis.statistics.mistakes import alike_on_all_runs, wrong_by_run
 from benchmarks.common import save, spread
 from benchmarks.transfer_accuracy import COMMON
 from cifar.compose import composed
@@ -49,7 +50,6 @@ from cifar.inspection.labels import (
     wrong_labels,
 )
 from cifar.inspection.out_of_fold import features_of, out_of_fold_of_recipe
-from cifar.inspection.seeds import wrong_on_all_seeds
 from cifar.options.config import Config
 from cifar.resources import SHARED
 from cifar.run_data import load_images, load_test_images
@@ -189,13 +189,16 @@ def on_network(table: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
         of_seed = dataclasses.replace(config, seed=seed)
         accuracy, predicted = trained(of_seed, relabelled(images, positions, labels), test, others)
         if labels is first.labels:
-            tables.append(predicted)
+            tables.append(predicted.assign(run=str(seed)))
         return accuracy
 
     probabilities = judge(first)
     lists = {"first sample": quality(first, probabilities), "second sample": quality(second, judge(second))}
     result = {"lists": lists, "accuracy": accuracies(first, [probabilities] * SEEDS, fit)}
-    suspicions = wrong_on_all_seeds(tables, images.classes)
+    suspicions = [
+        Suspicion(int(row.file), images.classes.index(row.label), images.classes.index(row.predicted), row.margin)
+        for row in alike_on_all_runs(wrong_by_run(pd.concat(tables))).rename(columns={"class": "label"}).itertuples()
+    ]
     return result | {"wrong on all seeds, second sample": _listed(second, suspicions)}
 
 
@@ -220,6 +223,7 @@ def trained(config: Config, images: Images, test: Images, others: Images) -> tup
     accuracy = Evaluation.of(evaluate(trainer.score, task.evaluation(test))[0]).accuracy
     logits = torch.cat(evaluate(trainer.score, task.evaluation(others))[1]).cpu().numpy()
     probabilities, rows = softmax(logits), np.arange(len(others))
+    of_label = probabilities[rows, others.labels.numpy()]
     names = np.array(others.classes)
     predictions = {
         "file": [str(row) for row in rows],
@@ -227,7 +231,8 @@ def trained(config: Config, images: Images, test: Images, others: Images) -> tup
         "class": names[others.labels.numpy()],
         "predicted": names[probabilities.argmax(1)],
         "probability": probabilities.max(1),
-        "class_probability": probabilities[rows, others.labels.numpy()],
+        "class_probability": of_label,
+        "loss": -np.log(of_label),
     }
     return accuracy, pd.DataFrame(predictions)
 

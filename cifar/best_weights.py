@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from cifar import comparison, examples, leaks, metadata, predictions, reliability
 from cifar.data.images import Images
 from cifar.objective import balanced_accuracy, macro_f1
+from cifar.reliability import ReliabilityError
 from cifar.resources import Resources
 from cifar.run_data import RunData, TestData
 from cifar.saving import RunSaver
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 class Best:
     """The weights in the best.pt of the run directory `path`. Each method returns what result.json says of them.
 
-    `in_background` runs a function that writes files beside the training of other runs.
+    Where best.pt is missing or damaged, as after resuming from a directory without one, the run ends well, and says
+    nothing of them. `in_background` runs a function that writes files beside the training of other runs.
     """
 
     path: Path
@@ -41,22 +43,29 @@ class Best:
     resources: Resources
     in_background: Callable[[Callable[[], None]], None]
 
-    def load(self) -> dict[str, Any]:
-        """Load the weights into the trainer's model; returns the content of best.pt."""
+    @cached_property
+    def content(self) -> dict[str, Any] | None:
+        """That of best.pt, whose weights are in the trainer's model then; None, with a warning, where it has none."""
         path = self.path / "best.pt"
-        best = checkpoint.load(path)
-        checkpoint.load_weights(self.trainer.measured, best["model"], path)
+        try:
+            best = checkpoint.load(path)
+            checkpoint.load_weights(self.trainer.measured, best["model"], path)
+        except CheckpointError as error:
+            log.warning("%s; nothing is measured of the best weights: what is unsure, test images, from_run", error)
+            return None
         return best
 
     def reliability(self) -> dict[str, Any]:
-        """Add to best.pt how reliable its predictions are; a best.pt that is missing or damaged stays as it is."""
-        try:
-            best = self.load()
-        except CheckpointError:
+        """Add to best.pt how reliable its predictions are, as far as that can be known."""
+        best, trainer = self.content, self.trainer
+        if best is None:
             return {}
         temperature = (best.get("calibration") or {}).get("temperature")
-        trainer = self.trainer
-        state = reliability.measured(self.task, trainer.measured, trainer.val, self.data.splits, temperature)
+        try:
+            state = reliability.measured(self.task, trainer.measured, trainer.val, self.data.splits, temperature)
+        except ReliabilityError as error:
+            log.warning("unsure, unlike training: not known, as %s; the rest of the run is not affected", error)
+            return {}
         self.in_background(partial(checkpoint.save, self.path / "best.pt", best | {"reliability": state}))
         thresholds = reliability.restored(state).thresholds
         log.info("%s", thresholds.in_words(MAX_ERROR))
@@ -71,9 +80,9 @@ class Best:
 
     def test(self, test: TestData | None) -> dict[str, Any]:
         """Evaluate the weights on the test part."""
-        if test is None:
+        if test is None or self.content is None:
             return {}
-        images, epoch = test.images, self.load()["epoch"]
+        images, epoch = test.images, self.content["epoch"]
         result, logits = self._scores(images)
         self.saver.save_test(images, logits)
         missing, accuracy = images.missing_classes(), result["accuracy"]
@@ -94,9 +103,8 @@ class Best:
     def compare(self, test: TestData | None) -> dict[str, Any]:
         """Beside the weights of the run that this one began with; empty where it began anew."""
         initial = self.data.initial
-        if initial is None:
+        if initial is None or self.content is None:
             return {}
-        self.load()
         images = test.images if test else None
         model, val = self.trainer.measured, self.data.splits.val
         facts = comparison.compared(initial, self.task, model, val, images, self.resources)

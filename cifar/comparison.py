@@ -7,7 +7,6 @@ that of the new model, so what they say is an estimate; test images chose nothin
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import nn
 from cifar.data.images import Images
 from cifar.data.known import NEW, TRAIN, VAL, hex_digests
 from cifar.data.split import Splits
+from cifar.formatting import shortened
 from cifar.initial import Initial
 from cifar.intervals import paired_difference
 from cifar.resources import Resources
@@ -63,14 +63,9 @@ def facts_text(facts: dict[str, Any]) -> str:
     if images["left_out"]:
         counts += f", {images['left_out']} left out, as they were in another part, or by data.limit"
     of_classes = "; ".join(
-        f"classes {what}: {_listed(classes[what])}" for what in ("added", "removed") if classes[what]
+        f"classes {what}: {shortened(classes[what], NAMES_SHOWN)}" for what in ("added", "removed") if classes[what]
     )
     return f"{counts}; {of_classes or 'the same classes'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def compared(
@@ -83,7 +78,7 @@ def compared(
     earlier = loaded_classifier(initial.best, initial.path, resources).model.to(task.train.labels.device)
     parts = [(val, _masks_of_val(initial.known.parts(val)))]
     if test is not None:
-        parts.append((test, {TEST: initial.known.parts(test) != TRAIN}))
+        parts.append((test, {TEST: ~np.isin(initial.known.parts(test), (TRAIN, VAL))}))  # VAL chose its epoch
     rows: list[dict[str, Any]] = []
     new_classes: list[dict[str, Any]] = []
     for images, masks in parts:

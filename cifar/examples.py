@@ -23,7 +23,7 @@ from cifar import predictions
 from cifar.data.images import Images, positions
 from cifar.data.pixels import taken
 from cifar.files import FileError, cannot_write
-from cifar.predictions import BATCH, CONFUSED, MISTAKE, UNSURE, Row
+from cifar.predictions import BATCH, CONFUSED, LEAST_SURE, MISTAKE, Row
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ LARGEST = 96
 """Pixels of a side."""
 LARGEST_PNG = 48
 """Up to so many pixels images are PNGs; larger ones are JPEGs, which are smaller files."""
-MISTAKES, PAIRS, OF_A_PAIR, UNSURE_ONES = 12, 6, 5, 12
+MISTAKES, PAIRS, OF_A_PAIR, LEAST_SURE_ONES = 12, 6, 5, 12
 FIRST, ACROSS = 32, 8
 """Images of the first batch, and how many stand side by side."""
 GAP, GREY = 2, (128, 128, 128)
@@ -67,8 +67,8 @@ def _chosen(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
     for pair in predictions.confused(rows, PAIRS, OF_A_PAIR):
         for row in pair:
             yield CONFUSED, row
-    for row in predictions.unsure(rows, UNSURE_ONES):
-        yield UNSURE, row
+    for row in predictions.least_sure(rows, LEAST_SURE_ONES):
+        yield LEAST_SURE, row
 
 
 def _thumbnails(val: Images, places: list[int]) -> dict[int, tuple[str, bytes]]:

@@ -18,14 +18,13 @@ if __name__ == "__main__":
     endings.prepare()
 
 import argparse
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifar import trust
 from cifar.commands import as_started, module_command
 from cifar.exporting.suffixes import SUFFIXES
-from cifar.inference.arguments import TRAINED, add_place, add_trust
+from cifar.inference.arguments import TRAINED, add_place, add_trust, fraction
 
 if TYPE_CHECKING:
     from cifar.exporting.source import Source
@@ -47,17 +46,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, metavar="FILE", help="of --format; default: model and its suffix")
     options.add_argument("--int8", action="store_true", help="onnx and bundle: integers of 8 bits inside the network")
     loss = f"of --int8: the loss of validation accuracy above which nothing is written (default {MAX_LOSS})"
-    options.add_argument("--max-loss", type=share, metavar="SHARE", help=loss)
+    options.add_argument("--max-loss", type=fraction, metavar="SHARE", help=loss)
     add_trust(options)
     return options
-
-
-def share(text: str) -> float:
-    """The type of an argument that is a fraction of 1."""
-    with suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text}; allowed: a fraction from 0 to 1, as 0.01")
 
 
 def main(argv: list[str]) -> None:
@@ -101,9 +92,9 @@ def _file(place: str, name: str, out: Path, max_loss: float | None) -> None:
 
 def _int8(exported: Source, out: Path, max_loss: float) -> None:
     from cifar.exporting.formats import Subject
-    from cifar.exporting.int8 import export_int8
+    from cifar.exporting.int8 import export_int8, read_images
 
-    result = export_int8(Subject(exported), out, max_loss)
+    result = export_int8(Subject(exported), read_images(exported), out, max_loss)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, onnx in int8")
     for line in result.lines:
         print(line)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cifar.errors import UserError
 
@@ -57,6 +59,13 @@ def write_atomically(path: Path, content: bytes | memoryview, exclusive: bool = 
     """
     with writing_atomically(path, exclusive) as file:
         file.write(content)
+
+
+def csv_bytes(rows: Iterable[Iterable[Any]], end: str = "\r\n", errors: str = "strict") -> bytes:
+    """Rows, the head first, as a CSV file in UTF-8. `errors`: how names that are not are written, as in str.encode."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerows(rows)
+    return text.getvalue().encode("utf-8", errors)
 
 
 @contextmanager

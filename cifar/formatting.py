@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 from html import escape
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 PREFIXES = ("", "k", "M", "G")
 
@@ -19,13 +18,20 @@ def format_value(value: Any) -> str:
 
 def format_count(count: float) -> str:
     """Three digits and the SI prefix, as 510 k or 23.5 M."""
-    thousands = min(len(PREFIXES) - 1, int(np.log10(max(count, 1)) / 3 + 1e-9))
+    thousands = min(len(PREFIXES) - 1, int(math.log10(max(count, 1)) / 3 + 1e-9))
     return f"{count / 1000**thousands:.3g} {PREFIXES[thousands]}".rstrip()
 
 
 def count_of(number: int, noun: str) -> str:
     """A number with its noun, as 1 epoch or 2 epochs."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(texts: Iterable[str], most: int) -> str:
+    """The first ones, at most `most`, and how many more there are, as a, b and 3 more."""
+    every = list(texts)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def spelled(name: str) -> str:
@@ -35,7 +41,7 @@ def spelled(name: str) -> str:
 
 def format_interval(low: float, high: float, pattern: str = ".4f", missing: str = "no interval from one value") -> str:
     """low to high, each as `pattern` formats it; `missing` where the interval is NaN."""
-    return missing if pd.isna(low) else f"{low:{pattern}} to {high:{pattern}}"
+    return missing if math.isnan(low) else f"{low:{pattern}} to {high:{pattern}}"
 
 
 def format_duration(seconds: float) -> str:

@@ -6,13 +6,16 @@ A run that begins so keeps a copy in its folder initial/, from which it resumes,
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from cifar import saved
 from cifar.data.known import INITIAL, Known
 from cifar.data.preprocessing import InputFormat
 from cifar.files import write_atomically
@@ -27,22 +30,33 @@ BEST = "best.pt"
 
 @dataclass(frozen=True)
 class Initial:
-    """`best`: the content of its best.pt, which lies in `directory` and has this SHA-256."""
+    """`best`: its best.pt, which lies in `directory`; `content`: the bytes of that file, as they were read once."""
 
     directory: Path
     best: dict[str, Any]
-    sha256: str
+    content: bytes = field(repr=False)
     known: Known
 
     @classmethod
     def read(cls, directory: Path, known: Known) -> Initial:
         """Raises CheckpointError where best.pt is missing, damaged or of another program."""
         path = directory / BEST
-        best = checkpoint.load(path)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no such checkpoint") from None
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+        best = checkpoint.load(path, content=content)
         missing = [key for key in ("model", "classes", "mean", "std", "settings", "transfer") if key not in best]
         if missing:
             raise CheckpointError(f"{path}: not a best.pt of this program ({missing[0]} is missing)")
-        return cls(directory, best, hashlib.sha256(path.read_bytes()).hexdigest(), known)
+        return cls(directory, saved.upgraded(best), content, known)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of best.pt."""
+        return hashlib.sha256(self.content).hexdigest()
 
     @property
     def path(self) -> Path:
@@ -55,12 +69,12 @@ class Initial:
     @property
     def format(self) -> InputFormat:
         """What image files are brought to for its weights."""
-        return InputFormat(**self.best.get("input", {}))
+        return saved.input_format(self.best)
 
     @property
     def preprocess(self) -> Preprocess:
         """Of its pretrained backbone."""
-        return Preprocess(**self.best["transfer"]["preprocess"])
+        return saved.preprocess(self.best)
 
     def save(self, run: Path) -> None:
         """Keep a copy in the folder initial/ of a run directory."""
@@ -69,7 +83,21 @@ class Initial:
             return
         target.mkdir(exist_ok=True)
         self.known.write(target)
-        write_atomically(target / BEST, self.path.read_bytes())
+        self._keep(target / BEST)
+
+    def _keep(self, target: Path) -> None:
+        """A second name of best.pt where that is possible, as each trial of a search keeps it; else a copy."""
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            os.link(self.path.resolve(), temporary)  # best.pt is replaced as a whole: what it was stays under this name
+            if temporary.read_bytes() == self.content:
+                temporary.replace(target)
+                return
+        except OSError:  # another file system, or one without links
+            pass
+        finally:
+            temporary.unlink(missing_ok=True)
+        write_atomically(target, self.content)
 
     def load(self, model: nn.Module, classes: tuple[str, ...], by_class: Callable[[], list[str]]) -> None:
         """Put the weights into a model of these classes; rows of new ones stay as they are.

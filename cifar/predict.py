@@ -170,7 +170,7 @@ def predict(options: argparse.Namespace) -> None:
         )
         for row in sorted(rows, key=_surety) if options.sort == "unsure" else rows:
             writer.row(*row)
-        writer.end(output.facts(model, options.tta), files.unreadable)
+        writer.end(output.facts(model, options.tta, marker), files.unreadable)
     files.check(images.problems)
 
 
@@ -215,7 +215,7 @@ def evaluate(options: argparse.Namespace) -> None:
         tally.add(list(marker.marks(assessment)), evaluation.right[-1].tolist())
     if not evaluation.images:
         raise PredictError(f"{options.images[0]}: none of its {len(labelled.paths)} images could be read")
-    facts = output.facts(model, options.tta) | tally.figures(marker)
+    facts = output.facts(model, options.tta, marker) | tally.figures(marker)
     output.write_evaluation(evaluation, facts, files.unreadable, options.csv, options.json, tally.lines(marker))
     files.check()
 

@@ -14,7 +14,6 @@ Names are written as they are, so that programs read them back; CSV quotes what 
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar.calibration import Floats, Labels
-from cifar.files import write_atomically
+from cifar.files import csv_bytes, write_atomically
 
 FILE = "predictions.csv"
 COLUMNS = ("file", "part", "class", "predicted", "probability", "class_probability", "loss")
@@ -33,9 +32,9 @@ MOST = 100_000
 """Rows of a part; of more images, those with the largest loss, in which the mistakes are."""
 EXAMPLES, INDEX = "examples", "index.csv"
 """The folder of a run with a few of its images, and the file there that says what each shows."""
-MISTAKE, CONFUSED, UNSURE, BATCH = "mistake", "confused", "unsure", "batch"
+MISTAKE, CONFUSED, LEAST_SURE, BATCH = "mistake", "confused", "least sure", "batch"
 """What an image is an example of: the most confident mistakes, the pairs of classes that are confused most, what is
-right but unsure, and the first batch of training images, all in one picture."""
+right with the lowest probability, and the first batch of training images, all in one picture."""
 INDEX_COLUMNS = ("image", "kind", *COLUMNS)
 """`image` is a file in the folder; of a batch the rest is empty."""
 AT_ONCE = 2**20
@@ -106,11 +105,7 @@ def cells(row: Row) -> list[str]:
 
 def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Replace a CSV file. Raises FileError where it cannot be written."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(head)
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_bytes([head, *rows]))
 
 
 def read(path: Path) -> list[Row]:
@@ -122,17 +117,21 @@ def read(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.reader(file)
             if tuple(next(table, ())) != COLUMNS:
-                raise ValueError(f"{path}: not a predictions.csv: its columns are not {', '.join(COLUMNS)}")
-            return [_row(texts) for texts in table]
+                raise ValueError(f"not a predictions.csv: its columns are not {', '.join(COLUMNS)}")
+            return [_row(texts, table.line_num) for texts in table]
     except FileNotFoundError:
         return []
-    except (OSError, csv.Error, TypeError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
 
 
-def _row(texts: Sequence[str]) -> Row:
-    file, part, true, predicted, *values = texts
-    return Row(file, part, true, predicted, *map(float, values))
+def _row(texts: Sequence[str], line: int) -> Row:
+    """Raises ValueError where there is not one value for each column."""
+    try:
+        file, part, true, predicted, *values = texts
+        return Row(file, part, true, predicted, *map(float, values))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"line {line}: {error}") from error
 
 
 def confident_mistakes(rows: Iterable[Row], most: int) -> list[Row]:
@@ -140,7 +139,7 @@ def confident_mistakes(rows: Iterable[Row], most: int) -> list[Row]:
     return sorted((row for row in rows if not row.right), key=lambda row: -row.probability)[:most]
 
 
-def unsure(rows: Iterable[Row], most: int) -> list[Row]:
+def least_sure(rows: Iterable[Row], most: int) -> list[Row]:
     """Those that are right, the least probable first."""
     return sorted((row for row in rows if row.right), key=lambda row: row.probability)[:most]
 

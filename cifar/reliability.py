@@ -7,6 +7,7 @@ is measured on those for validation, which chose the epoch and the temperature, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,32 +17,47 @@ from torch import Tensor, nn
 from cifar.classifier import calibrated
 from cifar.data.loader import EpochLoader
 from cifar.data.split import Splits
+from cifar.errors import UserError
 from cifar.tasks import Task
 from cifar.unlike import IMAGES, Neighbours, head_of, with_features
-from cifar.unsure import CALIBRATION, VALIDATION, Outcomes, Reliability
+from cifar.unsure import Outcomes, Reliability
 
 State = dict[str, Any]
 
 
+class ReliabilityError(UserError):
+    """A model of which it cannot be known when it is right."""
+
+
 def measured(task: Task, model: nn.Module, val: EpochLoader, splits: Splits, temperature: float | None) -> State:
-    """For best.pt: what its weights, which `model` has, give for the calibration images, else for those of `val`."""
+    """For best.pt: what its weights, which `model` has, give for the calibration images, else for those of `val`.
+
+    Raises ReliabilityError where these are not finite numbers.
+    """
     head = head_of(model, len(splits.train.classes))
-    neighbours = Neighbours.of(_outputs(model, head, task.sample(IMAGES))[1])
-    is_apart = splits.calibration is not None
-    batches = task.evaluation(splits.calibration) if splits.calibration is not None else val
-    logits, features = _outputs(model, head, batches)
-    probabilities, labels = calibrated(logits, temperature).numpy(), batches.labels.cpu().numpy()
-    part = CALIBRATION if is_apart else VALIDATION
-    return _state(Reliability.of(part, probabilities, labels, neighbours(features).numpy()), neighbours)
+    sample = torch.cat([features for _, features in _outputs(model, head, task.sample(IMAGES))])
+    if not sample.isfinite().all():
+        raise ReliabilityError("what the last layer receives for training images is not finite in fp32")
+    neighbours = Neighbours.of(sample)
+    part, images = splits.held_out()
+    batches = val if images is splits.val else task.evaluation(images)
+    rows = [
+        (calibrated(logits, temperature), neighbours(features)) for logits, features in _outputs(model, head, batches)
+    ]
+    probabilities, distances = (torch.cat(column) for column in zip(*rows, strict=True))
+    if not (probabilities.isfinite().all() and distances.isfinite().all()):
+        raise ReliabilityError(f"the model's outputs for {part} images are not finite in fp32")
+    labels = batches.labels.cpu().numpy()
+    return _state(Reliability.of(part, probabilities.numpy(), labels, distances.numpy()), neighbours)
 
 
 @torch.inference_mode()
-def _outputs(model: nn.Module, head: nn.Module | None, batches: EpochLoader) -> tuple[Tensor, Tensor]:
-    """Logits (N, classes) and features (N, F), in fp32 as when the model is used, on the CPU."""
+def _outputs(model: nn.Module, head: nn.Module | None, batches: EpochLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (B, classes) and features (B, F) of each batch, in fp32 as when the model is used, on the CPU."""
     model.eval()
-    rows = [[output.float().cpu() for output in with_features(model, head, inputs)] for inputs, _ in batches.epoch(1)]
-    logits, features = zip(*rows, strict=True)
-    return torch.cat(logits), torch.cat(features)
+    for inputs, _ in batches.epoch(1):
+        logits, features = with_features(model, head, inputs)
+        yield logits.float().cpu(), features.float().cpu()
 
 
 def _state(reliability: Reliability, neighbours: Neighbours) -> State:

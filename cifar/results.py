@@ -16,7 +16,6 @@ initial/         best.pt and split.csv of the run that this one began with (from
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, fields
@@ -25,7 +24,7 @@ from typing import Any, get_type_hints
 
 from cifar.commands import command, override
 from cifar.errors import UserError
-from cifar.files import cannot_write, write_atomically
+from cifar.files import cannot_write, csv_bytes, write_atomically
 from cifar.objective import ACCURACY, ClassScore, Objective
 from cifar.reporting import EpochMetrics
 
@@ -108,11 +107,7 @@ def _json(result: Mapping[str, Any]) -> bytes:
 
 
 def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(head)
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_bytes([head, *rows]))
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:

@@ -13,12 +13,15 @@ from cifar import comparison, metadata
 from cifar.data import split_file
 from cifar.data.copies import warn_of_copies
 from cifar.data.exact import log_exact_copies
+from cifar.data.extended_split import unseen_test
 from cifar.data.fixes import FIXES, read_fixes
 from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images
+from cifar.data.known import as_recorded
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
 from cifar.files import write_atomically
+from cifar.formatting import shortened
 from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
 from cifar.options.transfer import Pretrained
@@ -39,7 +42,7 @@ def load_splits(config: Config, resources: Resources = SHARED) -> Splits:
     data = config.data
     splits = resources.splits(data, request(config, "train", resources))
     if config.resume is not None:
-        splits = split_file.as_recorded(splits, load_images(config, resources), Path(config.resume))
+        splits = as_recorded(splits, load_images(config, resources), Path(config.resume), data.limit)
     initial = initial_of(config, resources)
     if initial is not None:
         return dataclasses.replace(splits, mean=initial.best["mean"], std=initial.best["std"])
@@ -63,7 +66,8 @@ def load_test_images(config: Config, splits: Splits, resources: Resources = SHAR
     Raises DataError where there is none, or where it has other classes.
     """
     data = config.data
-    images = resources.images(data, request(config, "test", resources))
+    asked = request(config, "test", resources)
+    images = unseen_test(resources.images(data, asked), asked.known)
     try:
         return images.with_classes(splits.train.classes)
     except DataError as error:
@@ -118,7 +122,7 @@ class RunData:
     def _without_fixes(self, images: Images) -> Images | None:
         """The test part as it is, where fixes change it and all of its classes are known."""
         as_it_is = request(self.config, "test", self.resources, corrected=False)
-        raw = self.resources.images(self.config.data, as_it_is)
+        raw = unseen_test(self.resources.images(self.config.data, as_it_is), as_it_is.known, quiet=True)
         self.facts["fixes"]["of_test_images"] = self.fixes.counts(raw.names)
         with suppress(DataError):  # images that are dropped may have other classes
             known = raw.with_classes(self.splits.train.classes)
@@ -145,14 +149,12 @@ class RunData:
         write_unreadable(directory, {part: images.unreadable for part, images in read.items()})
         if self.config.data.fixes is None:
             return
-        write_atomically(directory / FIXES, self.fixes.text().encode())
+        write_atomically(directory / FIXES, self.fixes.content())
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
         known |= set(test.images.names) if test else set()
         unused = self.fixes.unused(known)
-        more = f" and {len(unused) - NAMES_SHOWN} more" if len(unused) > NAMES_SHOWN else ""
         where = "" if test else " (those of the test part are read with test=true)"
-        others = (
-            f"; not among the images that were read: {', '.join(unused[:NAMES_SHOWN])}{more}{where}" if unused else ""
-        )
+        names = f"{shortened(unused, NAMES_SHOWN)}{where}"
+        others = f"; not among the images that were read: {names}" if unused else ""
         counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
         log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)

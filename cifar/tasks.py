@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cifar.classifier import Classifier, InputError, OnFeatures, OnImages
 from cifar.data.augment.pieces import Augmentation, build_augmentation
 from cifar.data.augment.views import versions
-from cifar.data.images import Images
+from cifar.data.images import Images, evenly
 from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
-from cifar.data.preprocessing import InputFormat
 from cifar.data.split import Splits
 from cifar.initial import tensors_by_class
 from cifar.inputs import configured_backbone, initial_of
@@ -33,13 +30,13 @@ from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun, unchanged_generators
 from cifar.models.feature_cache import FeatureCache
 from cifar.models.finetune import Finetuned
-from cifar.models.preprocess import Preprocess
 from cifar.models.pretrained import Backbone
 from cifar.models.weights import RANDOM, TransferError
 from cifar.options import transfer as options
 from cifar.options.config import Config
 from cifar.options.option import groups
 from cifar.resources import Resources
+from cifar.saved import input_format, preprocess
 from cifar.training.device import dtype_of
 from cifar.training.optim import ParameterGroup, parameter_groups
 
@@ -116,8 +113,7 @@ class ImageTask(Task):
         return ImageLoader(images.images, images.labels, batch_size, device, mean, std, pad=self.resources.padded)
 
     def sample(self, count: int) -> EpochLoader:
-        device, train = self.train.labels.device, self.splits.train
-        images = train.take(_evenly(len(train), count))
+        device, images = self.train.labels.device, self.splits.train.sample(count)
         batch_size = EVALUATION_BATCH[device.type]
         return ImageLoader(images.images, images.labels, batch_size, device, self.splits.mean, self.splits.std)
 
@@ -148,7 +144,7 @@ class Scratch(ImageTask):
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
         classes = tuple(best["classes"])
         model = build_model(best["settings"], len(classes))
-        return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), _format(best))
+        return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), input_format(best))
 
 
 class Finetune(ImageTask):
@@ -174,7 +170,7 @@ class Finetune(ImageTask):
         classes = tuple(best["classes"])
         backbone = _saved_backbone(best, RANDOM, resources)  # best.pt holds all weights of the network
         model = Finetuned(_private_copy(backbone), len(classes), frozen_stages=0)
-        return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), _format(best))
+        return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), input_format(best))
 
 
 @dataclass(frozen=True)
@@ -218,7 +214,7 @@ class Frozen(Task):
     def sample(self, count: int) -> EpochLoader:
         """Of the first view of each image."""
         assert isinstance(self.train, FeatureLoader)
-        chosen = torch.from_numpy(_evenly(self.train.total, count)).to(self.train.labels.device)
+        chosen = torch.from_numpy(evenly(self.train.total, count)).to(self.train.labels.device)
         features, labels = self.train.features[:1, chosen], self.train.labels[chosen]
         return FeatureLoader(features, labels, EVALUATION_BATCH[labels.device.type], labels.device)
 
@@ -249,13 +245,7 @@ class Frozen(Task):
     def _classifier(best: dict[str, Any], backbone: Backbone) -> Classifier:
         classes = tuple(best["classes"])
         head = nn.Linear(backbone.width, len(classes))
-        return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), _format(best))
-
-
-def _evenly(total: int, count: int) -> NDArray[np.int64]:
-    """`count` positions of `total`, all where there are no more."""
-    positions: NDArray[np.int64] = np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
-    return positions
+        return Classifier(classes, head, OnFeatures(backbone.preprocess, backbone.model, head), input_format(best))
 
 
 def task_class(mode: str) -> type[Task]:
@@ -276,15 +266,10 @@ def build_task(config: Config, splits: Splits, device: torch.device, resources: 
     return task
 
 
-def _format(best: dict[str, Any]) -> InputFormat:
-    """What image files are brought to for the model in a best.pt; earlier versions knew one format."""
-    return InputFormat(**best.get("input", {}))
-
-
 def _saved_backbone(best: dict[str, Any], weights: str, resources: Resources) -> Backbone:
     saved = best["transfer"]
     backbone = resources.backbone(saved["backbone"], weights, None, saved["head"], saved["image_size"])
-    return dataclasses.replace(backbone, preprocess=Preprocess(**saved["preprocess"]))
+    return dataclasses.replace(backbone, preprocess=preprocess(best))
 
 
 def _training_images(config: Config, splits: Splits, device: torch.device, resources: Resources) -> ImageLoader:

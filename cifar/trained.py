@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cifar import saved
 from cifar.classifier import Classifier
 from cifar.models.build import one_line
-from cifar.options.former import upgrade_settings
 from cifar.resources import SHARED, Resources
 from cifar.tasks import task_class
 from cifar.training import checkpoint
@@ -42,7 +42,7 @@ def classifier_of(best: dict[str, Any], resources: Resources, whole: bool = Fals
 
     `whole`: those of its `network`, which are more where a backbone is frozen. Raises as Task.load does.
     """
-    upgraded = best | {key: upgrade_settings(best[key]) for key in ("settings", "transfer")}
+    upgraded = saved.upgraded(best)
     task = task_class(upgraded["transfer"]["mode"])
     classifier = task.skeleton(upgraded, resources) if whole else task.load(upgraded, resources)
     classifier.network.eval()
@@ -55,5 +55,5 @@ def saved_neighbours(reliability: Mapping[str, Any] | None) -> Neighbours | None
     """Those in a best.pt; None where its run has not ended, or was of an earlier version."""
     if reliability is None:
         return None
-    saved = reliability["neighbours"]
-    return Neighbours(saved["directions"].float(), saved["rows"].float())
+    tensors = reliability["neighbours"]
+    return Neighbours(tensors["directions"].float(), tensors["rows"].float())

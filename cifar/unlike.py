@@ -1,4 +1,4 @@
-"""Which images are unlike those that a network was trained on, by the distance of their features to training features.
+"""Which images are unlike those that a network was trained on (out-of-distribution), by the distance of features.
 
 The distance is 1 minus the cosine similarity to the 10th nearest of at most 1,000 training images (Sun et al.,
 Out-of-Distribution Detection with Deep Nearest Neighbors, 2022, arXiv:2204.06507), in the 128 directions in which their
@@ -73,19 +73,21 @@ def head_of(model: nn.Module, classes: int) -> nn.Module | None:
 def with_features(network: nn.Module, head: nn.Module | None, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """The logits (B, classes) that a network gives, and the features (B, F) that its part `head` receives.
 
-    Without a head the logits are the features.
+    The logits are the features where there is no head, or where it is not called once for each image: a network may use
+    it in training alone.
     """
     if head is None:
         logits: Tensor = network(inputs)
         return logits, logits.flatten(1)
     received: list[Tensor] = []
 
-    def keep(head: nn.Module, arguments: tuple[Any, ...]) -> None:
-        received.append(arguments[0])
+    def keep(head: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        received.append([*arguments, *keywords.values()][0])
 
-    handle = head.register_forward_pre_hook(keep)
+    handle = head.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         logits = network(inputs)
     finally:
         handle.remove()
-    return logits, received[-1].flatten(1)
+    is_for_each = bool(received) and received[-1].shape[0] == logits.shape[0]  # len() would fix the size in exports
+    return logits, (received[-1] if is_for_each else logits).flatten(1)

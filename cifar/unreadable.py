@@ -9,7 +9,7 @@ from pathlib import Path
 from cifar.data import val_part
 from cifar.data.images import DataError
 from cifar.data.unreadable import FILE, UnreadableError, table
-from cifar.files import write_atomically
+from cifar.files import FileError, write_atomically
 from cifar.inputs import request
 from cifar.options.config import Config
 from cifar.options.splits import VAL_PARTS
@@ -34,9 +34,19 @@ def naming_unreadable(config: Config, directory: Path, resources: Resources) -> 
         others = [other for other in errors if other.part != error.part]  # a test part may be some of the training part
         problems = {each.part: each.problems for each in (error, *others)}
         if others or len(error.problems) > 1:
-            write_unreadable(directory, problems)
-            error.followed_by(others, f"All are in {directory / FILE}")
+            error.followed_by(others, _listed(config, directory, problems))
         raise
+
+
+def _listed(config: Config, directory: Path, problems: Mapping[str, Mapping[str, str]]) -> str:
+    """Write unreadable.csv, and say so; not into a run that is resumed, which a refused start leaves as it is."""
+    if config.resume is not None:
+        return ""
+    try:
+        write_unreadable(directory, problems)
+    except FileError:  # it would hide what is wrong with the images
+        return ""
+    return f"All are in {directory / FILE}"
 
 
 def _parts(config: Config) -> list[str]:

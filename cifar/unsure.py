@@ -1,5 +1,7 @@
 """Which predictions are too unsure to be used, so that of the others at most a stated share is wrong.
 
+The field calls that selective prediction, and the share of the others coverage.
+
 A prediction is unsure where the probability of its class is below a threshold. The threshold is set on labelled images
 that nothing else was chosen on. Thresholds are tested from the highest to the lowest; each keeps more images. The first
 whose upper bound (Clopper and Pearson, 1934) of the share of wrong predictions is above the allowed one ends the tests,
@@ -35,7 +37,7 @@ MAX_ERROR = 0.05
 """The share of wrong predictions that is allowed where nobody says another one."""
 STEPS = 50
 """Thresholds that are tested, at most."""
-TABLE = tuple(round(0.005 * step, 3) for step in range(1, 101))
+TABLE = (0.001, 0.002, 0.003, 0.004, *(round(0.005 * step, 3) for step in range(1, 101)))
 """The allowed shares of wrong predictions for which an exported model has a threshold."""
 CALIBRATION, VALIDATION = "calibration", "validation"
 """The images that thresholds are set on; those for validation chose the epoch: of these, a threshold is an estimate."""
@@ -60,6 +62,11 @@ class Thresholds(ABC):
     part: str
     images: int
 
+    @property
+    def smallest(self) -> float:
+        """The smallest allowed share for which there may be a threshold."""
+        return 0.0
+
     @abstractmethod
     def at(self, max_error: float) -> Threshold | None:
         """The threshold for it; None where no promise can be made."""
@@ -77,6 +84,8 @@ class Thresholds(ABC):
         if threshold is None:
             fewest = fewest_images(max_error)
             reason = "of the surest, too many are wrong"
+            if max_error < self.smallest:
+                reason = f"the smallest that it was set for is {self.smallest:g}"
             if self.images < fewest:
                 reason = f"it takes {fewest:,} images at least"
             return f"unsure: an error of at most {max_error:.3g} cannot be had on {images}: {reason}"
@@ -116,6 +125,10 @@ class Table(Thresholds):
     """Thresholds for some allowed shares of wrong predictions, in ascending order."""
 
     rows: tuple[Threshold, ...]
+
+    @property
+    def smallest(self) -> float:
+        return TABLE[0]
 
     def at(self, max_error: float) -> Threshold | None:
         """That of the largest share in the table that is not above it, so that its promise holds too."""
@@ -177,7 +190,7 @@ def upper_bound(wrong: NDArray[np.int64], images: NDArray[np.int64], confidence:
 
 def fewest_images(max_error: float, confidence: float = CONFIDENCE) -> int:
     """With fewer images no promise can be made, even if all predictions are right."""
-    return math.ceil(math.log(1 - confidence) / math.log(1 - max_error))
+    return math.ceil(min(math.log1p(-confidence) / math.log1p(-max_error), 1e18))
 
 
 def largest_distance(distances: Floats, false_alarms: float = FALSE_ALARMS) -> float | None:

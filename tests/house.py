@@ -25,7 +25,7 @@ ORDER = (
     *("errors", "layout", "cores", "trust", "endings", "commands", "packages", "config_dir", "overrides"),
     *("files", "signals", "reporting", "formatting", "intervals", "objective", "calibration", "unsure", "results"),
     *("predictions", "content", "options", "trackers", "cache"),
-    *("data", "models", "training", "unlike", "classifier", "initial", "resources", "inputs", "unreadable"),
+    *("data", "models", "training", "unlike", "classifier", "saved", "initial", "resources", "inputs", "unreadable"),
     *("tasks", "metadata", "trained", "comparison", "run_data", "recording", "saving", "reliability"),
     *("examples", "leaks", "best_weights"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
@@ -42,7 +42,6 @@ ONLY = {
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
         *("cifar.predictions", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
-        *("cifar.inspection.labels", "cifar.inspection.seeds"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

@@ -99,6 +99,7 @@ def test_a_run_begins_with_another_and_resumes_without_it(
     moved = [digest for digest, image in before.images.items() if after.images.get(digest, image).part != image.part]
     assert not moved
 
+    assert (second / "initial" / "best.pt").samefile(first / "best.pt")  # not a copy for each trial of a search
     first.rename(tmp_path / "elsewhere")
     train("second", roots[1], f"from_run={first}", "optimizer.lr=0.001", "epochs=2", f"resume={second}")
     result = read_result(second)
@@ -166,7 +167,7 @@ def test_a_network_of_the_user_keeps_its_rows() -> None:
     settings = {"_target_": "cifar.models.build.own_model", "factory": "my_net:Net", "kwargs": {}}
     old, new = (build_model(settings, count) for count in (2, 3))
     best = {"classes": ["bee", "cat"], "model": old.state_dict()}
-    initial = Initial(Path(), best, "", Known.of([]))
+    initial = Initial(Path(), best, b"", Known.of([]))
     initial.load(new, ("ant", "bee", "cat"), lambda: tensors_by_class(new, 3, lambda n: build_model(settings, n)))
     for name, values in new.state_dict().items():
         expected = best["model"][name]  # type: ignore[index]

@@ -87,9 +87,23 @@ def test_names_are_read_back_as_they_are(tmp_path: Path) -> None:
     rows = [Row(name, "val", name, name, 0.5, 0.25, 1e-9) for name in ODD]
     predictions.write(tmp_path / "predictions.csv", rows)
     assert predictions.read(tmp_path / "predictions.csv") == rows
-    (tmp_path / "damaged.csv").write_text("file,part\na,val\n")
-    with pytest.raises(ValueError, match=r"damaged\.csv: not a predictions\.csv"):
-        predictions.read(tmp_path / "damaged.csv")
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (b"file,part\na,val\n", r"not a predictions\.csv"),
+        (b"%s\na,val,a,b,0.5,0.5,1\nb,val\n", "line 3: not enough values"),
+        (b"%s\na,val,a,b,0.5,0.5\n", "line 2: .*missing 1 required"),
+        (b"%s\na,val,a,b,0.5,half,1\n", "line 2: could not convert string to float: 'half'"),
+        (b"%s\n\xff,val,a,b,0.5,0.5,1\n", "'utf-8' codec can't decode"),
+    ],
+)
+def test_an_error_says_which_file_and_line(content: bytes, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "damaged.csv"
+    file.write_bytes(content.replace(b"%s", ",".join(predictions.COLUMNS).encode()))
+    with pytest.raises(ValueError, match=rf"damaged\.csv: cannot be read \({problem}"):
+        predictions.read(file)
 
 
 def test_of_very_many_images_those_with_the_largest_loss_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +132,10 @@ def test_examples_are_small_chosen_images(size: int, tmp_path: Path) -> None:
     index = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
     assert {path.name for path in folder.iterdir()} == {"index.csv", *index.image}
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
-    assert index.kind.value_counts().to_dict() == {"mistake": 12, "confused": 30, "unsure": 12, "batch": 1}
+    assert index.kind.value_counts().to_dict() == {"mistake": 12, "confused": 30, "least sure": 12, "batch": 1}
     chosen = index[index.kind != "batch"]
     assert (chosen.image.str.extract(r"val-(\d+)\.")[0] == chosen.file).all()
-    assert ((chosen["class"] == chosen.predicted) == (chosen.kind == "unsure")).all()
+    assert ((chosen["class"] == chosen.predicted) == (chosen.kind == "least sure")).all()
     assert chosen.probability[chosen.kind == "mistake"].astype(float).is_monotonic_decreasing
     image = Image.open(folder / chosen.image.iloc[0])
     assert image.size == (min(size, 96),) * 2

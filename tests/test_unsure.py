@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 
 from cifar import export, predict
 from cifar.content import ContentError
+from cifar.data import preprocessing
 from cifar.data.calibration_part import with_calibration
 from cifar.data.images import DataError
 from cifar.errors import UserError
@@ -28,8 +32,8 @@ from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
 from cifar.training import checkpoint
-from cifar.unlike import Neighbours
-from cifar.unsure import Outcomes, Table, fewest_images, largest_distance, threshold
+from cifar.unlike import Neighbours, head_of, with_features
+from cifar.unsure import Outcomes, Reliability, Table, fewest_images, largest_distance, threshold
 
 SETTINGS = ["data=arrays", "model.depths=[1,1]", "model.width=4", "device=cpu", "threads=1", "precision=fp32"]
 SETTINGS += ["data.val_size=100", "data.calibration_size=200", "epochs=3", "batch_size=16", "augment=none"]
@@ -73,6 +77,30 @@ def test_what_cannot_be_had_has_no_threshold() -> None:
     few = Outcomes("calibration", 58, sure[1:], right[1:])
     assert "cannot be had on 58 calibration images: it takes 59 images at least" in few.in_words(0.05)
     assert "an estimate" in Outcomes("validation", 59, sure, right).in_words(0.05)
+    for tiniest in (1e-17, 5e-324):
+        assert "images at least" in few.in_words(tiniest)
+    many = Outcomes("calibration", 5000, np.linspace(1, 0.5, 5000, dtype=np.float32), np.ones(5000, bool)).table
+    assert many.at(0.002) is not None
+    assert "the smallest that it was set for is 0.001" in many.in_words(0.0009)
+
+
+def test_the_predict_of_a_bundle_says_what_its_marks_mean(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "preprocessing", preprocessing)  # beside it in a bundle
+    from cifar.exporting import bundled_predict
+
+    sure = np.linspace(1, 0.5, 200, dtype=np.float32)
+    for part in ("calibration", "validation"):
+        reliability = Reliability(Outcomes(part, 200, sure, np.ones(200, bool)), 0.25)
+        assert bundled_predict.limits(reliability.metadata(), 0.05) == (0.0, 0.25)
+        printed = capsys.readouterr().err
+        assert ("an estimate" in printed) == (part == "validation")
+        assert "unlike training: distance above 0.2500; 5% of images" in printed
+    assert bundled_predict.limits(
+        Reliability(Outcomes("validation", 9, sure[:9], np.ones(9, bool)), None).metadata(), 0.05
+    ) == (0.0, math.inf)
+    for text in ("5", "nan", "-1", "x"):
+        with pytest.raises(argparse.ArgumentTypeError, match="allowed: a number above 0 and below 1"):
+            bundled_predict.share(text)
 
 
 def test_the_table_of_an_export_is_on_the_safe_side() -> None:
@@ -94,6 +122,48 @@ def test_distances_are_those_to_the_tenth_nearest(shape: tuple[int, int]) -> Non
     expected = 1 - (unit @ unit_train.T).topk(10, dim=1).values[:, -1]
     assert torch.allclose(Neighbours.of(train)(new), expected, atol=2e-3)
     assert Neighbours.of(train)(-new).min() > 1, "the opposite of what it was trained on"
+
+
+class Odd(torch.nn.Module):
+    """`use`: how its last layer is called."""
+
+    def __init__(self, use: str) -> None:
+        super().__init__()
+        self.use, self.head = use, torch.nn.Linear(6, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.use == "by keyword":
+            return self.head(input=images)
+        if self.use == "for each part":
+            return self.head(images.view(-1, 2, 3).repeat(1, 1, 2).view(-1, 6)).view(-1, 2, 2).mean(1)
+        return images[:, :2]
+
+
+@pytest.mark.parametrize(("use", "width"), [("by keyword", 6), ("for each part", 2), ("never", 2)])
+def test_features_of_a_head_that_is_called_otherwise(use: str, width: int) -> None:
+    network, images = Odd(use), torch.rand(3, 6)
+    logits, features = with_features(network, head_of(network, 2), images)
+    assert torch.equal(logits, network(images))
+    assert torch.equal(features, images if width == 6 else logits)
+
+
+def test_what_is_not_known_of_the_best_weights_loses_nothing_else(
+    compose: Any, tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(model: object, head: object, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(inputs), 10), torch.full((len(inputs), 4), torch.inf)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cifar.reliability.with_features", infinite)
+        run(check(compose(*tiny, "test=true")), str(tmp_path), NO_REPORTER)
+    result = read_result(tmp_path)
+    assert result["status"] == "finished" and "test" in result and "unsure" not in result
+    assert "not known, as what the last layer receives for training images is not finite" in caplog.text
+    (tmp_path / "best.pt").unlink()
+    run(check(compose(*tiny, "test=true", f"resume={tmp_path}")), str(tmp_path), NO_REPORTER)
+    result = read_result(tmp_path)
+    assert result["status"] == "finished" and "test" not in result
+    assert caplog.text.count("no such checkpoint; nothing is measured of the best weights") == 1
 
 
 def test_the_largest_distance_has_its_share_of_false_alarms() -> None:
@@ -172,9 +242,22 @@ def test_predict_marks_and_sorts(trained: Path, photos: Path, tmp_path: Path, ca
     assert (rows.unlike == (rows.distance > limit.largest)).all() and 0 < rows.unsure.sum() < 100
     assert "at most 0.05 of the others are wrong, with 95% confidence" in capsys.readouterr().err
     predict.main([*arguments[:-2], "--max-error", "0.05", "--tta", "flip", "--json", str(tmp_path / "p.json")])
+<<<<<<< HEAD
     flipped = json.loads((tmp_path / "p.json").read_text())["predictions"]
     assert {each["distance"] for each in flipped} == set(rows.distance), "of the images as they are"
     assert f"probability below {at.probability:.4f}" not in capsys.readouterr().err, "set anew"
+=======
+    document = json.loads((tmp_path / "p.json").read_text())
+    promise, flipped = document["reliability"]["unsure"], document["predictions"]
+    assert (promise["max_error"], promise["part"], promise["images"], promise["estimate"]) == (
+        0.05,
+        "calibration",
+        200,
+        False,
+    )
+    assert 0 < promise["coverage"] < 1 and document["reliability"]["unlike"]["distance"] == limit.largest
+    assert [each["unsure"] for each in flipped] != rows.sort_values("file").unsure.tolist(), "set anew"
+>>>>>>> main
     predict.main([str(trained), str(photos), "--device", "cpu", "--evaluate", "--max-error", "0.05"])
     assert f"unsure: {rows.unsure.sum()} of 100 images; accuracy of the others" in capsys.readouterr().out
 
@@ -195,6 +278,7 @@ def test_an_export_measures_the_same(
     known = model.reliability
     assert known is not None and anew.largest == pytest.approx(known.largest, abs=1e-5)
     assert anew.metadata().keys() == {"unsure", "unlike"}
+    assert "; the run that it was exported from can set its threshold" in Marker.of(exported, "flip").lines[0]
     with pytest.raises(MarksError, match=r"thresholds in .* are for images as they are"):
         Marker.of(exported, "flip", 0.05)
 

@@ -8,7 +8,7 @@ from ..predictions import examples_of
 from . import Context, Picture, Pictures, Section
 from .confusion import run_and_name
 
-ORDER = 108
+ORDER = 109
 
 
 def section(context: Context) -> Section | None:

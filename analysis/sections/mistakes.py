@@ -1,4 +1,4 @@
-"""Images that the best run gets wrong, those of classes that it confuses, and those that it is unsure of."""
+"""Images that the best run gets wrong, those of classes that it confuses, and those right that it is least sure of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cifar.formatting import count_of
-from cifar.predictions import CONFUSED, MISTAKE, UNSURE, VAL, Row, confident_mistakes
+from cifar.predictions import CONFUSED, LEAST_SURE, MISTAKE, MOST, VAL, Row, confident_mistakes
 
 from ..predictions import Example, examples_of, predictions_of
 from ..statistics.mistakes import wrong_by_run
@@ -28,13 +28,13 @@ def section(context: Context) -> Section | None:
     validated = predictions[predictions.part == VAL] if len(predictions) else predictions
     if validated.empty:
         return None
-    by_seed = _by_seed(context)
+    by_seed = mistakes_by_seed(context)
     examples = examples_of(run)
     notes = _notes(by_seed)
     pictures = [
         Pictures("Most confident mistakes", _pictures(examples, MISTAKE, notes)),
         *_pairs(examples, notes),
-        Pictures("Right, but unsure", _pictures(examples, UNSURE, notes)),
+        Pictures("Right, but least sure", _pictures(examples, LEAST_SURE, notes)),
     ]
     shown = [group for group in pictures if group.pictures]
     text = _text(validated, name, bool(shown), by_seed)
@@ -42,13 +42,17 @@ def section(context: Context) -> Section | None:
     return Section("Mistakes", text, table=table, pictures=shown)
 
 
-def _by_seed(context: Context) -> pd.DataFrame:
-    """wrong_by_run of the confirmed trial's runs on fresh seeds; empty where there are none."""
+def fresh_runs(context: Context) -> list[str]:
+    """The confirmed trial's runs on fresh seeds; empty where there are none."""
     if "confirmed" not in context.answer:
-        return pd.DataFrame()
+        return []
     fresh = context.frames.fresh
-    runs = fresh.run[fresh.number == context.answer["confirmed"]["trial"]]
-    predictions = predictions_of(runs)
+    return list(fresh.run[fresh.number == context.answer["confirmed"]["trial"]])
+
+
+def mistakes_by_seed(context: Context) -> pd.DataFrame:
+    """wrong_by_run of these runs."""
+    predictions = predictions_of(fresh_runs(context))
     return wrong_by_run(predictions[predictions.part == VAL])
 
 
@@ -92,12 +96,14 @@ def _caption(row: Row, kind: str) -> str:
 def _text(validated: pd.DataFrame, name: str, shown: bool, by_seed: pd.DataFrame) -> str:
     wrong = validated[validated.predicted != validated["class"]]
     sure = int((wrong.probability >= SURE).sum()) or "none"
+    images = count_of(len(validated), "validation image")
+    of_images = f"{images} of {name}" if len(validated) < MOST else f"the {images} of {name} with the largest loss"
     text = (
-        f"Of {count_of(len(validated), 'validation image')} of {name}, {len(wrong)} are wrong after its best epoch,"
+        f"Of {of_images}, {len(wrong)} are wrong after its best epoch,"
         f" {sure} of these with a probability of {SURE:.0%} or more."
     )
     if len(by_seed):
-        everywhere = int((by_seed.wrong == by_seed.runs).sum())
+        everywhere = int((by_seed.wrong == by_seed.runs.max()).sum())
         text += f" {everywhere} are wrong on all of {count_of(by_seed.runs.max(), 'fresh seed')}."
     text += " A confident mistake may also be a wrong label. The run's predictions.csv has all images."
     if not shown:

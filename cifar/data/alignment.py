@@ -99,7 +99,7 @@ def _correlate(template: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """
     pairs, area = len(template), TEMPLATE**2
     products = functional.conv2d(images.transpose(0, 1), template, groups=pairs)[0]
-    mean, squares = (functional.avg_pool2d(values, TEMPLATE, 1)[:, 0] for values in (images, images.square()))
+    mean, squares = (_window_means(values, TEMPLATE)[:, 0] for values in (images, images.square()))
     deviation = ((squares - mean.square()).clamp_min(0) * area).sqrt()
     lengths = deviation * template.flatten(1).norm(dim=1)[:, None, None]
     highest, place = (products / (lengths + NOISE**2 * TEMPLATE)).flatten(1).max(1)
@@ -109,8 +109,14 @@ def _correlate(template: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
 def _details(image: Tensor, side: int) -> Tensor:
     """Grey images at side x side pixels, less their surroundings."""
     small = resized(image, side)
-    surroundings = functional.avg_pool2d(functional.pad(small, (2, 2, 2, 2), mode="replicate"), 5, 1)
-    return small - surroundings
+    return small - _window_means(functional.pad(small, (2, 2, 2, 2), mode="replicate"), 5)
+
+
+def _window_means(images: Tensor, side: int) -> Tensor:
+    """Of each window of side x side pixels in (N, C, H, W), from cumulative sums: faster than avg_pool2d."""
+    sums = functional.pad(images.cumsum(3).cumsum(2), (1, 0, 1, 0))
+    columns = sums[..., side:, :] - sums[..., :-side, :]
+    return (columns[..., side:] - columns[..., :-side]) / side**2
 
 
 def refined(one: Tensor, other: Tensor, guess: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ file nor folder, or with members that become far larger than the archive, is ref
 
 from __future__ import annotations
 
+import errno
 import posixpath
 import re
 from collections.abc import Iterable
@@ -167,6 +168,11 @@ def _folders(path: Path, members: dict[str, Member]) -> dict[str, dict[str, None
         if name in members:
             raise refused(path, name, "a file and a folder", "each name once")
     return folders
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error is the system's, and may be gone the next time: bz2 raises OSErrors without a number."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def refused(path: Path, member: str, problem: str, allowed: str) -> DataError:

@@ -1,4 +1,8 @@
-"""Cells of CSV files that spreadsheets open: none that begins as a formula is run there."""
+"""Cells of CSV files that spreadsheets open: none that begins as a formula is run there.
+
+Such files are findings.csv, the fixes that its page saves, and fixes.csv of a run: all that data.fixes reads. Files
+that programs read hold names as they are: split.csv, predictions.csv, unreadable.csv, and what cifar.predict writes.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,9 @@ MARK = "'"
 
 def safe_cell(text: str) -> str:
     """A text as a cell: after an apostrophe where it would be a formula, or would be read as a marked one."""
-    is_formula = text.removeprefix(MARK).startswith(FORMULA)
-    return MARK + text if is_formula else text
+    return MARK + text if text.lstrip(MARK).startswith(FORMULA) else text
 
 
 def plain_cell(cell: str) -> str:
     """The text that safe_cell made this cell of."""
-    text = cell.removeprefix(MARK)
-    return text if text.removeprefix(MARK).startswith(FORMULA) else cell
+    return cell.removeprefix(MARK) if cell.lstrip(MARK).startswith(FORMULA) else cell

@@ -33,9 +33,9 @@ def warn_of_copies(images: Images, train: Images, what: str) -> int:
     if count:
         groups = ", or keep copies on one side of the split with data.groups where the source has it"
         log.warning(
-            "%s of %s %s images are also among the images to train on (identical pixels): what is measured on these is"
-            " too good; remove the copies%s",
-            *(f"{count:,}", f"{len(images):,}", what, "" if what == "test" else groups),
+            "%s of %s %s images are also among the images to train on (identical at %d pixels): what is measured on"
+            " these is too good; remove the copies%s",
+            *(f"{count:,}", f"{len(images):,}", what, images.images.shape[-1], "" if what == "test" else groups),
         )
     return count
 

@@ -17,7 +17,7 @@ from cifar.data.images import DataError, on_one_line
 from cifar.data.preprocessing import DAMAGE, FORMER, HeifError, ImageError, InputFormat, open_image
 from cifar.data.storage import DISK, Storage
 
-DECODING = "2"
+DECODING = "3"
 """The version of the rules, which cache entries record."""
 
 
@@ -49,7 +49,8 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
             raise ImageError("not an image that can be decoded (0 bytes)")
         image, changes = preprocessing.upright(BytesIO(content), format)
     except OSError as error:
-        raise Unreadable(path, f"cannot be read ({error.strerror})", "repair or remove it", passing=True) from None
+        problem = f"cannot be read ({error.strerror or error})"
+        raise Unreadable(path, problem, "repair or remove it", passing=True) from None
     except HeifError as error:
         raise Unreadable(path, f"{error.problem} ({install('heic')})", "") from None
     except ImageError as error:
@@ -62,20 +63,31 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
     return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 
-def common_side(paths: Iterable[Path], storage: Storage = DISK) -> int | None:
-    """The height and width of all images, in pixels; None where they are not square and equal.
+class Side(NamedTuple):
+    """`pixels`: the height and width of all images; None where they are not square and equal.
 
-    It reads the headers alone, to the first image that differs. Files without one do not count: decoding them says what
-    is wrong.
+    `is_certain`: whether no header was unreadable.
+    """
+
+    pixels: int | None
+    is_certain: bool
+
+
+def common_side(paths: Iterable[Path], storage: Storage = DISK) -> Side:
+    """What the headers of the images say, to the first image that differs.
+
+    Files without one do not count: decoding them says what is wrong.
     """
     side = None
+    is_certain = True
     for path in paths:
         try:
             with storage.open(path) as content, open_image(content) as file:
                 width, height = file.size
         except (*DAMAGE, ImageError, DataError):
+            is_certain = False
             continue
         if width != height or side not in (None, width):
-            return None
+            return Side(None, True)
         side = width
-    return side
+    return Side(side, is_certain)

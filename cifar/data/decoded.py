@@ -95,15 +95,11 @@ def load(listing: Listing, request: Request, on_unreadable: str = ERROR, groups:
     Files that cannot be read are left out where `on_unreadable` is "skip"; otherwise an UnreadableError names them all.
     """
     try:
-        images, problems = _attempt(listing, request)
+        images, problems = _attempt(listing, request, on_unreadable)
         named = {listing.name(path): reason for path, reason in listing.broken.items()}
         named |= {listing.name(listing.paths[index]): problem.reason for index, problem in problems.items()}
         if named and on_unreadable != SKIP:
             raise UnreadableError(request.part, listing.directory, len(listing.files) + len(listing.broken), named)
-        if images is None:
-            kept = [index for index in range(len(listing.files)) if index not in problems]
-            groups = None if groups is None else groups[kept]
-            images = _load(_taken(listing, kept, request.part), request)
     finally:
         listing.storage.close()
     if named:
@@ -111,20 +107,28 @@ def load(listing: Listing, request: Request, on_unreadable: str = ERROR, groups:
             "%s: %d image files of part %s cannot be read, and are left out (data.unreadable=skip): %s",
             *(on_one_line(listing.directory), len(named), request.part, shown(named)),
         )
-    return replace(images, groups=groups, unreadable=named)
+    assert images is not None
+    kept = [index for index in range(len(listing.files)) if index not in problems]
+    return replace(images, groups=None if groups is None else groups[kept], unreadable=named)
 
 
-def _attempt(listing: Listing, request: Request) -> tuple[Images | None, dict[int, Problem]]:
-    """The images where all files can be read; else by position, why some cannot, which is remembered."""
+def _attempt(listing: Listing, request: Request, on_unreadable: str) -> tuple[Images | None, dict[int, Problem]]:
+    """The images that can be read, and by position, why others cannot, which is remembered.
+
+    None where some cannot, and they are not to be left out.
+    """
     file = request.cache_dir / "unreadable" / f"{listing.key(['unreadable', *unreadable.versions()])}.json"
-    problems = unreadable.recall(file)
-    if problems is not None and not any(_has_passed(listing, *item) for item in problems.items()):
-        return None, problems
-    try:
-        return _load(listing, request), {}
-    except _Problems as error:
-        unreadable.remember(file, error.by_position)
-        return None, error.by_position
+    problems = unreadable.recall(file) or {}
+    if any(_has_passed(listing, *item) for item in problems.items()):
+        problems = {}
+    while not problems or on_unreadable == SKIP:
+        kept = [index for index in range(len(listing.files)) if index not in problems]
+        try:
+            return _load(_taken(listing, kept, request.part) if problems else listing, request), problems
+        except _Problems as error:  # also of files that could be read before
+            problems = problems | {kept[position]: problem for position, problem in error.by_position.items()}
+            unreadable.remember(file, problems)
+    return None, problems
 
 
 def _has_passed(listing: Listing, index: int, problem: Problem) -> bool:
@@ -176,10 +180,11 @@ def common_size(listing: Listing, cache_dir: Path) -> int | None:
     with suppress(OSError, ValueError):
         recorded = json.loads(file.read_bytes())
         return recorded if isinstance(recorded, int) else None
-    size = common_side(listing.paths, listing.storage)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileError):  # it only saves reading the headers again
-        write_atomically(file, json.dumps(size).encode())
+    size, is_certain = common_side(listing.paths, listing.storage)
+    if is_certain:  # else another answer is possible next time, as with pillow-heif
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileError):  # it only saves reading the headers again
+            write_atomically(file, json.dumps(size).encode())
     return size
 
 

@@ -11,6 +11,9 @@ these show a horizon, or an aeroplane or a car that stands out from nothing. Ima
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +37,8 @@ DESCRIPTOR = 8
 """Side of the grey pixels whose gradients find candidates."""
 OFFSETS = (-0.1, 0.0, 0.1)
 """Shifts of an image in its search for candidates, horizontal and vertical, in half widths."""
-PAIRS = 512
-"""Pairs that are aligned at once."""
+PAIRS, ALIGNED = 512, 32
+"""Pairs that are looked at at once, and those of them that are aligned at once: more leave the processor's cache."""
 SCORES = 2**25
 """Similarities that are in memory at once."""
 
@@ -120,12 +123,13 @@ def _candidates(
         yield torch.empty(0, 2, dtype=torch.int64)
         return
     known = _descriptors(others)
+    unit = None if features is None else (_unit(features[0]), _unit(features[1]))
     size = max(1, SCORES // len(others))
     for start in range(0, len(images), size):
         part = torch.arange(start, min(start + size, len(images)))
         scores = [_most_alike(images[part], known)]
-        if features is not None:
-            scores += [_unit(features[0][part]) @ _unit(features[1]).T]
+        if unit is not None:
+            scores += [unit[0][part] @ unit[1].T]
         for score in scores:
             if itself:
                 score[torch.arange(len(part)), part] = -2
@@ -164,14 +168,29 @@ def _unit(rows: Tensor) -> Tensor:
 def _aligned(images: Tensor, others: Tensor, candidates: Tensor, cut: float, progress: Progress) -> list[Pair]:
     """The pairs of at most this distance among the candidates (P, 2), surest first."""
     pairs: list[Pair] = []
-    for start in range(0, len(candidates), PAIRS):
-        part = candidates[start : start + PAIRS]
-        chosen, distance = _distances(images, others, part)
-        near = distance <= cut
-        first, second = chosen[near].T.tolist()
-        pairs += map(Pair, first, second, distance[near].tolist())
-        progress(min(start + PAIRS, len(candidates)), len(candidates))
+    done = 0
+    batches = candidates.split(PAIRS) if len(candidates) else ()
+    with _worker_threads() as pool:
+        for chosen, distance in pool.map(partial(_distances, images, others), batches):
+            near = distance <= cut
+            first, second = chosen[near].T.tolist()
+            pairs += map(Pair, first, second, distance[near].tolist())
+            done = min(done + PAIRS, len(candidates))
+            progress(done, len(candidates))
     return sorted(pairs, key=lambda pair: (pair.distance, pair.first, pair.second))
+
+
+@contextmanager
+def _worker_threads() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as PyTorch uses, each of which computes alone: what few pairs need is too little to be shared."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads)
+    torch.set_num_threads(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def _distances(images: Tensor, others: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +198,12 @@ def _distances(images: Tensor, others: Tensor, pairs: Tensor) -> tuple[Tensor, T
     one, other = images[pairs[:, 0]].float(), others[pairs[:, 1]].float()
     correlation, guess, mirrored = alignment.first_guess(one, other)
     alike = correlation >= LEAST_GUESS
-    one, other, mirrored = smooth(one[alike]), other[alike], mirrored[alike]
-    other = smooth(torch.where(mirrored[:, None, None, None], other.flip(-1), other))
-    maps = alignment.refined(one, other, guess[alike])
-    return pairs[alike], alignment.distances(one, other, maps, mirrored)
+    chosen = (values[alike].split(ALIGNED) for values in (one, other, guess, mirrored))
+    return pairs[alike], torch.cat([_aligned_distances(*values) for values in zip(*chosen, strict=True)])
+
+
+def _aligned_distances(one: Tensor, other: Tensor, guess: Tensor, mirrored: Tensor) -> Tensor:
+    """The distances (K,) of pairs of float images (K, 3, H, W) once they are aligned, from a first guess."""
+    one, other = smooth(one), smooth(torch.where(mirrored[:, None, None, None], other.flip(-1), other))
+    maps = alignment.refined(one, other, guess)
+    return alignment.distances(one, other, maps, mirrored)

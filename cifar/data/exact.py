@@ -52,4 +52,9 @@ def log_exact_copies(option: Data, splits: Splits) -> None:
         return
     place = [] if option.root is None else [override("data.root", option.root)]
     more = module_command("cifar.inspection", f"data={option.source}", *place)
-    log.info("data: %s; %s shows %s", copies, more, "them, and what else is wrong" if copies.duplicates else "more")
+    log.info(
+        "data: %s, by content before resizing; %s shows %s",
+        copies,
+        more,
+        "them, and what else is wrong" if copies.duplicates else "more",
+    )

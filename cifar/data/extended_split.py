@@ -59,6 +59,27 @@ def with_val_part(option: Data, splits: Splits, known: Known) -> Splits:
     return Splits(kept, unseen, mean, std, splits.val_from)
 
 
+def unseen_test(images: Images, known: Known | None, quiet: bool = False) -> Images:
+    """A test part without the images that the run was trained on. Raises DataError where none is left."""
+    if known is None or images.digests is None:
+        return images
+    kept = np.flatnonzero(known.parts(images) != TRAIN)
+    if len(kept) == len(images):
+        return images
+    if not len(kept):
+        raise DataError(
+            "test=true: the run that this one begins with (from_run) was trained on all images of part test; allowed:"
+            " other images in it, or test=false"
+        )
+    if not quiet:
+        log.warning(
+            "%d of %d images of part test are left out, as the run that this one begins with (from_run) was trained on"
+            " them",
+            *(len(images) - len(kept), len(images)),
+        )
+    return images.take(kept)
+
+
 def with_calibration(splits: Splits, size: float, seed: int, known: Known) -> Splits:
     """Splits with images for calibration set apart, as cifar.data.calibration_part does, of images to train on.
 

@@ -1,7 +1,8 @@
 """What a user has decided about single images (data.fixes=FILE), applied when the data are loaded: no file is changed.
 
 A CSV file with the columns file, action and label; others are ignored, as are rows without an action, so the
-findings.csv of cifar.inspection with a filled column `action` is one. `file` is a name as Images.names has it.
+findings.csv of cifar.inspection with a filled column `action` is one. `file` is a name as Images.names has it. People
+open these files in spreadsheets: cells are as cifar.data.cells.safe_cell has them, here and in the copy of a run.
 
 drop     the image is not used
 relabel  its class is `label`
@@ -12,18 +13,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cifar.data.cells import plain_cell
+from cifar.data.cells import plain_cell, safe_cell
 from cifar.data.groups import group_numbers, joined, numbers_of
 from cifar.data.images import DataError, Images, printable
+from cifar.files import csv_bytes
 
 COLUMNS = ("file", "action", "label")
 DROP, RELABEL, GROUP = "drop", "relabel", "group"
@@ -51,13 +52,9 @@ class Fixes:
     def all(self) -> list[Fix]:
         return [fix for fixes in self.by_file.values() for fix in fixes]
 
-    def text(self) -> str:
+    def content(self) -> bytes:
         """As a CSV file, without the columns and rows that do not count."""
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        rows.writerows((fix.file, fix.action, fix.label) for fix in self.all())
-        return text.getvalue()
+        return csv_bytes([COLUMNS, *(map(safe_cell, astuple(fix)) for fix in self.all())], "\n")
 
     def sha256(self) -> str:
         """Of the fixes in order of the names: the same for every file that says the same."""

@@ -60,7 +60,7 @@ def common_size(option: Data, request: Request) -> int | None:
     Raises DataError as list_images does.
     """
     place = place_of(option, request.cache_dir)
-    directory = parts.directory(place.walk(), place.directory, "train")
+    directory = parts.directory(place.walk(quiet=True), place.directory, "train")
     return decoded.common_size(_listing(place, directory, "train", quiet=True), request.cache_dir)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar.data.images import DataError, Images
+from cifar.formatting import shortened
 
 log = logging.getLogger(__name__)
 NAMES_SHOWN = 3
@@ -51,10 +52,9 @@ def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:
     matches = [re.search(pattern, name) for name in names]
     others = [name for name, match in zip(names, matches, strict=True) if match is None]
     if others and part == "train":
-        more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
         raise DataError(
             f"data.groups=regex:{pattern}: not in {len(others)} of {len(names)} file names:"
-            f" {', '.join(others[:NAMES_SHOWN])}{more}; allowed: a regular expression that is in each; with |$ at its"
+            f" {shortened(others, NAMES_SHOWN)}; allowed: a regular expression that is in each; with |$ at its"
             " end, each of these files is a group by itself"
         )
     pairs = zip(names, matches, strict=True)

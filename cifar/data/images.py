@@ -60,6 +60,10 @@ class Images:
             digests=None if self.digests is None else self.digests[chosen],
         )
 
+    def sample(self, count: int) -> Images:
+        """`count` of the images, at even distances; all where there are no more."""
+        return self.take(evenly(len(self), count))
+
     def with_classes(self, classes: tuple[str, ...]) -> Images:
         """The same images, their labels indices into `classes`, by name. Raises DataError for other classes."""
         if classes == self.classes:
@@ -92,6 +96,12 @@ def from_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], classes: t
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     indices = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     return Images(pixels, indices, classes, fingerprint_of(pixels, indices, classes), names=positions(len(pixels)))
+
+
+def evenly(total: int, count: int) -> NDArray[np.int64]:
+    """`count` positions of `total`, at even distances; all where there are no more."""
+    indices: NDArray[np.int64] = np.linspace(0, total - 1, min(total, count)).round().astype(np.int64)
+    return indices
 
 
 def positions(count: int) -> tuple[str, ...]:

@@ -6,22 +6,27 @@ Images that are in none of its parts are new.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cifar.data import split_file
-from cifar.data.images import Images
+from cifar.data.images import DataError, Images, channel_statistics, on_one_line
+from cifar.data.split import Splits
 from cifar.data.split_file import Row
+from cifar.options.splits import TRAINING_PART
 
 TRAIN, VAL, TEST, CALIBRATION, NEW = "train", "val", "test", "calibration", ""
 PARTS = (TRAIN, VAL, TEST)
 """The part of an image that was in several: the first of these."""
 INITIAL = "initial"
 """The folder in a run directory of what the run began with."""
+NAMES_SHOWN = 5
+"""File names in one message."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,44 @@ class Known:
         """How many images the run trained and validated on that are none of those with these digests."""
         present = set(digests)
         return sum(row.part in (TRAIN, VAL) and row.digest not in present for row in self.rows)
+
+
+def as_recorded(splits: Splits, images: Images, run: Path, limit: int | None) -> Splits:
+    """The splits of `images`, as a run recorded them, where it did and they are of the training part.
+
+    `limit`: data.limit, with which a run leaves images out. Raises DataError for images that it did not have.
+    """
+    rows = [row for row in split_file.read_rows(run) if row.part != TEST]
+    if not rows or images.digests is None or splits.val_from != TRAINING_PART or _is_that_of(splits, rows):
+        return splits
+    recorded = Known.of(rows)
+    if limit is None or limit >= len(images):
+        _check_recorded(recorded, splits, run)
+    parts = recorded.parts(images)
+    train, val, calibration = (images.take(np.flatnonzero(parts == part)) for part in (TRAIN, VAL, CALIBRATION))
+    if (set(train.names), set(val.names)) == (set(splits.train.names), set(splits.val.names)):
+        return splits
+    mean, std = channel_statistics(train.images)
+    return replace(splits, train=train, val=val, calibration=calibration or None, mean=mean, std=std)
+
+
+def _is_that_of(splits: Splits, rows: list[Row]) -> bool:
+    """Whether the splits are as the rows say; copies may be in both parts."""
+    recorded = Counter((row.part, row.digest) for row in rows if row.part in (TRAIN, VAL))
+    present = split_file.rows_of({TRAIN: splits.train, VAL: splits.val})
+    return recorded == Counter((row.part, row.digest) for row in present)
+
+
+def _check_recorded(recorded: Known, splits: Splits, run: Path) -> None:
+    used = [part for part in (splits.train, splits.val, splits.calibration) if part is not None]
+    names = [name for part in used for name in np.array(part.names)[recorded.parts(part) == NEW].tolist()]
+    if names:
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        raise DataError(
+            f"resume={on_one_line(run)}: {len(names)} images are not in its {split_file.NAME}, as they are new or have"
+            f" changed: {', '.join(map(on_one_line, names[:NAMES_SHOWN]))}{more}; allowed: the images that it has; a"
+            " new run with from_run may have more"
+        )
 
 
 def _by_digest(rows: Iterable[Row]) -> dict[str, KnownImage]:

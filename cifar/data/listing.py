@@ -16,6 +16,7 @@ from cifar.data.images import DataError, printable
 from cifar.data.preprocessing import HEIF_SUFFIXES
 from cifar.data.request import OR_WITHOUT
 from cifar.data.storage import DISK, Storage
+from cifar.formatting import shortened
 
 log = logging.getLogger(__name__)
 LabelledFile = tuple[Path, int]
@@ -76,6 +77,9 @@ def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
     entries = sorted(walk.visible(directory))
     folders = [path for path in entries if walk.is_dir(path) and walk.goes_down(path, (os.path.realpath(directory),))]
     strays = [path for path in entries if not walk.is_dir(path) and walk.is_image(path)]
+    for path in entries:
+        if walk.broken.pop(path, None):  # it is of no class, and would be left out anyway
+            walk.skipped["broken links outside the class directories"] += 1
     least = 2 if part == "train" else 1
     if len(folders) < least:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
@@ -100,9 +104,7 @@ def _unpack(walk: Walk) -> str:
 
 
 def _names(paths: list[Path]) -> str:
-    names = ", ".join(printable(path.name) for path in paths[:NAMES_SHOWN])
-    more = len(paths) - NAMES_SHOWN
-    return f"{names} and {more} more" if more > 0 else names
+    return shortened((printable(path.name) for path in paths), NAMES_SHOWN)
 
 
 @dataclass

@@ -15,16 +15,18 @@ log = logging.getLogger(__name__)
 NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 ALL = tuple(name for names in NAMES.values() for name in names)
 LAYOUTS = "train/<class>/*, val/<class>/* and test/<class>/*, or <class>/* alone"
-LEAST_CLASSES = 2
 
 
 def directory(walk: Walk, root: Path, part: str) -> Path:
-    """The folder of a part, or the one that it should have. Raises DataError where two names, or none, are clear."""
+    """The folder of a part, or the one that it should have. Raises DataError where none is clear.
+
+    Of several names the first of NAMES is taken, with a warning.
+    """
     names = _present(walk, root, part)
-    if len(names) > 1:
-        raise DataError(
-            f"{on_one_line(root)}: {' and '.join(names)}: two folders for one part; allowed: one of"
-            f" {', '.join(NAMES[part])}; remove or rename the other"
+    if len(names) > 1 and not walk.quiet:
+        log.warning(
+            "%s: %s are folders for one part: %s is used; remove or rename the other",
+            *(on_one_line(root), " and ".join(names), names[0]),
         )
     if names:
         if part == "train":
@@ -68,18 +70,18 @@ def _check_classes(walk: Walk, root: Path) -> None:
 
 
 def _check_beside(walk: Walk, root: Path) -> None:
-    """Raises DataError where train is a class among others; warns of folders that are no parts."""
+    """Raises DataError where train is a class among others, as it has none; warns of folders that are no parts."""
     others = [name for name in _folders(walk, root) if name not in ALL]
     classes = [name for name in others if _holds_images(walk, root / name)]
     is_class = not _folders(walk, root / "train") and _holds_images(walk, root / "train")
     is_alone = not has(walk, root, "val") and not has(walk, root, "test")
-    if classes and is_alone and (is_class or len(classes) >= LEAST_CLASSES):
+    if classes and is_alone and is_class:
         shown = printable(", ".join(classes[:3]))
         raise DataError(
             f"{on_one_line(root)}: train is the part to train on, and there are images in {shown} beside it; where"
             " train is a class as these are, rename it, as to trains; else move them out of the folder"
         )
-    if classes:
+    if classes and not walk.quiet:
         log.warning(
             "%s: %s beside train hold images, and are left out, as they are no parts; allowed: %s",
             *(on_one_line(root), printable(", ".join(classes)), LAYOUTS),

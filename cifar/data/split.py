@@ -9,6 +9,7 @@ from cifar.data import content_split, random_split
 from cifar.data.images import Images, channel_statistics
 from cifar.data.split_checks import check_groups, fits, limit_error
 from cifar.options.splits import TRAINING_PART
+from cifar.unsure import CALIBRATION, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Splits:
     val_from: str = TRAINING_PART
     also_in_train: int | None = None
     calibration: Images | None = None
+
+    def held_out(self) -> tuple[str, Images]:
+        """The images that thresholds are set on, and of which part they are: for calibration, else for validation."""
+        return (VALIDATION, self.val) if self.calibration is None else (CALIBRATION, self.calibration)
 
 
 class Method(Protocol):

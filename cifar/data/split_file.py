@@ -9,19 +9,13 @@ digest  of what it shows, as cifar.data.digests computes it: it stays when files
 from __future__ import annotations
 
 import csv
-import io
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from cifar.data.images import Images, channel_statistics
-from cifar.data.split import Splits
-from cifar.files import write_atomically
-from cifar.options.splits import TRAINING_PART
+from cifar.data.images import Images
+from cifar.files import csv_bytes, write_atomically
 
 NAME = "split.csv"
 COLUMNS = ("file", "part", "class", "digest")
@@ -57,11 +51,7 @@ def rows_of(parts: Mapping[str, Images]) -> list[Row]:
 
 def write_rows(directory: Path, rows: Iterable[Row]) -> None:
     """Write these rows as split.csv into a directory."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(map(astuple, rows))
-    write_atomically(directory / NAME, text.getvalue().encode())
+    write_atomically(directory / NAME, csv_bytes([COLUMNS, *map(astuple, rows)], "\n"))
 
 
 def read_rows(directory: Path) -> list[Row]:
@@ -69,33 +59,3 @@ def read_rows(directory: Path) -> list[Row]:
     with suppress(FileNotFoundError), (directory / NAME).open(encoding="utf-8", newline="") as lines:
         return [Row(*(row[column] for column in COLUMNS)) for row in csv.DictReader(lines)]
     return []
-
-
-def read(directory: Path) -> dict[str, str]:
-    """The part of each image, by its digest (hex); empty where the run in the directory wrote none.
-
-    Of an image that is in several, the one that is used first: train, then val.
-    """
-    parts: dict[str, str] = {}
-    for row in read_rows(directory):
-        parts.setdefault(row.digest, row.part)
-    return parts
-
-
-def as_recorded(splits: Splits, images: Images, run: Path) -> Splits:
-    """The splits of `images`, as a run recorded them, where it did and they are of the training part."""
-    recorded = read(run)
-    if not recorded or images.digests is None or splits.val_from != TRAINING_PART or _is_that_of(splits, run):
-        return splits
-    parts = np.array([recorded.get(digest.tobytes().hex(), "") for digest in images.digests.numpy()])
-    train, val, calibration = (images.take(np.flatnonzero(parts == part)) for part in ("train", "val", "calibration"))
-    if (set(train.names), set(val.names)) == (set(splits.train.names), set(splits.val.names)):
-        return splits
-    mean, std = channel_statistics(train.images)
-    return replace(splits, train=train, val=val, calibration=calibration or None, mean=mean, std=std)
-
-
-def _is_that_of(splits: Splits, run: Path) -> bool:
-    """Whether the splits are as a run recorded them; copies may be in both parts."""
-    recorded = Counter((row.part, row.digest) for row in read_rows(run) if row.part in ("train", "val"))
-    return recorded == Counter((row.part, row.digest) for row in rows_of({"train": splits.train, "val": splits.val}))

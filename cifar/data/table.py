@@ -16,6 +16,7 @@ from cifar.data.groups import group_numbers, groups_by_pattern
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import sorted_names
 from cifar.data.request import OR_WITHOUT, Request
+from cifar.formatting import shortened
 from cifar.options.data import Data
 from cifar.options.splits import REGEX
 
@@ -67,10 +68,9 @@ def _groups(groups: str, file: Path, rows: list[Row]) -> Tensor:
         raise DataError(f"data.groups={groups}: {problem}; allowed: {columns or 'null, as it has no others'}")
     empty = [str(row.line) for row in rows if not row.others[groups]]
     if empty:
-        more = f" and {len(empty) - MISSING_SHOWN} more" if len(empty) > MISSING_SHOWN else ""
         raise DataError(
             f"data.groups={groups}: {printable(file)} has {len(empty)} {rows[0].part} rows without a value there (line"
-            f" {', '.join(empty[:MISSING_SHOWN])}{more}); give each one, such as its path where it is a group by itself"
+            f" {shortened(empty, MISSING_SHOWN)}); give each one, such as its path where it is a group by itself"
         )
     return group_numbers(row.others[groups] for row in rows)
 
@@ -96,10 +96,9 @@ def rows_of_part(file: Path, part: str) -> list[Row]:
         )
     missing = [row for row in rows if not row.path.is_file()]
     if missing:
-        shown = ", ".join(f"line {row.line}: {printable(row.path)}" for row in missing[:MISSING_SHOWN])
-        more = f" and {len(missing) - MISSING_SHOWN} more" if len(missing) > MISSING_SHOWN else ""
+        shown = shortened((f"line {row.line}: {printable(row.path)}" for row in missing), MISSING_SHOWN)
         raise DataError(
-            f"{printable(file)}: {len(missing)} of {len(rows)} images are not there ({shown}{more}); allowed: paths of"
+            f"{printable(file)}: {len(missing)} of {len(rows)} images are not there ({shown}); allowed: paths of"
             f" files, relative to {printable(file.parent)} or absolute"
         )
     return rows

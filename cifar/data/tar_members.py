@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any, BinaryIO
 
-from cifar.data.archive import ALLOWED, Archive, Member, checked, refused
+from cifar.data.archive import ALLOWED, Archive, Member, checked, is_passing, refused
 from cifar.data.images import DataError, on_one_line
+from cifar.data.shared_handle import SharedHandle
 from cifar.files import FileError, cannot_write, write_atomically
 
 DECOMPRESS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
@@ -85,8 +85,7 @@ class TarReader:
         self._path = path
         self._decompress = decompress
         self._cache_dir = cache_dir
-        self._file: IO[bytes] | None = None
-        self._lock = Lock()
+        self._file = SharedHandle(self._open)
         self.size = 0
 
     def list_members(self) -> Iterator[Member]:
@@ -103,27 +102,25 @@ class TarReader:
             _check_end(self._path, os.pread(unpacked.fileno(), BLOCK, copy.end))
         except BaseException as error:
             unpacked.close()
-            if isinstance(error, DAMAGE):
+            if isinstance(error, DAMAGE) and not is_passing(error):
                 raise _damaged(self._path, error) from None
             raise
-        self._file = unpacked
+        self._file.set(unpacked)
 
     def read(self, member: Member) -> bytes:
         """The content; the sums of a compressed file were checked when it was listed."""
         content = bytearray()
-        file = self._opened().fileno()
-        while len(content) < member.size:
-            block = os.pread(file, min(member.size - len(content), CHUNK * 64), member.place + len(content))
-            if not block:
-                raise DataError(f"{on_one_line(self._path / member.name)}: cut off in the archive")
-            content += block
+        with self._file.used() as file:
+            while len(content) < member.size:
+                size = min(member.size - len(content), CHUNK * 64)
+                block = os.pread(file.fileno(), size, member.place + len(content))
+                if not block:
+                    raise DataError(f"{on_one_line(self._path / member.name)}: cut off in the archive")
+                content += block
         return bytes(content)
 
-    def _opened(self) -> IO[bytes]:
-        with self._lock:
-            if self._file is None:
-                self._file = self._path.open("rb") if self._decompress is None else self._unpacked(self._decompress)
-            return self._file
+    def _open(self) -> IO[bytes]:
+        return self._path.open("rb") if self._decompress is None else self._unpacked(self._decompress)
 
     def _unpacked(self, decompress: Callable[[Path], Any]) -> IO[bytes]:
         unpacked = _temporary(self._cache_dir)
@@ -135,14 +132,13 @@ class TarReader:
             unpacked.flush()
         except DAMAGE as error:
             unpacked.close()
+            if is_passing(error):
+                raise
             raise _damaged(self._path, error) from None
         return unpacked
 
     def close(self) -> None:
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-            self._file = None
+        self._file.close()
 
 
 class _Copy:
@@ -187,6 +183,8 @@ def _members(path: Path, file: Any, copy: _Copy | None = None) -> Iterator[Membe
             file.seek(end)
             _check_end(path, file.read(BLOCK))
     except DAMAGE as error:
+        if is_passing(error):
+            raise
         raise _damaged(path, error) from None
 
 

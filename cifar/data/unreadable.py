@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +13,7 @@ import PIL
 
 from cifar.data.decode import DECODING
 from cifar.data.images import DataError, on_one_line
-from cifar.files import FileError, write_atomically
+from cifar.files import FileError, csv_bytes, write_atomically
 
 FILE = "unreadable.csv"
 SHOWN = 20
@@ -41,15 +39,15 @@ class UnreadableError(DataError):
         self.part = part
         self.problems = dict(problems)
 
-    def followed_by(self, others: Sequence[UnreadableError], place: str) -> None:
+    def followed_by(self, others: Sequence[UnreadableError], place: str = "") -> None:
         """Have the message continue with those of other parts, and with the place where all files are listed."""
-        self.args = ("\n".join([str(self), *map(str, others), place]),)
+        self.args = ("\n".join(filter(None, [str(self), *map(str, others), place])),)
 
 
 def _message(part: str, directory: Path, images: int, problems: Mapping[str, str]) -> str:
     if len(problems) == 1:
         ((name, reason),) = problems.items()
-        remedy = "repair or remove the file, or leave it out with data.unreadable=skip"
+        remedy = f"repair or remove this file of part {part}, or leave it out with data.unreadable=skip"
         return f"{on_one_line(directory / name)}: {reason}; {remedy}"
     first = (
         f"{on_one_line(directory)}: {len(problems)} of {images} image files of part {part} cannot be read; repair or"
@@ -67,11 +65,8 @@ def shown(problems: Mapping[str, str], separator: str = "; ") -> str:
 
 def table(problems: Mapping[str, Mapping[str, str]]) -> bytes:
     """The content of unreadable.csv. `problems`: by part and name, why."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "part", "reason"])
-    writer.writerows([name, part, reason] for part, rows in problems.items() for name, reason in rows.items())
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    rows = [(name, part, reason) for part, of_part in problems.items() for name, reason in of_part.items()]
+    return csv_bytes([("file", "part", "reason"), *rows], "\n", "backslashreplace")
 
 
 def versions() -> list[str]:

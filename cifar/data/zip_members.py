@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import posixpath
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 
-from cifar.data.archive import Archive, Member, checked, refused
+from cifar.data.archive import Archive, Member, checked, is_passing, refused
 from cifar.data.images import DataError, on_one_line
+from cifar.data.shared_handle import SharedHandle
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 MAX_TARGET = 4096
@@ -39,26 +40,39 @@ class ZipReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: zipfile.ZipFile | None = None
-        self._lock = Lock()
+        self._file = SharedHandle(self._open)
+        self._is_listed = False
 
-    def opened(self) -> zipfile.ZipFile:
-        with self._lock:
-            if self._file is None:
-                try:
-                    self._file = zipfile.ZipFile(self._path)
-                except DAMAGE as error:
-                    raise DataError(
-                        f"{on_one_line(self._path)}: a damaged .zip file ({error}); copy or make it again"
-                    ) from None
-            return self._file
+    def members(self) -> list[zipfile.ZipInfo]:
+        """What its directory lists. Raises DataError for a damaged archive, OSError for one that cannot be read."""
+        try:
+            with self._file.used() as archive:
+                infos = archive.infolist()
+        except DAMAGE as error:
+            if is_passing(error):
+                raise
+            raise DataError(
+                f"{on_one_line(self._path)}: a damaged .zip file ({error}); copy or make it again"
+            ) from None
+        self._is_listed = True
+        return infos
+
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self._path)
+        except zipfile.BadZipFile as error:
+            if self._is_listed:  # it was not damaged then: zipfile says so of errors of the disk too
+                raise OSError(errno.EIO, str(error)) from None
+            raise
 
     def read(self, member: Member) -> bytes:
         """The content, whose length and CRC are those that the directory says."""
-        archive = self.opened()
         try:
-            content = archive.read(archive.infolist()[member.place])
+            with self._file.used() as archive:
+                content = archive.read(archive.infolist()[member.place])
         except DAMAGE as error:
+            if is_passing(error):
+                raise
             raise DataError(f"{on_one_line(self._path / member.name)}: damaged in the archive ({error})") from None
         if len(content) != member.size:
             raise DataError(
@@ -67,15 +81,12 @@ class ZipReader:
         return content
 
     def close(self) -> None:
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-            self._file = None
+        self._file.close()
 
 
 def _members(path: Path, reader: ZipReader) -> Iterator[Member]:
     """Raises DataError for members that cannot be read, or that are neither files nor folders nor links."""
-    for place, info in enumerate(reader.opened().infolist()):
+    for place, info in enumerate(reader.members()):
         name = info.filename.replace("\\", "/") if info.create_system == DOS else info.filename
         kind = stat.S_IFMT(info.external_attr >> 16)
         if name.endswith("/") or kind == stat.S_IFDIR:

@@ -83,9 +83,9 @@ class Reference:
         if compute is None:
             return
         for batch in self.batches[: len(FIRST_BATCHES) + 1]:
-            expected = self.model.assess(batch).distances
-            largest = float((_computed(what, compute, batch) - expected).abs().nan_to_num(0.0).max())
-            if largest > TOLERANCE:
+            expected, computed = self.model.assess(batch).distances, _computed(what, compute, batch)
+            largest = _largest_difference(computed, expected)
+            if not largest <= TOLERANCE:
                 raise ExportError(
                     f"{what}: its distances to training images differ from PyTorch by {largest:.1e}; allowed:"
                     f" {TOLERANCE:g}; nothing was written"
@@ -110,10 +110,12 @@ def _computed(what: str, compute: Compute, batch: Tensor) -> Tensor:
         raise ExportError(f"{what}: fails on a batch of {len(batch)}: {lines[0]}; nothing was written") from error
 
 
-def _largest_difference(probabilities: Tensor, expected: Tensor) -> float:
-    if probabilities.shape != expected.shape:
+def _largest_difference(computed: Tensor, expected: Tensor) -> float:
+    """Infinite where only one of both is not a number; two that are not are equal."""
+    if computed.shape != expected.shape or not torch.equal(computed.isnan(), expected.isnan()):
         return float("inf")
-    return float((probabilities - expected).abs().nan_to_num(float("inf")).max())
+    differences = (computed - expected).abs().masked_fill(expected.isnan(), 0.0)
+    return float(differences.nan_to_num(float("inf")).max())
 
 
 def _different_classes(probabilities: Tensor, expected: Tensor) -> int:

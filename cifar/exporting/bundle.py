@@ -14,7 +14,7 @@ from cifar.exporting.agreement import Reference
 from cifar.exporting.files import export_file
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.history import History, history_of
-from cifar.exporting.int8 import export_int8
+from cifar.exporting.int8 import export_int8, read_images
 from cifar.exporting.public import settings_text
 from cifar.exporting.source import ExportError, Source
 from cifar.files import cannot_write, check_target
@@ -82,11 +82,13 @@ def _fill(
     source: Source, config: Config, history: History | None, folder: Path, name: str, max_loss: float | None
 ) -> list[str]:
     """Write all files, and say how well the exported model agrees with PyTorch."""
-    subject, reference, int8 = Subject(source), Reference(source), None
+    subject, int8 = Subject(source), None
     if max_loss is None:
+        reference = Reference(source)
         agreement = export_file(subject, reference, "onnx", folder / ONNX)
     else:
-        int8 = export_int8(subject, folder / ONNX, max_loss)
+        images = read_images(source)
+        reference, int8 = images.reference, export_int8(subject, images, folder / ONNX, max_loss)
         agreement = int8.agreement
     export_file(subject, reference, "safetensors", folder / WEIGHTS)
     measured = cost.measure(source, folder / ONNX, int8.after.latencies if int8 else None)

@@ -26,7 +26,7 @@ def main(argv: list[str], folder: Path) -> int:
     parser.add_argument("images", nargs="+")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="the K most likely classes")
     help = "of the predictions that are not unsure, at most this share is wrong (default 0.05)"
-    parser.add_argument("--max-error", type=float, default=0.05, metavar="SHARE", help=help)
+    parser.add_argument("--max-error", type=share, default=0.05, metavar="SHARE", help=help)
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it says of damaged files: they are named here
     session = open_session(str(folder / "model.onnx"))
@@ -56,6 +56,17 @@ def main(argv: list[str], folder: Path) -> int:
     return int(unreadable > 0)
 
 
+def share(text: str) -> float:
+    """The type of an argument that is a share, neither none nor all."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: a number above 0 and below 1, as 0.05")
+    return value
+
+
 def open_session(file: str) -> onnxruntime.InferenceSession:
     """The model on the CPU; one in int8 exactly, for which CPUs without VNNI need a setting."""
     settings = onnxruntime.SessionOptions()
@@ -75,19 +86,29 @@ def limits(metadata: dict[str, str], max_error: float) -> tuple[float, float]:
     """
     if "unsure" not in metadata:
         return 0.0, math.inf
-    unsure, largest = json.loads(metadata["unsure"]), json.loads(metadata["unlike"])["distance"]
+    unsure, unlike = json.loads(metadata["unsure"]), json.loads(metadata["unlike"])
     images = f"{unsure['images']:,} {unsure['part']} images"
     allowed = [row for row in unsure["thresholds"] if row[0] <= max_error]
     if allowed:
         error, threshold, coverage = allowed[-1]
         promise = f"at most {error:.3g} of the others are wrong, with {unsure['confidence']:.0%} confidence"
-        print(
-            f"unsure: probability below {threshold:.4f}; {promise}; {coverage:.1%} of {images} remain", file=sys.stderr
-        )
+        estimate = "" if unsure["part"] == "calibration" else ", an estimate, as these images chose the epoch"
+        line = f"unsure: probability below {threshold:.4f}; {promise}; {coverage:.1%} of {images} remain{estimate}"
     else:
         threshold = 0.0
-        print(f"unsure: an error of at most {max_error:.3g} cannot be had on {images}", file=sys.stderr)
-    return threshold, math.inf if largest is None else largest
+        line = f"unsure: an error of at most {max_error:.3g} cannot be had on {images}"
+    print(line, file=sys.stderr)
+    return threshold, largest_distance(unlike)
+
+
+def largest_distance(unlike: dict[str, float | None]) -> float:
+    largest = unlike["distance"]
+    if largest is None:
+        print("unlike training: not known, as there were too few images to set its threshold on", file=sys.stderr)
+        return math.inf
+    share = f"{unlike['false_alarms']:.0%} of images like those of training are farther"
+    print(f"unlike training: distance above {largest:.4f}; {share}", file=sys.stderr)
+    return largest
 
 
 def on_one_line(path: str) -> str:

@@ -45,7 +45,7 @@ FEW_IMAGES = 2000
 TAGS = ("image-classification", "onnx", "onnxruntime", "safetensors", "pytorch", PROGRAM)
 ERRORS_SHOWN = (0.02, 0.05, 0.1)
 """The allowed errors for which the card has thresholds."""
-TEST_COPIES = ("test_also_in_train", "test_images")
+TEST_COPIES = ("test_also_in_train", "test_images", "test_duplicates", "test_accuracy_without")
 Row = dict[str, str]
 
 
@@ -154,7 +154,7 @@ def test_images(test: Mapping[str, Any] | None, history: History | None) -> int 
 
 
 def copies(result: Mapping[str, Any], history: History | None) -> dict[str, Any]:
-    """How many validation and test images are also training images, and what data.fixes did, as in the answer."""
+    """Validation and test images that are also training images, and what data.fixes did, by the keys of the answer."""
     val = result["data"]["val"]
     counts: dict[str, Any] = {}
     if "fixes" in result["data"]:
@@ -165,8 +165,14 @@ def copies(result: Mapping[str, Any], history: History | None) -> dict[str, Any]
     test = result.get("test") or {}
     if test.get("also_in_train"):
         counts |= {"test_also_in_train": test["also_in_train"], "test_images": test["images"]}
+    for part, leaks in result.get("without_leaks", {}).items():
+        if leaks["without"]:
+            counts |= {
+                f"{part}_duplicates": leaks["duplicates"],
+                f"{part}_accuracy_without": leaks["without"]["accuracy"],
+            }
     confirmed = history.test if history else {}
-    return counts | {key: confirmed[key] for key in TEST_COPIES if "test_also_in_train" in confirmed}
+    return counts | {key: confirmed[key] for key in TEST_COPIES if key in confirmed}
 
 
 def weakest(rows: Sequence[Row]) -> str:

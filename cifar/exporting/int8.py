@@ -21,11 +21,11 @@ from cifar.errors import UserError
 from cifar.exporting import cost
 from cifar.exporting.agreement import Agreement, Reference, batches
 from cifar.exporting.files import export_file, replacing
-from cifar.exporting.formats import FORMATS, Subject
+from cifar.exporting.formats import Subject
 from cifar.exporting.quantise import METHOD, OTHERS, Int8Error, add_metadata, quantise
-from cifar.exporting.source import CheckImages, Source, evenly
+from cifar.exporting.source import CheckImages, Source
 from cifar.inference.held_out import set_anew
-from cifar.inference.model import load_model
+from cifar.inference.model import Model, load_model
 
 CALIBRATION_IMAGES, CALIBRATION_SEED = 256, 0
 """Training images that the ranges of activations are measured on, at most, and the seed that draws them.
@@ -127,34 +127,46 @@ def _row(what: str, fp32: str, int8: str) -> dict[str, str]:
     return {"what": what, "fp32": fp32, "int8": int8}
 
 
-def export_int8(subject: Subject, out: Path, max_loss: float) -> Int8:
+@dataclass(frozen=True)
+class RunImages:
+    """The images of a run, and what PyTorch computes for at most COMPARED_IMAGES of those for validation."""
+
+    splits: Splits
+    reference: Reference
+
+
+def read_images(source: Source) -> RunImages:
+    """Raises Int8Error where the run's images are not at hand."""
+    splits = _splits(source)
+    compared = splits.val.sample(COMPARED_IMAGES)
+    checked = CheckImages(compared.images[0 : len(compared)], "validation images", compared.labels)
+    return RunImages(splits, Reference(source, checked))
+
+
+def export_int8(subject: Subject, run: RunImages, out: Path, max_loss: float) -> Int8:
     """Write an int8 model to `out`, unless it loses more than `max_loss` of the validation accuracy.
 
-    Raises Int8Error for that and where the run's images are not at hand, otherwise as export_file does; `out` is as it
-    was then.
+    Raises Int8Error for that, otherwise as export_file does; `out` is as it was then.
     """
-    splits = _splits(subject.source)
+    splits, reference = run.splits, run.reference
     images, calibration = _calibration(splits.train)
-    compared = evenly(splits.val, COMPARED_IMAGES)
-    checked = CheckImages(compared.images[0 : len(compared)], "validation images", compared.labels)
-    reference = Reference(subject.source, checked)
     with tempfile.TemporaryDirectory() as folder, replacing(out) as temporary:
         fp32 = Path(folder) / "model.onnx"
         agreement = export_file(subject, reference, "onnx", fp32)
         operators = quantise(subject, fp32, images, temporary)
-        result = _measured(reference, fp32, temporary, len(splits.val), operators, calibration, agreement)
+        model = load_model(temporary)
+        result = _measured(reference, fp32, model, len(splits.val), operators, calibration, agreement)
         _check(result, max_loss)
         metadata = subject.metadata | result.facts
         if subject.source.model.reliability is not None:
-            metadata |= set_anew(splits, load_model(temporary).assess).metadata()
+            metadata |= set_anew(splits, model.assess).metadata()
         add_metadata(temporary, metadata)
         return replace(result, after=replace(result.after, bytes=temporary.stat().st_size))
 
 
-def probabilities(file: Path, images: Pixels) -> Tensor:
-    """float32 (N, classes), by an exported ONNX file, of images uint8 (N, 3, size, size) in memory or on disk."""
-    compute = FORMATS["onnx"].compute(file)
-    return torch.cat([compute(batch) for batch in batches(images)])
+def probabilities(model: Model, images: Pixels) -> Tensor:
+    """float32 (N, classes), of images uint8 (N, 3, size, size) in memory or on disk."""
+    return torch.cat([model.probabilities(batch) for batch in batches(images)])
 
 
 def _splits(source: Source) -> Splits:
@@ -178,14 +190,15 @@ def _calibration(train: Images) -> tuple[Tensor, str]:
 
 
 def _measured(
-    reference: Reference, fp32: Path, int8: Path, of: int, operators: str, calibration: str, agreement: Agreement
+    reference: Reference, fp32: Path, int8: Model, of: int, operators: str, calibration: str, agreement: Agreement
 ) -> Int8:
     expected, computed = torch.cat(reference.expected), probabilities(int8, reference.checked.images)
     labels = reference.checked.labels
     assert labels is not None
     rights = [(each.argmax(1) == labels).numpy() for each in (expected, computed)]
-    latencies = cost.latencies([fp32, int8], reference.checked.images.shape[-1])
-    before, after = map(_side, (fp32, int8), rights, latencies)
+    files = fp32, int8.chosen.file
+    latencies = cost.latencies(files, reference.checked.images.shape[-1])
+    before, after = map(_side, files, rights, latencies)
     differences = (computed - expected).abs()
     return Int8(
         before=before,

@@ -8,14 +8,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cifar import metadata
 from cifar.classifier import Classifier, calibrated
 from cifar.compose import recorded_config, recorded_splits
-from cifar.data.images import Images
 from cifar.errors import UserError
 from cifar.exporting.public import public_transfer, settings_fingerprint
 from cifar.inference.model import TrainedModel, load_model, onnx_metadata
@@ -144,13 +142,8 @@ def check_images(source: Source) -> CheckImages:
         reason = str(error).partition("; allowed")[0]
         name = "random and grey images, as the validation images are not at hand"
         return CheckImages(torch.cat([random_images(RANDOM_IMAGES, size), grey]), name, reason=reason)
-    chosen = evenly(val, MAX_CHECKED)
+    chosen = val.sample(MAX_CHECKED)
     return CheckImages(chosen.images[0 : len(chosen)], "validation images", chosen.labels)
-
-
-def evenly(images: Images, most: int) -> Images:
-    """`most` of the images, at even distances; all where there are no more."""
-    return images.take(np.linspace(0, len(images) - 1, min(len(images), most)).round().astype(np.int64))
 
 
 def provenance(source: Source) -> dict[str, str]:

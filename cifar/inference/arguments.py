@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 
@@ -49,10 +50,19 @@ def add_max_error(parser: argparse.ArgumentParser) -> None:
 
 def share(text: str) -> float:
     """The type of an argument that is a share, neither none nor all."""
+    return _number(text, lambda value: 0 < value < 1, "a number above 0 and below 1, as 0.05")
+
+
+def fraction(text: str) -> float:
+    """The type of an argument that is a fraction of 1, which may be none or all."""
+    return _number(text, lambda value: 0 <= value <= 1, "a fraction from 0 to 1, as 0.01")
+
+
+def _number(text: str, is_allowed: Callable[[float], bool], allowed: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: a number above 0 and below 1, as 0.05")
+        value = math.nan
+    if not is_allowed(value):
+        raise argparse.ArgumentTypeError(f"{text}; allowed: {allowed}")
     return value

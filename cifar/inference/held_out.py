@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cifar.data.split import Splits
 from cifar.inference.model import Assessment
-from cifar.unsure import CALIBRATION, VALIDATION, Reliability
+from cifar.unsure import Reliability
 
 BATCH = 64
 
@@ -19,8 +19,7 @@ def set_anew(splits: Splits, assess: Callable[[Tensor], Assessment]) -> Reliabil
 
     `assess`: images uint8 (B, 3, size, size) -> Assessment.
     """
-    part = VALIDATION if splits.calibration is None else CALIBRATION
-    images = splits.val if splits.calibration is None else splits.calibration
+    part, images = splits.held_out()
     batches = [assess(images.images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
     probabilities = torch.cat([batch.probabilities for batch in batches]).numpy()
     distances = torch.cat([batch.distances for batch in batches])

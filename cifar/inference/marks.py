@@ -10,7 +10,7 @@ from cifar.compose import recorded_splits
 from cifar.errors import UserError
 from cifar.inference.held_out import set_anew
 from cifar.inference.model import Assessment, Model, TrainedModel
-from cifar.unsure import FALSE_ALARMS, MAX_ERROR, Reliability, Threshold
+from cifar.unsure import CALIBRATION, FALSE_ALARMS, MAX_ERROR, Reliability, Threshold
 
 UNSURE, UNLIKE = "unsure", "unlike training"
 
@@ -41,12 +41,13 @@ class Mark:
 class Marker:
     """Marks predictions. `threshold` None: not known which are unsure; `largest` None: nor which images are unlike.
 
-    `lines` say what the marks mean, or why there are none.
+    `lines` say what the marks mean, or why there are none. `promise`: the same as facts; None: not known.
     """
 
     threshold: Threshold | None
     largest: float | None
     lines: tuple[str, ...]
+    promise: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: Model, tta: str = "none", max_error: float | None = None) -> Marker:
@@ -61,15 +62,21 @@ class Marker:
         if tta == "none":
             reliability = known
         elif max_error is None:
-            reason = (
-                f"unsure: not known with --tta {tta}; --max-error {MAX_ERROR} sets its threshold on the run's images"
-            )
-            return cls(None, known.largest, (reason, unlike))
+            return cls(None, known.largest, (_unknown_with_tta(model, tta), unlike))
         else:
             reliability = _with_tta(model, tta)
         allowed = MAX_ERROR if max_error is None else max_error
         thresholds = reliability.thresholds
-        return cls(thresholds.at(allowed), known.largest, (thresholds.in_words(allowed), unlike))
+        lines = thresholds.in_words(allowed), unlike
+        return cls(thresholds.at(allowed), known.largest, lines, thresholds.facts(allowed))
+
+    def facts(self) -> dict[str, Any]:
+        """What the marks mean, for JSON. Null: not known; `probability` is null where no promise can be made."""
+        unlike = None if self.largest is None else {"distance": self.largest, "false_alarms": FALSE_ALARMS}
+        unsure = None
+        if self.promise is not None:
+            unsure = self.promise | {"estimate": self.promise["part"] != CALIBRATION}
+        return {"unsure": unsure, "unlike": unlike}
 
     def marks(self, assessment: Assessment) -> Iterator[Mark]:
         """Of each image, in order."""
@@ -92,6 +99,13 @@ def _unknown(model: Model, max_error: float | None) -> str:
             f" {remedy}, and export again"
         )
     return f"unsure, unlike training: not known, as {reason}"
+
+
+def _unknown_with_tta(model: Model, tta: str) -> str:
+    remedy = "the run that it was exported from can set its threshold"
+    if isinstance(model, TrainedModel):
+        remedy = f"--max-error {MAX_ERROR} sets its threshold on the run's images"
+    return f"unsure: not known with --tta {tta}; {remedy}"
 
 
 def _unlike(known: Reliability) -> str:

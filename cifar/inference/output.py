@@ -6,8 +6,6 @@ A CSV file holds file names as they are, in bytes: read those that are not UTF-8
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from cifar.data.images import on_one_line
 from cifar.endings import write_to_stdout
-from cifar.files import write_atomically, writing_atomically
+from cifar.files import csv_bytes, write_atomically, writing_atomically
 
 if TYPE_CHECKING:
     from cifar.inference.evaluation import Evaluation
-    from cifar.inference.marks import Mark
+    from cifar.inference.marks import Mark, Marker
     from cifar.inference.model import Model
 
 STDOUT = "-"
@@ -155,9 +153,10 @@ def write_json(file: str, content: dict[str, Any]) -> None:
     _write(file, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def facts(model: Model, tta: str) -> dict[str, Any]:
-    """What is predicted with, as JSON holds it."""
-    return {"model": str(model.chosen.file), "chosen": model.chosen.reason or None, "tta": tta}
+def facts(model: Model, tta: str, marker: Marker) -> dict[str, Any]:
+    """What is predicted with, and what its marks mean, as JSON holds it."""
+    chosen = {"model": str(model.chosen.file), "chosen": model.chosen.reason or None, "tta": tta}
+    return chosen | {"reliability": marker.facts()}
 
 
 def _unreadable(problems: Problems) -> list[dict[str, str]]:
@@ -165,9 +164,7 @@ def _unreadable(problems: Problems) -> list[dict[str, str]]:
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return csv_bytes(rows, errors="surrogateescape")
 
 
 def _cell(value: object) -> str:

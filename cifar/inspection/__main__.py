@@ -140,7 +140,7 @@ def _write(sheet: Sheet, out: Path, config: Config, keys: Sequence[str]) -> None
 
     next_run = command(*keys, argument("data.fixes", FIXES))
     title = config.data.root or config.data.title
-    write_atomically(out / TABLE, table(sheet).encode("utf-8", "backslashreplace"))
+    write_atomically(out / TABLE, table(sheet))
     write_atomically(out / PAGE, page(sheet, title, next_run).encode("utf-8", "backslashreplace"))
     for line in summary(sheet):
         print(line)

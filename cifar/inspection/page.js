@@ -35,7 +35,7 @@ function fixes() {
 
 /** A cell of a CSV file; what a spreadsheet would take for a formula begins with an apostrophe. */
 function cell(value) {
-  const start = value.replace(/^'/, "");
+  const start = value.replace(/^'+/, "");
   const safe = data.formula.some(sign => start.startsWith(sign)) ? `'${value}` : value;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cifar.data.cells import safe_cell
 from cifar.data.images import on_one_line
+from cifar.files import csv_bytes
 from cifar.inspection.copies import group_names
 from cifar.inspection.findings import Finding, Kind
 from cifar.inspection.survey import PARTS, Survey
@@ -43,18 +42,16 @@ class Sheet:
         return ""
 
 
-def table(sheet: Sheet) -> str:
+def table(sheet: Sheet) -> bytes:
     """findings.csv: filled in, its column `action` makes it a file for data.fixes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines: list[Iterable[str]] = [COLUMNS]
     groups = group_names(sheet.survey)
     for kind, rows in sheet.findings.items():
         for row in rows:
             label = sheet.label_of_fix(kind, row, groups)
             cells = (row.file, row.part, row.label, row.kind, row.value, row.related, kind.advice, "", label)
-            writer.writerow(map(safe_cell, cells))
-    return text.getvalue()
+            lines.append(map(safe_cell, cells))
+    return csv_bytes(lines, "\n", "backslashreplace")
 
 
 def summary(sheet: Sheet) -> list[str]:

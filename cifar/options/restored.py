@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from cifar.formatting import shortened
 from cifar.options.augment import with_suited
 from cifar.options.former import RENAMED_KEYS, upgrade_settings
 from cifar.options.hydra_private import Composition
@@ -65,8 +66,7 @@ def restored(start: Composition, place: str, record: Mapping[str, Any], decided:
         changes.append(f"{key}={before} (conf/ says {now})")
     if not lines:
         return start.overrides
-    more = f" and {len(changes) - LINES_SHOWN} more" if len(changes) > LINES_SHOWN else ""
-    print(f"{place}: as recorded: {', '.join(changes[:LINES_SHOWN])}{more}", file=sys.stderr, flush=True)
+    print(f"{place}: as recorded: {shortened(changes, LINES_SHOWN)}", file=sys.stderr, flush=True)
     return [*start.overrides, *parse(lines, Path(place))]
 
 

@@ -93,7 +93,8 @@ def _claim_grid(start: Composition) -> list[Override]:
     cfg = start.config
     directory = _directory(cfg, "sweep")
     outputs = {"hydra.sweep.dir": directory, "hydra.sweeper.storage": database(cfg.hydra.sweeper.get("storage"))}
-    check_outside(_folder(cfg), outputs)
+    for folder in _folders(start):
+        check_outside(folder, outputs)
     if directory is None or str(cfg.hydra.sweeper.get("_target_")).startswith("cifar.sweep."):
         return start.overrides  # a search resumes in its folder
     first = _first_job(start, directory)
@@ -109,11 +110,15 @@ def _claim_grid(start: Composition) -> list[Override]:
     return start.overrides
 
 
-def _folder(cfg: DictConfig) -> str | None:
-    """The folder of images of a grid or a search, where it is one for all jobs: each of them is checked again."""
-    data = cfg.get("data", {})
-    is_known = data.get("source") == ImageFolder.source and not OmegaConf.is_missing(data, "root")
-    return str(data.root) if is_known and data.root is not None else None
+def _folders(start: Composition) -> list[str]:
+    """The folders of images of a grid or a search, where they are one, or listed: each job is checked again."""
+    data = start.config.get("data", {})
+    if data.get("source") != ImageFolder.source:
+        return []
+    swept = [line for line in start.overrides if key_of(line) == "data.root" and line.is_sweep_override()]
+    if swept and swept[-1].is_choice_sweep():
+        return [str(overrides.from_text(text)) for text in swept[-1].sweep_string_iterator()]
+    return [] if OmegaConf.is_missing(data, "root") or data.root is None else [str(data.root)]
 
 
 def _first_job(start: Composition, sweep: Path) -> Path:

@@ -35,7 +35,8 @@ def make_app(
 ) -> Starlette:
     """The application for one model. `top`: how many classes an answer has, unless the request says otherwise."""
     bodies = Bodies(int(max_megabytes * 1e6), body_seconds)
-    facts = model_facts(predictor.model, max_megabytes) | {"marks": list(predictor.marker.lines)}
+    marker = predictor.marker
+    facts = model_facts(predictor.model, max_megabytes) | {"marks": list(marker.lines), "reliability": marker.facts()}
     routes = [
         Route("/", page(facts)),
         Route("/page.css", asset(html.STYLE + (FOLDER / "page.css").read_text("utf-8"), "text/css")),

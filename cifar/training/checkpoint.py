@@ -24,10 +24,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, content.getbuffer())
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a file that `save` wrote. Raises CheckpointError for one that is missing or damaged or holds code."""
+def load(path: Path, device: torch.device | str = "cpu", content: bytes | None = None) -> dict[str, Any]:
+    """Read a file that `save` wrote, or its `content`, where that has been read.
+
+    Raises CheckpointError for one that is missing or damaged or holds code.
+    """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path if content is None else io.BytesIO(content), map_location=device, weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except Exception as error:  # for a damaged file torch.load raises errors of many types

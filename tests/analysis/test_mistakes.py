@@ -15,8 +15,8 @@ from test_frames import check_columns
 from analysis import pages, render, schema
 from analysis.frames import read
 from analysis.predictions import examples_of, predictions_of
-from analysis.sections import Context, Place, Section, mistakes
-from analysis.statistics.mistakes import wrong_by_run
+from analysis.sections import Context, Place, Section, mistakes, wrong_labels
+from analysis.statistics.mistakes import alike_on_all_runs, wrong_by_run
 from cifar import predictions
 from cifar.predictions import Row
 
@@ -91,6 +91,10 @@ def test_an_image_is_wrong_on_so_many_seeds(tmp_path: Path) -> None:
     counts = wrong_by_run(frame)[columns]
     assert list(counts.itertuples(index=False, name=None)) == [expected[2], *expected[:2]]
     assert wrong_by_run(pd.DataFrame(columns=list(schema.PREDICTIONS))).empty
+    assert alike_on_all_runs(wrong_by_run(frame)).file.tolist() == ["0"]
+    in_one_run = frame[(frame.file != "0") | frame.run.str.endswith("two")]
+    assert alike_on_all_runs(wrong_by_run(in_one_run)).empty, "an image that one run predicted is not wrong on all"
+    assert alike_on_all_runs(wrong_by_run(frame[frame.run.str.endswith("two")])).empty, "one run alone says nothing"
 
 
 def test_of_a_confirmed_trial_each_image_is_shown_with_its_seeds(copied: Path, tiny_run: Path) -> None:
@@ -106,3 +110,19 @@ def test_of_a_confirmed_trial_each_image_is_shown_with_its_seeds(copied: Path, t
     assert "0 are wrong on all of 2 fresh seeds." in shown.text
     assert {picture.note for picture in shown.pictures[0].pictures} == {"wrong on 1 of 2 seeds"}
     assert set(shown.table["wrong on"]) == {"1 of 2 seeds"} and len(shown.table) == 10
+    assert wrong_labels.section(context) is None
+    predictions.write(copied / "predictions.csv", predictions.read(tiny_run / "predictions.csv"))
+    alike = wrong_labels.section(context)
+    wrong = [row for row in predictions.read(tiny_run / "predictions.csv") if not row.right]
+    surest = max(wrong, key=lambda row: row.probability - row.true_probability)
+    assert alike and f"These {len(wrong)} labels may be wrong: all 2 fresh seeds say the same" in alike.text
+    first = alike.table.iloc[0]
+    assert (first.file, first["given label"], first.suggested) == (surest.file, surest.true, surest.predicted)
+    assert alike.pictures[0].pictures[0].caption == f"{surest.true}, or {surest.predicted}"
+
+
+def test_of_very_many_images_the_text_says_which_are_known(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = predictions.read(tiny_run / "predictions.csv")
+    monkeypatch.setattr(mistakes, "MOST", len(rows))
+    shown = section(tiny_run, "Mistakes")
+    assert shown and f"Of the {len(rows)} validation images of this run with the largest loss, " in shown.text

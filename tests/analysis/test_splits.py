@@ -20,7 +20,7 @@ from analysis.schema import CONFIRMATION_RUNS, TESTS, table
 from analysis.sections import Context, Place, confirmation
 from cifar.intervals import mean_interval
 
-COPIES = "7 of 500 validation images are also training images (identical pixels)"
+COPIES = "7 of 500 validation images are also training images (identical pixels at the input size)"
 
 
 def write(folder: Path, fold: int, lr: float = 0.1, accuracy: float = 0.5, copies: int | None = None) -> Path:
@@ -150,7 +150,9 @@ def test_a_run_shows_copies_in_its_test_part_and_its_augmentation(tmp_path: Path
     result["test"] = {"accuracy": 0.5, "images": 100, "also_in_train": 3}
     (folder / "result.json").write_text(json.dumps(result))
     report = one_run.report_of(read(folder))
-    assert report.next_steps[0].startswith("3 of 100 test images are also training images (identical pixels)")
+    assert report.next_steps[0].startswith(
+        "3 of 100 test images are also training images (identical pixels at the input size)"
+    )
     settings = dict(zip(report.table.setting, report.table.value, strict=True))
     assert (settings["augment.policy"], settings["data.image_size"]) == ("trivial", "48")
     assert "augment.crop" not in settings and "data.folds" in settings
@@ -159,12 +161,16 @@ def test_a_run_shows_copies_in_its_test_part_and_its_augmentation(tmp_path: Path
 def test_a_confirmed_search_says_that_test_images_were_trained_on(tmp_path: Path) -> None:
     fresh = [{"number": 0, "reported": 0.53, "seed": seed, "score": 0.5 + seed / 100, "run": ""} for seed in (1, 2)]
     looks = [row | {"look": 1, "accuracy": 0.5, "images": 100, "also_in_train": 3} for row in fresh]
+    looks = [row | {"duplicates": 4, "accuracy_without": 0.48 + row["seed"] / 100} for row in looks]
     tables = {"fresh": table(fresh, CONFIRMATION_RUNS), "tests": table(looks, TESTS)}
     frames = dataclasses.replace(searched(tmp_path), chosen=0, looks=1, **tables)
     answer = summary.summarize(frames)
     lines = [line for line in summary.text(answer).splitlines() if "identical pixels" in line]
     assert [line.split(" are ")[0] for line in lines] == ["  7 of 500 validation images", "  3 of 100 test images"]
-    assert len([step for step in search.report_of(frames).next_steps if "identical pixels" in step]) == 2
+    steps = search.report_of(frames).next_steps
+    assert len([step for step in steps if "identical pixels" in step]) == 2
+    without = "est accuracy 0.4950 without the 4 test images that are training images too (data.check_duplicates)"
+    assert without in summary.text(answer) and any(without in step for step in steps)
 
 
 def test_no_interval_over_fresh_seeds_leaves_what_the_metric_can_be(tmp_path: Path) -> None:

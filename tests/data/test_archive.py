@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pkgutil
 import shutil
 import stat
 import tarfile
@@ -222,3 +223,21 @@ def test_members_are_read_in_threads_and_after_closing(kind: str, make_folder: M
         thread.join()
     opened.close()
     assert not wrong and len(paths) == 40
+
+
+@pytest.mark.parametrize("kind, broken", [("zip", "zipfile.ZipFile.read"), ("tar", "os.pread")])
+def test_an_error_of_the_disk_is_not_remembered_as_damage(
+    kind: str, broken: str, make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(shutil.make_archive(str(tmp_path / "packed"), kind, make_folder()))
+    original, calls = pkgutil.resolve_name(broken), []
+
+    def read_once(*args: object) -> bytes:
+        calls.append(args)
+        if len(calls) == 3:
+            raise OSError(5, "Input/output error")
+        return bytes(original(*args))
+
+    monkeypatch.setattr(broken, read_once)
+    assert len(read(file, unreadable="skip")) == 7
+    assert len(read(file, unreadable="skip")) == 8

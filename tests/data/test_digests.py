@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cifar.data import digests
 from cifar.data.decode import decode
 from cifar.data.preprocessing import InputFormat
 
@@ -55,3 +56,29 @@ def test_the_same_pixels_in_two_lossless_formats_are_equal(tmp_path: Path) -> No
     Image.fromarray(PIXELS).save(tmp_path / "x.png")
     Image.fromarray(PIXELS).save(tmp_path / "x.bmp")
     assert digest(tmp_path / "x.png") == digest(tmp_path / "x.bmp")
+
+
+def test_what_follows_a_jpeg_does_not_count(tmp_path: Path) -> None:
+    for name, progressive, interval in (("baseline", False, 0), ("progressive", True, 0), ("restarts", False, 1)):
+        path = tmp_path / f"{name}.jpg"
+        Image.fromarray(PIXELS).save(path, progressive=progressive, restart_marker_rows=interval)
+        content = path.read_bytes()
+        assert content.count(b"\xff\xda") > 1 or not progressive
+        plain = digest(path)
+        path.write_bytes(content + b"a trailer \xff\xda of a phone" + content)
+        assert digest(path) == plain
+        data = content.rindex(b"\xff\xda") + 20  # of the last scan
+        path.write_bytes(content[:data] + bytes([content[data] ^ 1]) + content[data + 1 :])
+        assert digest(path) != plain
+    Image.fromarray(PIXELS).save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    Image.fromarray(PIXELS).save(tmp_path / "one.jpg")
+    assert digest(tmp_path / "two.jpg") == digest(tmp_path / "one.jpg")
+
+
+def test_lossy_formats_do_not_depend_on_their_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "x.webp")
+    Image.fromarray(PIXELS).save(tmp_path / "x.avif")
+    before = digest(tmp_path / "x.webp"), digest(tmp_path / "x.avif")
+    monkeypatch.setattr(digests, "digest_of_pixels", None)
+    assert before == (digest(tmp_path / "x.webp"), digest(tmp_path / "x.avif"))
+    assert before[0] != before[1]

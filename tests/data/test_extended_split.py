@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar.data.extended_split import extended, extended_test, with_calibration, with_val_part
+from cifar.data.extended_split import extended, extended_test, unseen_test, with_calibration, with_val_part
 from cifar.data.images import DataError, Images, from_arrays
 from cifar.data.known import Known
 from cifar.data.split import Splits
@@ -134,3 +134,11 @@ def test_copies_in_several_parts_are_training_images_and_runs_are_chained(tmp_pa
     known.write(tmp_path)
     assert Known.read(tmp_path) == known
     assert Known.read(tmp_path / "none") is None
+
+
+def test_what_the_run_was_trained_on_is_not_tested_on(caplog: pytest.LogCaptureFixture) -> None:
+    test = images_of([0, 6, 8, 9, 50], [0] * 5)
+    assert numbers(unseen_test(test, KNOWN)) == {6, 8, 50} and unseen_test(test, None) is test
+    assert "2 of 5 images of part test are left out" in caplog.text
+    with pytest.raises(DataError, match="trained on all images of part test"):
+        unseen_test(test.take(np.array([0])), KNOWN)

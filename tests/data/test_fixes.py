@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from cifar.data import split_file
-from cifar.data.fixes import read_fixes
+from cifar.data.cells import safe_cell
+from cifar.data.fixes import COLUMNS, read_fixes
 from cifar.data.images import DataError
 from cifar.experiment import run
+from cifar.files import csv_bytes
 from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
@@ -60,6 +62,18 @@ def test_groups_of_fixes_stay_on_one_side_and_the_others_where_they_were(of_fold
     assert len(before - set(after.names) - set(grouped)) <= 2
 
 
+def test_names_that_look_like_formulas_stay_as_they_are_when_a_run_copies_them(tmp_path: Path) -> None:
+    names = ("=a.png", "'=a.png", "''=a.png", "'a.png", "-1/@b.png", 'c,"d".png')
+    first, copy = tmp_path / "fixes.csv", tmp_path / "copy.csv"
+    first.write_bytes(csv_bytes([COLUMNS, *([safe_cell(name), "relabel", "'+"] for name in names)]))
+    fixes = read_fixes(str(first))
+    assert tuple(fixes.by_file) == names and {fix.label for fix in fixes.all()} == {"+"}
+    copy.write_bytes(fixes.content())
+    assert read_fixes(str(copy)).by_file == fixes.by_file
+    first.write_text("file,action,label\n=a.png,drop,\n-1/@b.png,drop,\n")  # by hand, without apostrophes
+    assert tuple(read_fixes(str(first)).by_file) == ("=a.png", "-1/@b.png")
+
+
 def test_rows_without_an_action_do_not_count(of_folder: Make) -> None:
     assert load_splits(of_folder("train/cat/0.png,,,dark")).train.fingerprint == (
         load_splits(of_folder()).train.fingerprint
@@ -97,7 +111,7 @@ def test_a_run_records_its_split_and_fixes_and_tests_with_and_without(of_folder:
     assert result["data"]["fixes"]["of_test_images"] == {"drop": 1, "relabel": 1, "group": 0}
     assert (result["test"]["images"], result["test"]["without_fixes"]["images"]) == (3, 4)
     assert read_fixes(str(tmp_path / "run" / "fixes.csv")).sha256() == result["data"]["fixes"]["sha256"]
-    parts = list(split_file.read(tmp_path / "run").values())
+    parts = [row.part for row in split_file.read_rows(tmp_path / "run")]
     assert (parts.count("train"), parts.count("val")) == (15, 4)
 
 
@@ -112,6 +126,10 @@ def test_who_resumes_a_run_is_bound_to_its_split(of_folder: Make, tmp_path: Path
     file.write_text(exchanged)
     bound = load_splits(replace(config, resume=str(run_dir)), Resources())
     assert (bound.train.names, bound.val.names) == (splits.val.names, splits.train.names)
+
+    file.write_text("\n".join(line for line in exchanged.splitlines() if "cat/1" not in line))
+    with pytest.raises(DataError, match=r"1 images are not in its split.csv, .*: train/cat/1.png; allowed"):
+        load_splits(replace(config, resume=str(run_dir)), Resources())
 
 
 def test_groups_that_share_an_image_become_one_and_a_label_may_name_an_image(of_folder: Make) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cifar.data.folder import image_folder
 from cifar.data.images import DataError, Images
-from cifar.data.listing import list_images
+from cifar.data.listing import Walk, list_images
 from cifar.data.request import Request
 from cifar.options.data import ImageFolder
 
@@ -232,3 +232,10 @@ def test_a_training_class_without_images_says_what_was_skipped(root: Path) -> No
     (root / "train" / "eel" / "x.svg").write_bytes(b"?")
     with pytest.raises(DataError, match=r"train/eel: no images in this class \(skipped: 1 \.svg files\)"):
         read(root)
+
+
+def test_a_broken_link_outside_all_classes_is_left_out(root: Path) -> None:
+    (root / "train" / "x.png").symlink_to("/nowhere/x")
+    walk = Walk()
+    list_images(root / "train", "train", walk=walk)
+    assert not walk.broken and "broken links outside the class directories" in walk.summary()

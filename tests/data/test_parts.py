@@ -33,10 +33,10 @@ def test_the_part_for_validation_has_any_of_its_names(name: str, make_folder: Ma
     assert folder.has_val(ImageFolder(root=str(root))) and read(root, "val").names[0] == f"{name}/cat/0.png"
 
 
-def test_two_names_for_one_part_are_refused(make_folder: MakeFolder) -> None:
-    root = make_folder(parts=("train", "val", "valid"))
-    with pytest.raises(DataError, match="val and valid: two folders for one part; allowed: one of val, valid, valid"):
-        read(root, "val")
+def test_of_two_names_for_one_part_the_first_is_used(make_folder: MakeFolder, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_folder(parts=("train", "valid", "val"))
+    assert read(root, "val").names[0] == "val/cat/0.png"
+    assert "val and valid are folders for one part: val is used" in caplog.text
 
 
 def test_without_train_the_folders_are_classes(make_folder: MakeFolder) -> None:
@@ -54,12 +54,21 @@ def test_parts_without_train_are_no_classes(name: str, make_folder: MakeFolder) 
         read(root)
 
 
-@pytest.mark.parametrize("train", ["train/1.png", "train/steam/1.png"])
-def test_train_as_a_class_among_others_is_refused(train: str, tmp_path: Path) -> None:
+def test_train_as_a_class_among_others_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "vehicles"
-    add(root, train, "train/electric/1.png", "bus/1.png", "car/1.png")
+    add(root, "train/1.png", "bus/1.png", "car/1.png")
     with pytest.raises(DataError, match="there are images in bus, car beside it; where train is a class"):
         read(root)
+
+
+def test_train_with_classes_is_a_part_whatever_is_beside_it(
+    make_folder: MakeFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_folder(parts=("train",))
+    add(root, "raw/1.png", "masks/1.png")
+    assert len(read(root)) == 8
+    assert folder.common_size(ImageFolder(root=str(root)), Request("train", root.parent / "cache")) == 32
+    assert caplog.text.count("masks, raw beside train hold images, and are left out") == 1
 
 
 def test_images_beside_the_parts_are_left_out_with_a_warning(

@@ -89,6 +89,35 @@ def test_a_file_that_could_not_be_opened_is_tried_again(
     assert len(read(root, "skip")) == 8
 
 
+def test_files_that_fail_only_the_second_time_are_left_out_too(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.read_bytes
+    calls: list[str] = []
+
+    def refuse(path: Path) -> bytes:
+        calls.append(path.name)
+        if path.name == "0.png" or (path.name == "1.png" and calls.count("1.png") > 2):  # one in each class
+            raise PermissionError(13, os.strerror(13))
+        return original(path)
+
+    root = make_folder()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert set(read(root, "skip", groups=r"regex:\d+").unreadable) == {
+        f"train/{label}/{name}.png" for label in ("cat", "dog") for name in (0, 1)
+    }
+
+
+def test_a_size_is_not_kept_where_headers_were_unreadable(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder()
+    bad = root / "train" / "cat" / "bad.png"
+    bad.write_bytes(b"no image")
+    option, request = ImageFolder(root=str(root)), Request("train", tmp_path / "cache")
+    assert folder.common_size(option, request) == 32 and not (tmp_path / "cache" / "sizes").exists()
+    bad.unlink()
+    assert folder.common_size(option, request) == 32 and (tmp_path / "cache" / "sizes").exists()
+
+
 def test_a_table_leaves_them_out_too(root: Path, tmp_path: Path) -> None:
     rows = [f"{path},{path.parent.name}" for path in sorted(root.rglob("*.*")) if path.is_file()]
     file = tmp_path / "table.csv"

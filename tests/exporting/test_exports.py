@@ -17,8 +17,9 @@ from backbones import TRANSFER
 from cifar import export
 from cifar.data.images import DataError
 from cifar.errors import UserError
+from cifar.exporting.agreement import Reference
 from cifar.exporting.formats import FORMATS, Compute, Safetensors, Subject
-from cifar.exporting.source import read_source
+from cifar.exporting.source import ExportError, read_source
 from cifar.exporting.suffixes import SUFFIXES
 from cifar.exporting.weights import load_safetensors
 from cifar.inference.model import load_model
@@ -92,6 +93,12 @@ def test_a_difference_is_an_error_and_leaves_nothing(
     with pytest.raises(UserError, match=r"differs from PyTorch on 24 validation images: .* by \d.\de-\d\d at most"):
         export.main([str(trained), "--format", "safetensors", "--out", str(tmp_path / "model.safetensors")])
     assert not list(tmp_path.iterdir())
+
+
+def test_distances_that_are_no_numbers_are_a_difference(trained: Path) -> None:
+    reference = Reference(read_source(str(trained)))
+    with pytest.raises(ExportError, match="its distances to training images differ from PyTorch by inf"):
+        reference.check_distances("onnx", lambda batch: torch.full((len(batch),), torch.nan))
 
 
 @pytest.mark.parametrize(

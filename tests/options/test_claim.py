@@ -154,3 +154,13 @@ def test_a_folder_of_images_that_holds_the_working_directory_needs_another_place
     with pytest.raises(UserError, match=r"data\.root=\. \(it holds this whole directory\).*hydra\.run\.dir=DIR"):
         claim(start("data.root=.", data="data=image_folder"))
     assert not contents_of(tmp_path)
+
+
+def test_each_folder_of_a_grid_is_never_written_to(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.setitem(globals(), "GRID", "data.root=other,photos")
+    composed = start(GRID, "hydra.sweep.dir=photos/grid", grid=True, data="data=image_folder")
+    with pytest.raises(UserError, match=r"^hydra\.sweep\.dir=photos/grid: inside of data\.root=photos, "):
+        claim(composed)
