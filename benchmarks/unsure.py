@@ -2,9 +2,9 @@
 
 python -m benchmarks unsure --data DIR --fashion FILE
 
-Unsure: of 20 models, heads on frozen features, each with other images to train (5,000), validate (2,000) and calibrate
-(2,000) on, the test error among the predictions that remain. Unlike: one run as users start it; shares of images that
-it calls unlike training, which its model was trained on the likes of (CIFAR-10), or not.
+Unlike: one run as users start it, with 5,000 images to train, 2,000 to validate and 2,000 to calibrate on; the shares
+of images that it calls unlike training: test images, and three kinds of others. Unsure: 20 heads on the features of
+these 9,000 images, each with another split and other weights; their errors on the test images that remain.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from benchmarks.transfer_accuracy import COMMON
 from cifar.calibration import fit_temperature
 from cifar.compose import composed
 from cifar.data.images import Images
-from cifar.data.random_split import subset
 from cifar.experiment import run
 from cifar.inference.marks import Marker
 from cifar.inference.model import load_model
 from cifar.inputs import configured_backbone
+from cifar.options.config import Config
+from cifar.options.transfer import Frozen
 from cifar.reporting import NO_REPORTER
 from cifar.resources import SHARED
-from cifar.run_data import load_images, load_splits, load_test_images
+from cifar.run_data import load_splits, load_test_images
 from cifar.training.device import dtype_of
 from cifar.unsure import CALIBRATION, VALIDATION, Outcomes
 
-MODELS, POOL, TRAIN, VAL, CALIBRATE = 20, 20_000, 5000, 2000, 2000
+MODELS, TRAIN, VAL, CALIBRATE = 20, 5000, 2000, 2000
 ERRORS = (0.02, 0.05, 0.1)
 SHOWN = 1000
 """Images that are looked at for being unlike training, at most, of each kind."""
@@ -52,9 +53,10 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10: a folder with train/ and test/<class>/*")
     parser.add_argument("--fashion", type=Path, required=True, help="t10k-images-idx3-ubyte.gz of Fashion-MNIST")
     options = parser.parse_args(argv)
-    settings = ["data=image_folder", f"data.root={options.data}", *COMMON, WEIGHTS, "test=true"]
-    shares = unlike_shares(settings, options.fashion)
-    kept = kept_promises(settings)
+    calibration = (f"data.calibration_size={CALIBRATE}", f"data.limit={TRAIN + VAL + CALIBRATE}")
+    config = composed("data=image_folder", f"data.root={options.data}", *COMMON, *calibration, WEIGHTS)
+    shares = unlike_shares(config, options.fashion)
+    kept = kept_promises(config)
     broken = max(row["significantly above"] for row in kept[CALIBRATION].values())
     words = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     save(
@@ -70,9 +72,8 @@ def main(argv: list[str]) -> None:
     )
 
 
-def unlike_shares(settings: list[str], fashion: Path) -> dict[str, float]:
+def unlike_shares(config: Config, fashion: Path) -> dict[str, float]:
     """By kind of image, the share that is called unlike training by a run's model."""
-    config = composed(*settings, f"data.calibration_size={CALIBRATE}", f"data.limit={TRAIN + VAL + CALIBRATE}")
     with tempfile.TemporaryDirectory() as folder:
         run(config, folder, NO_REPORTER)
         model = load_model(folder)
@@ -116,18 +117,17 @@ class Data:
         return Data(self.features[indices], self.labels[indices])
 
 
-def kept_promises(settings: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+def kept_promises(config: Config) -> dict[str, dict[str, dict[str, Any]]]:
     """By the images that thresholds are set on and the promised error: what the test images say of the models."""
-    config = composed(*settings)
     splits = load_splits(config)
-    pool = features(config, subset(load_images(config), POOL, 0))
+    assert splits.calibration is not None
+    parts = [features(config, images) for images in (splits.train, splits.val, splits.calibration)]
+    pool = Data(torch.cat([part.features for part in parts]), torch.cat([part.labels for part in parts]))
     test = features(config, load_test_images(config, splits))
     results: dict[str, dict[str, list[tuple[float, float, bool]]]] = {CALIBRATION: {}, VALIDATION: {}}
     for seed in range(MODELS):
         order = torch.randperm(len(pool.labels), generator=torch.Generator().manual_seed(seed))
-        train, val, calibration, _ = map(
-            pool.take, order.split([TRAIN, VAL, CALIBRATE, POOL - TRAIN - VAL - CALIBRATE])
-        )
+        train, val, calibration = map(pool.take, order.split([TRAIN, VAL, CALIBRATE]))
         head, temperature = trained(train, val, seed)
         of_test = outcomes(CALIBRATION, head, temperature, test)
         for part, data in ((CALIBRATION, calibration), (VALIDATION, val)):
@@ -138,7 +138,8 @@ def kept_promises(settings: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
     return {part: {error: summary(rows) for error, rows in by.items()} for part, by in results.items()}
 
 
-def features(config: Any, images: Images) -> Data:
+def features(config: Config, images: Images) -> Data:
+    assert isinstance(config.transfer, Frozen)
     device = torch.device("cpu")
     dtype = dtype_of(config.precision, device)
     cache = SHARED.feature_cache(config.cache.dir, device, config.transfer.batch_size, dtype)

@@ -42,7 +42,8 @@ class Neighbours(nn.Module):
         return cls(*(half.float() for half in halves))
 
     def forward(self, features: Tensor) -> Tensor:
-        unit = F.normalize(features.float(), dim=1)
+        rows = features.float()
+        unit = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)  # F.normalize is exported with needless shapes
         similarities = unit @ self.directions @ self.rows.T
         nearest: Tensor = similarities.topk(self.neighbours, dim=1).values[:, -1]
         return 1 - nearest

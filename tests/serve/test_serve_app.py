@@ -63,6 +63,7 @@ def test_a_bad_file_among_several_has_an_error_and_the_others_an_answer(client: 
     answer = client.post("/predict", files=files)
     first, second, third = answer.json()["images"]
     assert answer.status_code == 200 and first["predictions"] and "error" not in first
+    assert first["unsure"] in (True, False, None) and first["distance"] >= 0 and "unlike" in first
     assert "not an image of a format" in second["error"] and "empty" in third["error"]
 
 

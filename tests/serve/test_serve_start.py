@@ -25,8 +25,9 @@ def test_the_command_prints_the_model_and_the_url(
     monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
     monkeypatch.setattr(webbrowser, "open", opened.append)
     command.main([str(tiny_run), "--host", "0.0.0.0", "--port", "0", "--device", "cpu", "--open"])
-    name, warning, last = capsys.readouterr().out.splitlines()[-3:]
+    name, unsure, unlike, warning, last = capsys.readouterr().out.splitlines()[-5:]
     assert name == str(tiny_run / "best.pt") and "no passwords" in warning
+    assert unsure.startswith("unsure: ") and unlike.startswith("unlike training: ")
     assert last == f"10 classes · {opened[0]} · Ctrl-C ends it" and opened[0].startswith("http://127.0.0.1:")
 
 
