@@ -54,6 +54,8 @@ def main(argv: list[str]) -> None:
     from cifar.inspection.kinds import NAMES
 
     fatal = _kinds(options.fail_on, NAMES)
+    if "label" in fatal and not options.labels:
+        raise InspectionError("--fail-on label: nobody looks for them; allowed: with --labels, or without label")
     config = composed_of_keys(options.keys)
     out = Path(options.out).expanduser()
     _check_out(out, config)

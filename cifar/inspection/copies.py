@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cifar.data.duplicates import Pair, near_duplicates
 from cifar.data.same_pixels import same_pixels
-from cifar.inspection.findings import COMMON, Finding, Kind
+from cifar.inspection.findings import Finding, Kind
 from cifar.inspection.survey import PARTS, Survey
 
 EXACT = "exact copy"
@@ -35,8 +35,7 @@ class Copy:
 def with_near_duplicates(survey: Survey, features: Tensor | None, bar: bool = True) -> Survey:
     """The survey with its near duplicates; features: float32 (N, F), of the samples, or None.
 
-    Of images that are equal, one is compared with others. Where more than COMMON of all images have a near duplicate,
-    as pictures of one product before one background have, a note says so in place of the pairs.
+    Of images that are equal, one is compared with others.
     """
     indices = np.array([first for first, *_ in equal(survey)], np.int64)
     pixels = torch.from_numpy(survey.small[indices].transpose(0, 3, 1, 2).copy())
@@ -48,13 +47,7 @@ def with_near_duplicates(survey: Survey, features: Tensor | None, bar: bool = Tr
             shown.update(done - shown.n)
 
         pairs = near_duplicates(pixels, chosen, progress=progress)
-    near = _united([*pairs, *same_pixels(pixels)], indices.tolist())
-    alike = {index for pair in near for index in pair[:2]}
-    if len(alike) > COMMON * len(survey.samples):
-        share = f"{len(alike):,} of {len(survey.samples):,} images are nearly the same as another"
-        note = f"{share}: that is how these images are (near_duplicate)"
-        return replace(survey, notes=(*survey.notes, note))
-    return replace(survey, near=tuple(near))
+    return replace(survey, near=tuple(_united([*pairs, *same_pixels(pixels)], indices.tolist())))
 
 
 def _united(pairs: list[Pair], indices: list[int]) -> list[Pair]:
@@ -117,6 +110,7 @@ class NearDuplicate(CopyKind):
     name, title = "near_duplicate", "Nearly the same picture, in one part"
     advice = "group them, so that a split keeps them together"
     action = "group"
+    property = "are nearly the same as another one"
 
     def holds(self, survey: Survey, copy: Copy) -> bool:
         return bool(copy.distance) and not _crosses(survey, copy) and not _conflicts(survey, copy)

@@ -249,7 +249,7 @@ def class_counts(survey: Survey) -> Counter[str]:
     """Readable training images of each class, those that are validated on included."""
     counts = Counter(dict.fromkeys(survey.classes, 0))
     samples = (survey.samples[index] for index in survey.readable.tolist())
-    counts.update(sample.label for sample in samples if sample.source == PARTS[0])
+    counts.update(sample.label for sample in samples if sample.source == PARTS[0] and sample.part != PARTS[2])
     return counts
 
 

@@ -42,17 +42,21 @@ KINDS: tuple[Kind, ...] = (
 NAMES = tuple(kind.name for kind in KINDS)
 
 
-def find_all(survey: Survey) -> tuple[dict[Kind, list[Finding]], list[str]]:
-    """The findings of each kind that has some, and a sentence for each kind that holds for more than COMMON."""
+def find_all(survey: Survey) -> tuple[dict[Kind, list[Finding]], list[str], dict[str, int]]:
+    """The findings of each kind that has some, a sentence for each kind that holds for more than COMMON, and how many
+    there are of these, by name.
+    """
     findings: dict[Kind, list[Finding]] = {}
     sentences = list(survey.notes)
+    common: dict[str, int] = {}
     count = len(survey.samples)
     for kind in KINDS:
         rows = kind.find(survey)
         if kind.property and len(rows) > COMMON * count:
+            common[kind.name] = len(rows)
             sentences.append(
                 f"{len(rows):,} of {count:,} images {kind.property}: that is how these images are ({kind.name})"
             )
         elif rows:
             findings[kind] = rows
-    return findings, sentences
+    return findings, sentences, common

@@ -148,12 +148,15 @@ def out_of_fold_probabilities(
 
     probabilities = np.zeros((len(labels), classes))
     splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds = max(2, min(folds, int(np.bincount(labels).min())))
+    folds = max(2, min(folds, int(np.bincount(labels).max()), len(labels if groups is None else np.unique(groups))))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         parts = list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels, groups))
     for rest, part in parts:
         if not len(part):  # scikit-learn may leave a fold of groups empty
+            continue
+        if len(np.unique(labels[rest])) < 2:  # nothing to tell apart
+            probabilities[part] = np.eye(classes)[labels[part]]
             continue
         model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH / features.shape[1], max_iter=MOST_STEPS))
         model.fit(features[rest], labels[rest])

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cifar.data.images import Images
+from cifar.data.sources import takes_test_part
 from cifar.data.split import Splits
-from cifar.inputs import request
+from cifar.inputs import cache_folder, request
 from cifar.inspection.labels import suspicious
 from cifar.inspection.out_of_fold import features_of, judged
 from cifar.inspection.survey import Survey
@@ -24,7 +25,7 @@ from cifar.run_data import load_splits
 def features(config: Config, survey: Survey, resources: Resources) -> Tensor | None:
     """The features (N, F) of the samples, computed or from the cache; None where there is no frozen backbone.
 
-    Files that cannot be read have features of 0.
+    What cannot be read, and what data.limit leaves out, has features of 0.
     """
     if not isinstance(config.transfer, Frozen):
         return None
@@ -45,6 +46,8 @@ def _sources(config: Config, survey: Survey, resources: Resources) -> Iterator[t
     yield splits.val, _source_of_val(splits)
     if splits.calibration is not None:
         yield splits.calibration, "train"
+    if takes_test_part(config.data, cache_folder(config)):
+        yield resources.images(config.data, request(config, "test", resources)), "train"
     others = {sample.source for sample in survey.samples} - {"train", _source_of_val(splits)}
     for part in sorted(others):
         yield resources.images(config.data, request(config, part, resources)), part

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cifar.calibration import fit_temperature
+from cifar.data.groups import numbers_of
 from cifar.data.images import Images
 from cifar.data.random_split import split_fold
 from cifar.data.split import Splits
@@ -56,11 +57,16 @@ def judged(config: Config, splits: Splits, resources: Resources = SHARED) -> Jud
     labels = torch.cat([part.labels for part in parts]).numpy()
     if isinstance(config.transfer, Frozen):
         features = torch.cat([features_of(config, part, resources) for part in parts]).numpy()
-        groups = [part.groups for part in parts if part.groups is not None]
-        numbers = torch.cat(groups).numpy() if groups else None
+        known = all(part.groups is not None or part.digests is not None for part in parts)
+        numbers = torch.cat([_numbers(part) for part in parts]).numpy() if known else None
         classes = len(splits.train.classes)
         return Judged(out_of_fold_probabilities(features, labels, classes, groups=numbers), labels)
     return Judged(out_of_fold_of_recipe(config, splits, resources), labels)
+
+
+def _numbers(images: Images) -> Tensor:
+    """int64 (N,): the groups of images; where there are none, copies are one."""
+    return numbers_of(images) if images.groups is None else images.groups
 
 
 def features_of(config: Config, images: Images, resources: Resources = SHARED) -> Tensor:

@@ -24,14 +24,18 @@ WIDTH = 118
 
 @dataclass(frozen=True)
 class Sheet:
-    """A survey, its findings by kind, and what is to be said of the images as a whole."""
+    """A survey, its findings by kind, and what is to be said of the images as a whole.
+
+    `common`: how many findings there are of each kind, by name, that holds for so many images that a sentence says it.
+    """
 
     survey: Survey
     findings: Mapping[Kind, Sequence[Finding]]
     sentences: Sequence[str]
+    common: Mapping[str, int]
 
     def count(self, name: str) -> int:
-        return sum(len(rows) for kind, rows in self.findings.items() if kind.name == name)
+        return self.common.get(name, 0) + sum(len(rows) for kind, rows in self.findings.items() if kind.name == name)
 
     def label_of_fix(self, kind: Kind, finding: Finding, groups: Mapping[int, str]) -> str:
         """What the column label holds: the class, or the name of the group, by which `action` of the kind fixes it."""

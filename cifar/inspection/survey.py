@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from cifar.commands import install
 from cifar.cores import available_cores
-from cifar.data.decoded import Listed
+from cifar.data.decoded import Listed, Listing
 from cifar.data.digests import digest_of_pixels
 from cifar.data.duplicates import Pair
 from cifar.data.images import DataError, Images, on_one_line, printable
@@ -139,7 +139,21 @@ def _part(config: Config, part: str, resources: Resources) -> _Part | None:
         Sample(printable(listing.name(path)), part, listing.classes[label], partial(read, path), part, position)
         for position, (path, label) in enumerate(listing.files)
     ]
-    return _Part(samples, listing.classes, listed.groups)
+    return _Part([*samples, *_broken(listing, part)], listing.classes, listed.groups)
+
+
+def _broken(listing: Listing, part: str) -> list[Sample]:
+    """What is named as an image and is no file, of the class whose folder it is in."""
+    samples = []
+    for position, (path, problem) in enumerate(listing.broken.items(), len(listing.files)):
+        name = printable(listing.name(path))
+        label = next((name for name in listing.classes if name in path.parts), listing.classes[0])
+        samples.append(Sample(name, part, label, partial(_refuse, problem), part, position))
+    return samples
+
+
+def _refuse(problem: str) -> bytes:
+    raise ImageError(problem, "repair or remove it")
 
 
 def _content(storage: Storage, path: Path) -> bytes:

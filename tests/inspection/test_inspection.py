@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from planted import keys, photograph
 
 from cifar.data.exact import exact_copies
@@ -121,3 +122,17 @@ def test_digests_count_copies_conflicts_and_leaks() -> None:
     assert exact_copies(train, val) == (4, 1, 1)
     assert str(exact_copies(train, val)) == "4 exact duplicates (1 with conflicting labels), 1 also in val"
     assert str(exact_copies(val.take(np.array([0])), val.take(np.array([1])))) == "no exact duplicates"
+
+
+def test_a_common_kind_still_fails_where_it_is_asked_to_and_a_link_to_nothing_is_unreadable(tmp_path: Path) -> None:
+    for number in range(12):
+        place = tmp_path / "images" / "train" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.asarray(photograph(number, 40))
+        Image.fromarray(pixels // 16 if number < 6 else pixels).save(place / f"{number}.png")
+    (place / "link.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"--fail-on: 6 dark, 1 unreadable"):
+        main(keys(tmp_path / "images", tmp_path / "out", "--fail-on", "dark,unreadable"))
+    assert "dark" not in {row["kind"] for row in rows(tmp_path / "out")}, "a sentence says it"
+    with pytest.raises(UserError, match="--fail-on label: nobody looks for them; allowed: with --labels"):
+        main(keys(tmp_path / "images", tmp_path / "out", "--fail-on", "label"))

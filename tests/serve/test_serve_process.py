@@ -51,10 +51,10 @@ def served(tiny_run: Path) -> Iterator[Served]:
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:
-        lines = [process.stdout.readline(), process.stdout.readline()]
-        assert "10 classes" in lines[1], lines
+        ready = next((line for line in process.stdout if line.startswith("10 classes")), "")
+        assert ready, "it has ended"
         with httpx2.Client(trust_env=False, timeout=60) as client:
-            yield Served(process, lines[1].split(" · ")[1], tiny_run, client)
+            yield Served(process, ready.split(" · ")[1], tiny_run, client)
     finally:
         process.kill()
         process.wait()
