@@ -103,7 +103,7 @@ def save_result(name: str, classifier: str, result: dict[str, Any]) -> None:
     what = (
         f"wrong labels of CIFAR-10 by people (majority of three), {SAMPLE:,} images, {classifier}: the list of"
         f" suspicious labels; test accuracy (clean labels, mean of {SEEDS} seeds) by what is done about it; in"
-        " brackets: a second sample, which the method was not made with"
+        " brackets: a second sample; both were in view while the method was made"
     )
     command = f"python -m benchmarks labels --data DIR --lists DIR --only {name}"
     save(f"labels-{name}", command, {"what": what, "figure": _sentence(result)} | result)
