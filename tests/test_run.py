@@ -164,7 +164,7 @@ def test_a_folder_of_images_runs_and_its_test_part_is_read_only_on_demand(
     assert_done(run_py(*folder, f"hydra.run.dir={tmp_path / 'a'}"))
     assert read_result(tmp_path / "a")["status"] == "finished"
     answer = run_py(*folder, "test=true", f"hydra.run.dir={tmp_path / 'b'}")
-    assert_refused(answer, str(root / "test" / "cat" / "0.png"))
+    assert_refused(answer, f"{root}: 40 of 40 image files of part test cannot be read", "test/cat/0.png")
     assert not (tmp_path / "b" / "result.json").exists(), "it is found before training"
 
 

@@ -103,7 +103,7 @@ def test_trials_of_a_search_equal_their_solo_runs_and_have_separate_logs(
         assert_equal_runs(trial, solo, timeless)
         log = (trial / "run.log").read_text()
         assert (log.count("epoch 1/2"), log.count("epoch 2/2")) == (1, 1) and str(trial) in log
-        assert len(log.splitlines()) == 6
+        assert len(log.splitlines()) == 7
 
 
 def test_each_run_has_the_generators_to_itself() -> None:

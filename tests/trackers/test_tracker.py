@@ -217,9 +217,7 @@ def test_interleaved_runs_are_tracked_separately(settings: Settings, tmp_path: P
 
 def test_tensorboard_has_the_settings_and_the_figures_at_the_end(settings: Settings, tmp_path: Path) -> None:
     ended(settings("tracker=tensorboard", "augment.flip=true", "test=true"), tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()], (
-        "TensorBoard would show a sub-folder as another run"
-    )
+    assert not list(tmp_path.glob("*/**/events.*")), "TensorBoard would show a sub-folder as another run"
     scalars = events(tmp_path)
     result = read_result(tmp_path)
     (best,) = scalars.Scalars("best/val_accuracy")
