@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -94,8 +95,9 @@ class CopyKind(Kind):
                 findings[copy.later] = self.of(survey, copy.later, copy.value, copy.first)
         return list(findings.values())
 
+    @abstractmethod
     def holds(self, survey: Survey, copy: Copy) -> bool:
-        raise NotImplementedError
+        """Whether this copy is one of this kind."""
 
 
 class Duplicate(CopyKind):
