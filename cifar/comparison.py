@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cifar.data.images import Images
-from cifar.data.known import NEW, TRAIN, VAL, hex_digests
+from cifar.data.known import NEW, hex_digests
 from cifar.data.split import Splits
 from cifar.formatting import shortened
 from cifar.initial import Initial
 from cifar.intervals import paired_difference
+from cifar.options.splits import TRAIN, VAL
 from cifar.resources import Resources
 from cifar.tasks import Task
 from cifar.trained import loaded_classifier

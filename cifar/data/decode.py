@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cifar.commands import install
 from cifar.data import preprocessing
@@ -19,6 +22,9 @@ from cifar.data.storage import DISK, Storage
 
 DECODING = "3"
 """The version of the rules, which cache entries record."""
+LARGE = 2**24
+"""Images of more pixels are decoded one at a time. 169 million take up to 1.6 GB; Pillow's limit is 179 million."""
+ONE_AT_A_TIME = Lock()
 
 
 class Decoded(NamedTuple):
@@ -47,7 +53,7 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
         content = storage.read(path)
         if not content:
             raise ImageError("not an image that can be decoded (0 bytes)")
-        image, changes = preprocessing.upright(BytesIO(content), format)
+        image, changes = upright(content, format)
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
         raise Unreadable(path, problem, "repair or remove it", passing=True) from None
@@ -61,6 +67,15 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
     if formatted is not image:
         changes.append(format.change)
     return Decoded(np.asarray(formatted), changes, digest_of(content, image))
+
+
+def upright(content: bytes, format: InputFormat) -> tuple[Image.Image, list[str]]:
+    """As preprocessing.upright, of the content of a file; of threads that decode large images, one at a time."""
+    return preprocessing.upright(BytesIO(content), format, bound=_bound)
+
+
+def _bound(size: tuple[int, int]) -> AbstractContextManager[object]:
+    return ONE_AT_A_TIME if size[0] * size[1] > LARGE else nullcontext()
 
 
 class Side(NamedTuple):

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from cifar.data import content_split
 from cifar.data.images import DataError, Images, channel_statistics
-from cifar.data.known import CALIBRATION, NEW, TEST, TRAIN, VAL, Known
+from cifar.data.known import NEW, Known
 from cifar.data.split import Splits
 from cifar.options.data import Data
-from cifar.options.splits import TRAINING_PART, VAL_PARTS
+from cifar.options.splits import CALIBRATION, TEST, TRAIN, TRAINING_PART, VAL, VAL_PARTS
 
 log = logging.getLogger(__name__)
 Names = NDArray[np.str_]

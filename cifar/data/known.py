@@ -18,11 +18,10 @@ from cifar.data import split_file
 from cifar.data.images import DataError, Images, channel_statistics, on_one_line
 from cifar.data.split import Splits
 from cifar.data.split_file import Row
-from cifar.options.splits import TRAINING_PART
+from cifar.options.splits import CALIBRATION, PARTS, TEST, TRAIN, TRAINING_PART, VAL
 
-TRAIN, VAL, TEST, CALIBRATION, NEW = "train", "val", "test", "calibration", ""
-PARTS = (TRAIN, VAL, TEST)
-"""The part of an image that was in several: the first of these."""
+NEW = ""
+"""The part of an image that the run did not know; one that was in several parts is of the first of PARTS."""
 INITIAL = "initial"
 """The folder in a run directory of what the run began with."""
 NAMES_SHOWN = 5

@@ -18,6 +18,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import BinaryIO
@@ -159,23 +160,33 @@ def decode(
 
 
 def upright(
-    source: str | PathLike[str] | BinaryIO, format: InputFormat, formats: tuple[str, ...] | None = None
+    source: str | PathLike[str] | BinaryIO,
+    format: InputFormat,
+    formats: tuple[str, ...] | None = None,
+    bound: Callable[[tuple[int, int]], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[Image.Image, list[str]]:
     """The image in a file as RGB, upright, and what was changed in it; not smaller than the format needs.
 
-    JPEGs may be smaller than they are, all others have their own size. Raises as `decode` does.
+    JPEGs may be smaller than they are, all others have their own size; `bound` makes the context for an image of this
+    width and height to be decoded in. Raises as `decode` does.
     """
     try:
         with open_image(source, formats) as file:
             _reduce(file, format)
-            file.load()  # TIFFs are turned upright here, and then have no orientation any more
-            image, changes = _to_rgb(file)
-            transposition = transposition_of(file)
+            with bound(file.size):
+                return _loaded(file)
     except DAMAGE as error:
         problem = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its text holds the path
             problem = "in no format that Pillow reads"
         raise ImageError(f"not an image that can be decoded ({problem})", "repair or remove the file") from None
+
+
+def _loaded(file: Image.Image) -> tuple[Image.Image, list[str]]:
+    """An open image as RGB, upright, and what was changed in it."""
+    file.load()  # TIFFs are turned upright here, and then have no orientation any more
+    image, changes = _to_rgb(file)
+    transposition = transposition_of(file)
     if transposition is not None:
         changes.append(UPRIGHT)
         image = image.transpose(transposition)

@@ -18,10 +18,9 @@ from cifar.data.names import sorted_names
 from cifar.data.request import OR_WITHOUT, Request
 from cifar.formatting import shortened
 from cifar.options.data import Data
-from cifar.options.splits import REGEX
+from cifar.options.splits import PARTS, REGEX
 
 PATH, LABEL, SPLIT = "path", "label", "split"
-PARTS = ("train", "val", "test")
 MISSING_SHOWN = 3
 """Missing files in one message."""
 

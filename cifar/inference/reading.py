@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
@@ -19,13 +17,10 @@ from torch import Tensor
 from cifar.cores import available_cores
 from cifar.data.decode import decode
 from cifar.data.images import DataError, on_one_line
-from cifar.data.preprocessing import DAMAGE, ImageError, InputFormat, open_image
+from cifar.data.preprocessing import InputFormat
 from cifar.data.storage import problem_of
 
 MAX_THREADS = 8
-LARGE = 2**24
-"""Images of more pixels are decoded one at a time. 169 million take up to 1.6 GB; Pillow's limit is 179 million."""
-ONE_AT_A_TIME = Lock()
 OnUnreadable = Callable[[Path, str], None]
 """Called with each path that cannot be read, and the message that says why."""
 
@@ -43,17 +38,7 @@ def read_image(path: Path, format: InputFormat) -> NDArray[np.uint8]:
     problem = problem_of(path)
     if problem:
         raise DataError(f"{on_one_line(path)}: {problem}")
-    with ONE_AT_A_TIME if _is_large(path) else nullcontext():
-        return decode(path, format).pixels
-
-
-def _is_large(path: Path) -> bool:
-    """By the header of the file."""
-    try:
-        with open_image(path) as file:
-            return bool(file.width * file.height > LARGE)
-    except (*DAMAGE, ImageError):  # decoding the file says what is wrong
-        return False
+    return decode(path, format).pixels
 
 
 def batches(

@@ -96,7 +96,7 @@ def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
 
     resources = Resources()
     config = replace(config, data=replace(config.data, unreadable=SKIP))  # they are findings
-    sheet = as_used(survey(config, resources, bar), config.data)
+    sheet = as_used(survey(config, resources, bar), config, resources)
     sheet = with_near_duplicates(sheet, learned.features(config, sheet, resources), bar)
     if labels:
         sheet = learned.with_suspicions(config, sheet, resources)
@@ -140,7 +140,8 @@ def _write(sheet: Sheet, out: Path, config: Config, keys: Sequence[str]) -> None
     from cifar.inspection.page import page
     from cifar.inspection.report import summary, table
 
-    next_run = command(*keys, argument("data.fixes", FIXES))
+    others = [key for key in keys if key.lstrip("+").partition("=")[0] != "data.fixes"]
+    next_run = command(*others, argument("data.fixes", FIXES))
     title = config.data.root or config.data.title
     write_atomically(out / TABLE, table(sheet))
     write_atomically(out / PAGE, page(sheet, title, next_run).encode("utf-8", "backslashreplace"))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar.inspection.quality import MEASURED, Measures
-from cifar.inspection.survey import PARTS, Survey
+from cifar.inspection.survey import Survey
+from cifar.options.splits import TEST, TRAIN
 
 COMMON = 0.2
 """A kind of more than this share of the images is a property of the data set: one sentence says so."""
@@ -227,7 +228,7 @@ class SmallClass(Kind):
         counts = class_counts(survey)
         least = max(SMALL_CLASS, SMALL_SHARE * float(np.median(list(counts.values()))))
         small = sorted((count, name) for name, count in counts.items() if count < least)
-        return [Finding(self.name, "", "train", name, f"{count} training images") for count, name in small]
+        return [Finding(self.name, "", TRAIN, name, f"{count} training images") for count, name in small]
 
 
 class Imbalance(Kind):
@@ -242,14 +243,14 @@ class Imbalance(Kind):
             return []
         times = f"{most / least:.0f} times" if least else "infinitely often"
         value = f"{most} training images of {largest}, {least} of {smallest}: {times} as many"
-        return [Finding(self.name, "", "train", smallest, value)]
+        return [Finding(self.name, "", TRAIN, smallest, value)]
 
 
 def class_counts(survey: Survey) -> Counter[str]:
     """Readable training images of each class, those that are validated on included."""
     counts = Counter(dict.fromkeys(survey.classes, 0))
     samples = (survey.samples[index] for index in survey.readable.tolist())
-    counts.update(sample.label for sample in samples if sample.source == PARTS[0] and sample.part != PARTS[2])
+    counts.update(sample.label for sample in samples if sample.source == TRAIN and sample.part != TEST)
     return counts
 
 

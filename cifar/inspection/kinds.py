@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cifar.inspection import copies, findings
 from cifar.inspection.findings import COMMON, Finding, Kind
-from cifar.inspection.survey import PARTS, Survey
+from cifar.inspection.survey import Survey
+from cifar.options.splits import TEST
 
 
 class Label(Kind):
@@ -15,7 +16,7 @@ class Label(Kind):
     action = "relabel"
 
     def find(self, survey: Survey) -> list[Finding]:
-        rows = [row for row in survey.suspicions if survey.samples[row.index].part in PARTS[:2]]
+        rows = [row for row in survey.suspicions if survey.samples[row.index].part != TEST]
         return [
             self.of(survey, row.index, f"{100 * row.score:.0f}% sure", suggested=survey.classes[row.suggested])
             for row in rows

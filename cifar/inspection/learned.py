@@ -10,16 +10,19 @@ from torch import Tensor
 
 from cifar.data.images import Images
 from cifar.data.sources import takes_test_part
-from cifar.data.split import Splits
 from cifar.inputs import cache_folder, request
-from cifar.inspection.labels import suspicious
-from cifar.inspection.out_of_fold import features_of, judged
+from cifar.inspection.labels import suspicious, wrong_labels
+from cifar.inspection.out_of_fold import Judged, features_of, judged
+from cifar.inspection.split import source_of_val
 from cifar.inspection.survey import Survey
 from cifar.options.config import Config
-from cifar.options.splits import TEST_PART, VAL_PARTS
+from cifar.options.splits import TEST, TEST_PART, TRAIN
 from cifar.options.transfer import Frozen
 from cifar.resources import Resources
 from cifar.run_data import load_splits
+
+LEAST_ACCURACY = 0.6
+"""Of a classifier of labels: of the list of one that was right for half of the images, 30% were wrong."""
 
 
 def features(config: Config, survey: Survey, resources: Resources) -> Tensor | None:
@@ -42,19 +45,15 @@ def features(config: Config, survey: Survey, resources: Resources) -> Tensor | N
 def _sources(config: Config, survey: Survey, resources: Resources) -> Iterator[tuple[Images, str]]:
     """The images of all parts, as a run takes them: so the cache has their features where a run has computed them."""
     splits = load_splits(config, resources)
-    yield splits.train, "train"
-    yield splits.val, _source_of_val(splits)
+    yield splits.train, TRAIN
+    yield splits.val, source_of_val(splits)
     if splits.calibration is not None:
-        yield splits.calibration, "train"
+        yield splits.calibration, TRAIN
     if takes_test_part(config.data, cache_folder(config)):
-        yield resources.images(config.data, request(config, "test", resources)), "train"
-    others = {sample.source for sample in survey.samples} - {"train", _source_of_val(splits)}
+        yield resources.images(config.data, request(config, TEST, resources)), TRAIN
+    others = {sample.source for sample in survey.samples} - {TRAIN, source_of_val(splits)}
     for part in sorted(others):
         yield resources.images(config.data, request(config, part, resources)), part
-
-
-def _source_of_val(splits: Splits) -> str:
-    return VAL_PARTS.get(splits.val_from, "train")
 
 
 def _indices(survey: Survey, source: str, images: Images) -> list[int]:
@@ -69,9 +68,21 @@ def with_suspicions(config: Config, survey: Survey, resources: Resources) -> Sur
     Raises DataError where the images cannot be loaded, and as `judged` does.
     """
     splits = load_splits(config, resources)
-    indices = _indices(survey, "train", splits.train)
+    indices = _indices(survey, TRAIN, splits.train)
     if splits.val_from != TEST_PART:
-        indices += _indices(survey, _source_of_val(splits), splits.val)
+        indices += _indices(survey, source_of_val(splits), splits.val)
     judgement = judged(config, splits, resources)
     rows = suspicious(judgement.probabilities, judgement.labels)
-    return replace(survey, suspicions=tuple(replace(row, index=indices[row.index]) for row in rows))
+    suspicions = tuple(replace(row, index=indices[row.index]) for row in rows)
+    return replace(survey, suspicions=suspicions, notes=(*survey.notes, _note(judgement)))
+
+
+def _note(judgement: Judged) -> str:
+    """How far the classifier can be trusted, and how many labels may be wrong."""
+    accuracy = float((judgement.probabilities.argmax(1) == judgement.labels).mean())
+    wrong = wrong_labels(judgement.probabilities, judgement.labels)
+    weak = ": too weak for it, see transfer=frozen" if accuracy < LEAST_ACCURACY else ""
+    return (
+        f"labels: by a classifier that agrees with {100 * accuracy:.0f}% of them{weak}; of {len(judgement.labels):,}"
+        f" about {wrong.expected:,.0f} may be wrong, {wrong.least:,.0f} at least"
+    )

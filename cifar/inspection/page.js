@@ -18,8 +18,8 @@ function lines(file, related, action, label) {
   return [[file, action, action === "relabel" ? label : ""]];
 }
 
-/** All marked fixes: one line for a file and an action; a file that is left out has no other. */
-function fixes() {
+/** All marked fixes. */
+function marked() {
   const rows = [];
   for (const kind of hidden) rows.push(...data.hidden[kind].flatMap(row => lines(...row)));
   for (const card of cards) {
@@ -28,7 +28,12 @@ function fixes() {
     const label = action === "group" ? card.dataset.group : text(card).value;
     rows.push(...lines(card.dataset.file, card.dataset.related, action, label));
   }
-  const kept = new Map(rows.map(row => [JSON.stringify(row.slice(0, 2)), row]));
+  return rows;
+}
+
+/** One line for a file and an action, the last, but all of its groups; a file that is left out has no other. */
+function merged(rows) {
+  const kept = new Map(rows.map(row => [JSON.stringify(row[1] === "group" ? row : row.slice(0, 2)), row]));
   const dropped = new Set(rows.filter(row => row[1] === "drop").map(row => row[0]));
   return [...kept.values()].filter(row => row[1] === "drop" || !dropped.has(row[0]));
 }
@@ -41,7 +46,7 @@ function cell(value) {
 }
 
 function csv() {
-  return [["file", "action", "label"], ...fixes()].map(row => row.map(cell).join(",") + "\n").join("");
+  return [["file", "action", "label"], ...merged([...data.present, ...marked()])].map(row => row.map(cell).join(",") + "\n").join("");
 }
 
 function update() {
@@ -53,7 +58,7 @@ function update() {
     card.classList.toggle("fixed", box(card).checked);
   }
   const wrong = cards.filter(card => !text(card).checkValidity()).length;
-  const count = fixes().length;
+  const count = merged(marked()).length;
   document.getElementById("marked").textContent = wrong ? `${wrong} without a class` : `${count} ${count === 1 ? "fix" : "fixes"}`;
   save.disabled = !count || wrong > 0;
   saved = !count;

@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from cifar.cores import available_cores
-from cifar.data import preprocessing
 from cifar.data.cells import FORMULA
+from cifar.data.decode import upright
 from cifar.data.preprocessing import ImageError, InputFormat
 from cifar.html import STYLE
 from cifar.inspection.copies import group_names
@@ -52,6 +52,7 @@ def page(sheet: Sheet, title: str, command: str) -> str:
         classes=sheet.survey.classes,
         thumbnails={index: thumbnails[index] for index in used if thumbnails[index]},
         hidden={kind["name"]: kind.pop("hidden") for kind in kinds},
+        present=[(fix.file, fix.action, fix.label) for fix in sheet.survey.fixes],
         formula=FORMULA,
         command=command,
         style=STYLE + (FOLDER / "page.css").read_text("utf-8"),
@@ -81,6 +82,7 @@ def _card(sheet: Sheet, kind: Kind, row: Finding, groups: dict[int, str]) -> dic
         "indices": row.indices,
         "file": file,
         "related": related,
+        "label_now": row.label,
         "about": " · ".join(filter(None, (row.part if row.file else "", row.label))),
         "about_related": f"{samples[row.indices[-1]].part} · {samples[row.indices[-1]].label}" if related else "",
         "value": row.value,
@@ -119,7 +121,7 @@ def thumbnail(sample: Sample) -> str:
     try:
         content = sample.read()
         if isinstance(content, bytes):
-            image, _ = preprocessing.upright(BytesIO(content), InputFormat(THUMBNAIL, "pad"))
+            image, _ = upright(content, InputFormat(THUMBNAIL, "pad"))
         else:
             image = Image.fromarray(content)
     except ImageError:

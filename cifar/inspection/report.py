@@ -11,9 +11,11 @@ from cifar.data.images import on_one_line
 from cifar.files import csv_bytes
 from cifar.inspection.copies import group_names
 from cifar.inspection.findings import Finding, Kind
-from cifar.inspection.survey import PARTS, Survey
+from cifar.inspection.survey import ORDER, Survey
 
 COLUMNS = ("file", "part", "class", "kind", "value", "related", "advice", "action", "label")
+FIXED = "fixed"
+"""The kind of the rows that data.fixes has already, so that findings.csv can take its place."""
 MOST_LINES = 24
 """Lines of the summary, so that with what the command adds there are at most 30."""
 EXAMPLES = 3
@@ -55,6 +57,9 @@ def table(sheet: Sheet) -> bytes:
             label = sheet.label_of_fix(kind, row, groups)
             cells = (row.file, row.part, row.label, row.kind, row.value, row.related, kind.advice, "", label)
             lines.append(map(safe_cell, cells))
+    for fix in sheet.survey.fixes:
+        cells = (fix.file, "", "", FIXED, "", "", "in data.fixes already", fix.action, fix.label)
+        lines.append(map(safe_cell, cells))
     return csv_bytes(lines, "\n", "backslashreplace")
 
 
@@ -74,7 +79,7 @@ def summary(sheet: Sheet) -> list[str]:
 def heading(survey: Survey) -> str:
     """How many images there are in each part, and how many classes."""
     counts = Counter(sample.part for sample in survey.samples)
-    parts = ", ".join(f"{counts[part]:,} {part}" for part in PARTS if counts[part])
+    parts = ", ".join(f"{counts[part]:,} {part}" for part in ORDER if counts[part])
     return f"{len(survey.samples):,} images ({parts}) in {len(survey.classes)} classes"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -20,6 +20,7 @@ from cifar.cores import available_cores
 from cifar.data.decoded import Listed, Listing
 from cifar.data.digests import digest_of_pixels
 from cifar.data.duplicates import Pair
+from cifar.data.fixes import GROUP, Fix
 from cifar.data.images import DataError, Images, on_one_line, printable
 from cifar.data.preprocessing import HeifError, ImageError
 from cifar.data.storage import Storage
@@ -27,10 +28,11 @@ from cifar.inputs import cache_folder, request
 from cifar.inspection.labels import Suspicion
 from cifar.inspection.quality import SIDE, Measured, Measures, measured_file, measured_pixels
 from cifar.options.config import Config
+from cifar.options.splits import CALIBRATION, PARTS, TEST, TRAIN, VAL
 from cifar.resources import Resources
 
-PARTS = ("train", "val", "test")
-"""In this order: of two copies, the finding names that of the later part."""
+ORDER = (TRAIN, CALIBRATION, VAL, TEST)
+"""Of two copies, the finding names that of the later part."""
 AT_ONCE = 1024
 """Images that are measured before their results are collected."""
 Rows = NDArray[np.uint8]
@@ -41,8 +43,7 @@ Read = Callable[[], bytes | Rows]
 class Sample(NamedTuple):
     """An image: `file`, its name below data.root or its position in the part, its part, and its class.
 
-    `position` is that among the images of `source`, the part as it came: validation images are often taken from train.
-    `digest`: where the source knows it already.
+    `source`: the part as it came, as validation images are often taken from train. `digest`: where it is known already.
     """
 
     file: str
@@ -50,7 +51,6 @@ class Sample(NamedTuple):
     label: str
     read: Read
     source: str
-    position: int
     digest: bytes | None = None
 
 
@@ -58,9 +58,9 @@ class Sample(NamedTuple):
 class Survey:
     """What one pass showed: of each sample its measures, or (errors, by index) why it cannot be read.
 
-    `small`: uint8 (N, SIDE, SIDE, 3), zeros where a sample cannot be read. `groups`: of the training part as it came,
-    where data.groups says some. `near`, `suspicions`: near duplicates and labels that may be wrong, by the indices of
-    samples; none where nobody has looked for them. `notes`: what whoever reads the findings has to know of them.
+    `small`: uint8 (N, SIDE, SIDE, 3), zeros where a sample cannot be read. `near`, `suspicions`: near duplicates and
+    labels that may be wrong, by the indices of samples; none where nobody has looked for them. `fixes`: those of
+    data.fixes, which are applied. `notes`: what whoever reads the findings has to know of them.
     """
 
     samples: list[Sample]
@@ -68,14 +68,24 @@ class Survey:
     errors: dict[int, str]
     small: Rows
     classes: tuple[str, ...]
-    groups: torch.Tensor | None = None
     near: tuple[Pair, ...] = ()
     suspicions: tuple[Suspicion, ...] = ()
+    fixes: tuple[Fix, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property
     def readable(self) -> NDArray[np.int64]:
         return np.array([index for index, row in enumerate(self.measures) if row is not None], np.int64)
+
+    @cached_property
+    def groups(self) -> dict[str, set[str]]:
+        """The groups of data.fixes that each file is in; the label of a group may itself be a file of it."""
+        groups: defaultdict[str, set[str]] = defaultdict(set)
+        for fix in self.fixes:
+            if fix.action == GROUP:
+                groups[fix.file].add(fix.label)
+                groups[fix.label].add(fix.label)
+        return groups
 
     def column(self, name: str) -> NDArray[np.float64]:
         """One of the measures, of the readable samples."""
@@ -101,7 +111,6 @@ class _Part:
 
     samples: list[Sample]
     classes: tuple[str, ...]
-    groups: torch.Tensor | None
 
 
 def survey(config: Config, resources: Resources, bar: bool = True) -> Survey:
@@ -123,7 +132,7 @@ def survey(config: Config, resources: Resources, bar: bool = True) -> Survey:
             f"{config.data.root}: none of its {len(samples)} images can be read ({next(iter(errors.values()))})"
         )
     train = parts["train"]
-    return Survey(samples, measures, errors, small, train.classes, train.groups)
+    return Survey(samples, measures, errors, small, train.classes)
 
 
 def _part(config: Config, part: str, resources: Resources) -> _Part | None:
@@ -136,19 +145,19 @@ def _part(config: Config, part: str, resources: Resources) -> _Part | None:
     listing = listed.listing
     read = partial(_content, listing.storage)
     samples = [
-        Sample(printable(listing.name(path)), part, listing.classes[label], partial(read, path), part, position)
-        for position, (path, label) in enumerate(listing.files)
+        Sample(printable(listing.name(path)), part, listing.classes[label], partial(read, path), part)
+        for path, label in listing.files
     ]
-    return _Part([*samples, *_broken(listing, part)], listing.classes, listed.groups)
+    return _Part([*samples, *_broken(listing, part)], listing.classes)
 
 
 def _broken(listing: Listing, part: str) -> list[Sample]:
     """What is named as an image and is no file, of the class whose folder it is in."""
     samples = []
-    for position, (path, problem) in enumerate(listing.broken.items(), len(listing.files)):
+    for path, problem in listing.broken.items():
         name = printable(listing.name(path))
         label = next((name for name in listing.classes if name in path.parts), listing.classes[0])
-        samples.append(Sample(name, part, label, partial(_refuse, problem), part, position))
+        samples.append(Sample(name, part, label, partial(_refuse, problem), part))
     return samples
 
 
@@ -182,12 +191,12 @@ def _part_of_pixels(config: Config, part: str, resources: Resources) -> _Part | 
     digests = None if images.digests is None else images.digests.numpy()
     samples = [
         Sample(
-            *(name, part, label, partial(_pixels, images, position), part, position),
+            *(name, part, label, partial(_pixels, images, position), part),
             digest=None if digests is None else digests[position].tobytes(),
         )
         for position, (name, label) in enumerate(zip(names, labels, strict=True))
     ]
-    return _Part(samples, images.classes, images.groups)
+    return _Part(samples, images.classes)
 
 
 def _pixels(images: Images, position: int) -> Rows:

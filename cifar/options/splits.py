@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from cifar.options.data import Data
 
 AUTO = "auto"
+TRAIN, VAL, TEST, CALIBRATION = "train", "val", "test", "calibration"
+PARTS = (TRAIN, VAL, TEST)
+"""The parts that a data set may come in; a run takes further ones from its training part."""
 TRAINING_PART, VAL_FOLDER, TEST_PART = "training_part", "val_folder", "test_part"
 SPLITS = ("random", "content")
 """How the training part is split: at random, or by what the images show."""
-VAL_PARTS = {VAL_FOLDER: "val", TEST_PART: "test"}
+VAL_PARTS = {VAL_FOLDER: VAL, TEST_PART: TEST}
 """The part of the source that is validated on as it is, by the value of data.val_from."""
 ERROR, SKIP = "error", "skip"
 """data.unreadable: what is done about image files that cannot be read."""

@@ -11,6 +11,7 @@ from PIL import Image
 from planted import keys, photograph
 
 from cifar.data.exact import exact_copies
+from cifar.data.fixes import read_fixes
 from cifar.data.images import Images, from_arrays
 from cifar.errors import UserError
 from cifar.inspection.__main__ import main
@@ -69,7 +70,23 @@ def test_a_filled_table_fixes_what_the_next_inspection_sees(out: Path, folder: P
         writer.writeheader()
         writer.writerows(table)
     main(keys(folder, tmp_path, f"data.fixes={fixes}"))
-    assert {row["kind"] for row in rows(tmp_path)} <= {"small_class", "imbalance"}
+    assert {row["kind"] for row in rows(tmp_path)} <= {"small_class", "imbalance", "fixed"}
+
+
+def test_a_second_round_keeps_the_fixes_of_the_first(out: Path, folder: Path, tmp_path: Path) -> None:
+    near = next(row for row in rows(out) if row["kind"] == "near_duplicate")
+    first = tmp_path / "first.csv"
+    group = [f"{near[name]},group,{near['label']}" for name in ("file", "related")]
+    first.write_text("\n".join(["file,action,label", "train/cat/dark.jpg,drop,", *group]) + "\n")
+    main(keys(folder, tmp_path, f"data.fixes={first}"))
+    kinds = {(row["kind"], row["file"]) for row in rows(tmp_path)}
+    assert ("near_duplicate", near["file"]) not in kinds and ("dark", "train/cat/dark.jpg") not in kinds
+    assert read_fixes(str(tmp_path / "findings.csv")).all() == read_fixes(str(first)).all()
+
+
+def test_the_parts_are_those_of_a_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(keys(folder, tmp_path, "data.val_from=training_part", "data.calibration_size=9", "data.val_size=8"))
+    assert " 9 calibration, 17 val, " in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.parametrize(

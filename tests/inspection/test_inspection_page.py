@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
+from planted import keys
 
 from cifar.data.fixes import Fix, read_fixes
+from cifar.inspection.__main__ import main
 
 
 def fixes(browser: Browser, folder: Path) -> set[Fix]:
@@ -53,6 +55,18 @@ def test_what_is_marked_is_saved_as_fixes(browser: Browser, out: Path, tmp_path:
         "box.value = 'bird'; box.dispatchEvent(new Event('input'))"
     )
     assert browser.run("return document.getElementById('save').disabled")
+
+
+def test_fixes_that_are_applied_are_saved_with_the_new_ones(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    present = tmp_path / "present.csv"
+    present.write_text("file,action,label\ntrain/cat/dark.jpg,drop,\n")
+    main(keys(folder, tmp_path, f"data.fixes={present}"))
+    browser.open(tmp_path / "index.html")
+    assert browser.run("return document.getElementById('save').disabled")
+    click(browser, "section[data-kind=unreadable] button.all")
+    assert {fix.file for fix in fixes(browser, tmp_path)} == {
+        f"train/cat/{name}.jpg" for name in ("dark", "truncated", "nothing")
+    }
 
 
 def test_odd_names_survive_the_file(browser: Browser, out: Path, tmp_path: Path) -> None:
