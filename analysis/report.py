@@ -24,9 +24,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
+
 from cifar.commands import as_started, module_command
 from cifar.errors import UserError
 from cifar.files import cannot_write, write_atomically
+from cifar.options.outside import check_outside
 
 from . import static
 from .frames import read
@@ -76,7 +79,7 @@ def watch(places: Sequence[str], study: str | None, folder: Path, command: str) 
     try:
         while idle_polls < IDLE_POLLS:
             start = time.monotonic()
-            report = read_report(places, study)
+            report = read_report(places, study, folder)
             idle_polls = 0 if report.running else idle_polls + 1
             last = idle_polls == IDLE_POLLS
             write(report, folder, command, reload=0 if last else pause)
@@ -84,14 +87,23 @@ def watch(places: Sequence[str], study: str | None, folder: Path, command: str) 
             pause = max(POLL_SECONDS, round((time.monotonic() - start) / MAX_SHARE))
             time.sleep(0 if last else pause)
     except KeyboardInterrupt:
-        report = read_report(places, study)
+        report = read_report(places, study, folder)
         write(report, folder, command)
     return report
 
 
-def read_report(places: Sequence[str], study: str | None) -> Report:
-    """Raises FramesError for places that cannot be read."""
-    return report_of([read(place, study) for place in places])
+def read_report(places: Sequence[str], study: str | None, folder: Path) -> Report:
+    """Raises FramesError for places that cannot be read, ConfigError where `folder` is in a folder of their images."""
+    frames = [read(place, study) for place in places]
+    for each in frames:
+        _check_outside(each.runs, folder)
+    return report_of(frames)
+
+
+def _check_outside(runs: pd.DataFrame, folder: Path) -> None:
+    if {"config.data.source", "config.data.root"} <= set(runs):
+        for root in runs.loc[runs["config.data.source"] == "image_folder", "config.data.root"].dropna().unique():
+            check_outside(str(root), {"--out": folder})
 
 
 def main(argv: list[str]) -> None:
@@ -111,7 +123,7 @@ def main(argv: list[str]) -> None:
         if options.watch:
             report = watch(options.places, options.study, folder, command)
         else:
-            report = read_report(options.places, options.study)
+            report = read_report(options.places, options.study, folder)
             write(report, folder, command)
     except UserError as error:
         sys.exit(f"error: {error}")

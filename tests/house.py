@@ -41,7 +41,7 @@ ONLY = {
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),
         *("cifar.reporting", "cifar.config_dir", "cifar.formatting", "cifar.intervals", "cifar.objective"),
-        *("cifar.predictions", "cifar.options.former", "cifar.html", "cifar.sweep.storage"),
+        *("cifar.predictions", "cifar.options.former", "cifar.options.outside", "cifar.html", "cifar.sweep.storage"),
     ),
     "search": (
         *("cifar.errors", "cifar.layout", "cifar.commands", "cifar.files", "cifar.reporting", "cifar.results"),

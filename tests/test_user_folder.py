@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from analysis import report
 from cifar import export, predict
 from cifar.compose import recorded_splits
 from cifar.data.unreadable import UnreadableError
@@ -74,7 +75,7 @@ def test_a_run_a_prediction_and_an_export_leave_it_unchanged(
     assert state_of(photos) == before
 
 
-def test_an_export_into_it_is_refused(
+def test_an_export_or_a_report_into_it_is_refused(
     make_folder: MakeFolder, compose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder(each=6)
@@ -86,6 +87,8 @@ def test_an_export_into_it_is_refused(
     monkeypatch.chdir(root)
     with pytest.raises(ConfigError, match=r"--out model\.safetensors: inside of data\.root="):
         export.main([str(tmp_path / "run"), "--format", "safetensors"])
+    with pytest.raises(SystemExit, match=r"--out here: inside of data\.root="):
+        report.main([str(tmp_path / "run"), "--out", "here"])
     assert recorded_splits(tmp_path / "run") and [path.name for path in root.iterdir()] == ["train"]
 
 
