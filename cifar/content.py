@@ -6,7 +6,7 @@ result.json holds it, a study remembers it, and whoever resumes one of them comp
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,17 @@ def recorded_content(run: Path) -> Content:
         return {}
 
 
-def check_resumed(run: Path, content: Content) -> None:
-    """Raises ContentError where the run in a directory had other content; logs where only the user's code differs."""
+def check_resumed(run: Path, content: Content, details: Callable[[], str]) -> None:
+    """Raises ContentError where the run in a directory had other content; logs where only the user's code differs.
+
+    `details`: says more of the images where these differ; "" where it cannot.
+    """
     before = recorded_content(run)
     for note in code_changes(before, content):
         log.warning("resume=%s: %s", run, note)
     changes = content_differences(before, content)
     if changes:
+        changes += filter(None, [details()])
         raise ContentError(
             f"resume={run}: {'; '.join(changes)}; a run resumes on what it began with: give it that, or start another"
             " run without resume="

@@ -23,6 +23,7 @@ from cifar import metadata, saving
 from cifar.best_weights import Best
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
+from cifar.data import known
 from cifar.data.split import Splits
 from cifar.inputs import configured_backbone, input_format, log_input
 from cifar.objective import OBJECTIVES, values
@@ -30,12 +31,13 @@ from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
 from cifar.options.resume import recorded_settings, settings_of
+from cifar.options.splits import TRAIN, TRAINING_PART
 from cifar.options.transfer import Pretrained
 from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
 from cifar.results import RunDirectory, best_of, same_directory, stopped_early
-from cifar.run_data import RunData, load_splits, with_recorded_fixes
+from cifar.run_data import RunData, load_images, load_splits, with_recorded_fixes
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
 from cifar.tasks import Classifier, Task, build_task
@@ -173,7 +175,8 @@ class Experiment:
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
         if config.resume is not None:
-            check_resumed(Path(config.resume), content)
+            run, only = Path(config.resume), None if self.splits.val_from == TRAINING_PART else TRAIN
+            check_resumed(run, content, lambda: known.changes(run, load_images(config, self.resources), only))
         self.reporter.identify(content)
 
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:

@@ -16,7 +16,7 @@ from cifar.data.exact import log_exact_copies
 from cifar.data.extended_split import unseen_test
 from cifar.data.fixes import FIXES, read_fixes
 from cifar.data.groups import warn_of_shared_groups
-from cifar.data.images import DataError, Images
+from cifar.data.images import DataError, Images, printable
 from cifar.data.known import as_recorded
 from cifar.data.split import Splits
 from cifar.data.val_part import log_val_from
@@ -152,6 +152,7 @@ class RunData:
         write_atomically(directory / FIXES, self.fixes.content())
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
         known |= set(test.images.names) if test else set()
+        known |= {printable(name) for images in read.values() for name in images.unreadable}
         unused = self.fixes.unused(known)
         where = "" if test else " (those of the test part are read with test=true)"
         names = f"{shortened(unused, NAMES_SHOWN)}{where}"

@@ -92,20 +92,22 @@ class Listed(NamedTuple):
 def load(listing: Listing, request: Request, on_unreadable: str = ERROR, groups: Tensor | None = None) -> Images:
     """The images of a listing, from the cache, or decoded, with the groups (N,) of its files.
 
-    Files that cannot be read are left out where `on_unreadable` is "skip"; otherwise an UnreadableError names them all.
+    Files that cannot be read are left out where data.fixes drops them or `on_unreadable` is "skip"; otherwise an
+    UnreadableError names them all.
     """
     try:
         images, problems = _attempt(listing, request, on_unreadable)
         named = {listing.name(path): reason for path, reason in listing.broken.items()}
         named |= {listing.name(listing.paths[index]): problem.reason for index, problem in problems.items()}
-        if named and on_unreadable != SKIP:
-            raise UnreadableError(request.part, listing.directory, len(listing.files) + len(listing.broken), named)
+        missed = {name: reason for name, reason in named.items() if printable(name) not in request.dropped}
+        if missed and on_unreadable != SKIP:
+            raise UnreadableError(request.part, listing.directory, len(listing.files) + len(listing.broken), missed)
     finally:
         listing.storage.close()
-    if named:
+    if missed:
         log.warning(
             "%s: %d image files of part %s cannot be read, and are left out (data.unreadable=skip): %s",
-            *(on_one_line(listing.directory), len(named), request.part, shown(named)),
+            *(on_one_line(listing.directory), len(missed), request.part, shown(missed)),
         )
     assert images is not None
     kept = [index for index in range(len(listing.files)) if index not in problems]
@@ -121,7 +123,7 @@ def _attempt(listing: Listing, request: Request, on_unreadable: str) -> tuple[Im
     problems = unreadable.recall(file) or {}
     if any(_has_passed(listing, *item) for item in problems.items()):
         problems = {}
-    while not problems or on_unreadable == SKIP:
+    while on_unreadable == SKIP or all(_is_dropped(listing, index, request) for index in problems):
         kept = [index for index in range(len(listing.files)) if index not in problems]
         try:
             return _load(_taken(listing, kept, request.part) if problems else listing, request), problems
@@ -129,6 +131,10 @@ def _attempt(listing: Listing, request: Request, on_unreadable: str) -> tuple[Im
             problems = problems | {kept[position]: problem for position, problem in error.by_position.items()}
             unreadable.remember(file, problems)
     return None, problems
+
+
+def _is_dropped(listing: Listing, index: int, request: Request) -> bool:
+    return printable(listing.name(listing.paths[index])) in request.dropped
 
 
 def _has_passed(listing: Listing, index: int, problem: Problem) -> bool:

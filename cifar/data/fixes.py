@@ -24,7 +24,9 @@ import torch
 from cifar.data.cells import plain_cell, safe_cell
 from cifar.data.groups import group_numbers, joined, numbers_of
 from cifar.data.images import DataError, Images, printable
+from cifar.data.request import OR_WITHOUT
 from cifar.files import csv_bytes
+from cifar.options.splits import TRAIN
 
 COLUMNS = ("file", "action", "label")
 DROP, RELABEL, GROUP = "drop", "relabel", "group"
@@ -61,6 +63,10 @@ class Fixes:
         rows = sorted((fix.file, fix.action, fix.label) for fix in self.all())
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
+    def dropped(self) -> frozenset[str]:
+        """The names of the files that are left out."""
+        return frozenset(fix.file for fix in self.all() if fix.action == DROP)
+
     def counts(self, names: Iterable[str] | None = None) -> dict[str, int]:
         """How many fixes there are, by action; of the images with these names only."""
         chosen = self.all() if names is None else self._of(names)
@@ -83,12 +89,7 @@ def read_fixes(file: str | None) -> Fixes:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
-            missing = [name for name in COLUMNS[:2] if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"data.fixes={printable(path)}: no column {' and no column '.join(missing)}; allowed: a CSV file"
-                    f" whose first line names {','.join(COLUMNS)}"
-                )
+            _check_columns(path, reader.fieldnames or ())
             for row in reader:
                 place = f"data.fixes={printable(path)}, line {reader.line_num}"
                 cells = {name: plain_cell(row.get(name) or "") for name in COLUMNS}
@@ -99,10 +100,21 @@ def read_fixes(file: str | None) -> Fixes:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise DataError(
-            f"data.fixes={printable(path)}: {problem}; allowed: a CSV file with the columns"
+            f"data.fixes={printable(path)}: {problem}; allowed: a CSV file in UTF-8 with the columns"
             f" {','.join(COLUMNS)}, or null"
         ) from None
     return Fixes(path, {name: fixes for name, fixes in by_file.items() if fixes})
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    wrong = [f"no column {name}" for name in COLUMNS[:2] if name not in names]
+    wrong += [f"two columns {name}" for name in COLUMNS if list(names).count(name) > 1]
+    if wrong:
+        separated = " separated by commas" if len(names) == 1 else ""
+        raise DataError(
+            f"data.fixes={printable(path)}: {' and '.join(wrong)}; allowed: a CSV file in UTF-8 whose first line names"
+            f" {','.join(COLUMNS)}{separated}"
+        )
 
 
 def _check(place: str, fix: Fix, others: Sequence[Fix]) -> None:
@@ -147,7 +159,7 @@ def grouped(images: Images, fixes: Fixes) -> Images:
 def corrected(images: Images, fixes: Fixes, part: str) -> Images:
     """The images without those that are dropped, and with the labels that fixes give.
 
-    The training part defines the classes: there, a class that is none of the images' is refused with a DataError.
+    Raises DataError where the training part would lose a class or have a new one, and another part all images.
     """
     if not fixes.by_file:
         return images
@@ -162,6 +174,7 @@ def corrected(images: Images, fixes: Fixes, part: str) -> Images:
                 _check_class(part, images.classes, label, name, fixes)
                 classes.append(label)
             labels[index] = classes.index(label)
+    _check_left(part, images, {labels[index] for index in kept}, fixes)
     new = torch.tensor(labels, dtype=torch.int64)
     if torch.equal(new, images.labels) and len(kept) == len(images):
         return images
@@ -170,8 +183,20 @@ def corrected(images: Images, fixes: Fixes, part: str) -> Images:
     return relabelled.take(np.array(kept, np.int64))
 
 
+def _check_left(part: str, images: Images, left: set[int], fixes: Fixes) -> None:
+    """`left`: the labels of the images that are left of a part."""
+    lost = [name for label, name in enumerate(images.classes) if label not in left]
+    if len(images) and (not left or (lost and part == TRAIN)):
+        of_classes = f" of {', '.join(lost)}" if part == TRAIN else ""
+        or_without = OR_WITHOUT[part] or ", or remove the class from the data"
+        raise DataError(
+            f"data.fixes={printable(fixes.path)}: no image{of_classes} is left in part {part}; drop or relabel"
+            f" fewer{or_without}"
+        )
+
+
 def _check_class(part: str, classes: tuple[str, ...], label: str, name: str, fixes: Fixes) -> None:
-    if part == "train":
+    if part == TRAIN:
         raise DataError(
             f"data.fixes={printable(fixes.path)}: {name} is relabelled as {label}, which is no class; allowed:"
             f" {', '.join(classes)}"

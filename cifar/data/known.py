@@ -18,6 +18,7 @@ from cifar.data import split_file
 from cifar.data.images import DataError, Images, channel_statistics, on_one_line
 from cifar.data.split import Splits
 from cifar.data.split_file import Row
+from cifar.formatting import shortened
 from cifar.options.splits import CALIBRATION, PARTS, TEST, TRAIN, TRAINING_PART, VAL
 
 NEW = ""
@@ -127,6 +128,27 @@ def _check_recorded(recorded: Known, splits: Splits, run: Path) -> None:
             f" changed: {', '.join(map(on_one_line, names[:NAMES_SHOWN]))}{more}; allowed: the images that it has; a"
             " new run with from_run may have more"
         )
+
+
+def changes(run: Path, images: Images, only: str | None) -> str:
+    """How `images` differ from those of a run by its split.csv, of one part `only` or of all but the test part."""
+    try:
+        rows = [row for row in split_file.read_rows(run) if (row.part == only if only else row.part != TEST)]
+    except DataError:
+        return ""
+    if not rows or images.digests is None:
+        return ""
+    before = {row.digest: row.file for row in rows}
+    now = dict(zip(hex_digests(images), images.names, strict=True))
+    both = [digest for digest in before if digest in now]
+    renamed = [f"{before[digest]} is {now[digest]}" for digest in both if before[digest] != now[digest]]
+    kinds = {
+        "renamed": renamed,
+        "missing or changed": [name for digest, name in before.items() if digest not in now],
+        "new or changed": [name for digest, name in now.items() if digest not in before],
+    }
+    named = [f"{len(names)} {kind} ({shortened(names, NAMES_SHOWN)})" for kind, names in kinds.items() if names]
+    return f"images by its {split_file.NAME}: {', '.join(named)}" if named else ""
 
 
 def _by_digest(rows: Iterable[Row]) -> dict[str, KnownImage]:

@@ -26,7 +26,8 @@ class Request:
 
     `in_memory`: bytes of images at most that are kept in memory; where there are more, they stay in `cache_dir`. 0: all
     do, as they are needed once. `corrected`: with data.fixes, of which groups apply in any case. `known`: the images of
-    the run that this one begins with (from_run), which keep their parts.
+    the run that this one begins with (from_run), which keep their parts. `dropped`: the names of files that
+    data.fixes leaves out, so that it does not matter whether they can be read.
     """
 
     part: str
@@ -35,3 +36,4 @@ class Request:
     in_memory: int = sys.maxsize
     corrected: bool = True
     known: Known | None = None
+    dropped: frozenset[str] = frozenset()

@@ -97,6 +97,7 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
 def load(option: Data, request: Request) -> Images:
     """The images that are asked for. Raises DataError for data that are missing, damaged or of one class."""
     fixes = read_fixes(option.fixes)
+    request = replace(request, dropped=fixes.dropped())
     read: Source = pkgutil.resolve_name(option.loader)
     if request.part != "val" and takes_test_part(option, request.cache_dir):
         images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request)

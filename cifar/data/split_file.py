@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from cifar.data.images import Images
+from cifar.data.images import DataError, Images, on_one_line
 from cifar.files import csv_bytes, write_atomically
+from cifar.options.splits import CALIBRATION, TEST, TRAIN, VAL
 
 NAME = "split.csv"
 COLUMNS = ("file", "part", "class", "digest")
+PARTS = (TRAIN, VAL, CALIBRATION, TEST)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,21 @@ def write_rows(directory: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(directory: Path) -> list[Row]:
-    """The rows of the split.csv in a directory; none where there is no such file."""
-    with suppress(FileNotFoundError), (directory / NAME).open(encoding="utf-8", newline="") as lines:
-        return [Row(*(row[column] for column in COLUMNS)) for row in csv.DictReader(lines)]
-    return []
+    """The rows of the split.csv in a directory; none where there is no such file.
+
+    Raises DataError where it is damaged.
+    """
+    file = directory / NAME
+    lines: list[list[str]] = []
+    try:
+        with suppress(FileNotFoundError), file.open(encoding="utf-8", newline="") as content:
+            for cells in csv.reader(content, strict=True):
+                lines.append(cells)
+                if len(cells) != len(COLUMNS) or (cells[1] not in PARTS if lines[1:] else tuple(cells) != COLUMNS):
+                    raise ValueError(f"line {len(lines)}: {on_one_line(','.join(cells))}")
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{on_one_line(file)}: damaged ({error}); allowed: the columns {','.join(COLUMNS)}, the part one of"
+            f" {', '.join(PARTS)}; restore the file, or start a new run"
+        ) from None
+    return [Row(*cells) for cells in lines[1:]]

@@ -46,6 +46,13 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def _reason(source: Source) -> str:
+    """Why a run cannot be described."""
+    if source.config is None or "data" not in source.result:
+        return "its result.json or .hydra/config.yaml is missing or cannot be read"
+    return f"its result.json names no best epoch (status {source.result.get('status')}): resume it first"
+
+
 def write(source: Source, folder: Path, max_loss: float | None = None) -> Iterator[str]:
     """Write the bundle, all or nothing, and say what was done. Raises ExportError, FileError.
 
@@ -54,8 +61,8 @@ def write(source: Source, folder: Path, max_loss: float | None = None) -> Iterat
     config = source.config
     if config is None or "data" not in source.result or not source.result.get("best"):
         raise ExportError(
-            f"{source.run}: a bundle describes the run too, and its result.json or .hydra/config.yaml is missing or"
-            " cannot be read; allowed: the whole run directory, or --format"
+            f"{source.run}: a bundle describes the run too, and {_reason(source)}; allowed: the whole directory of a"
+            " run that has ended, or --format"
         )
     card.class_rows(source.run)  # raises before the work where they are damaged
     history = _history(source)

@@ -56,6 +56,8 @@ def main(argv: list[str]) -> None:
     fatal = _kinds(options.fail_on, NAMES)
     if "label" in fatal and not options.labels:
         raise InspectionError("--fail-on label: nobody looks for them; allowed: with --labels, or without label")
+    if not options.out:
+        raise InspectionError("--out '': allowed: a folder, which is made where it is missing")
     config = composed_of_keys(options.keys)
     out = Path(options.out).expanduser()
     _check_out(out, config)
@@ -141,14 +143,14 @@ def _write(sheet: Sheet, out: Path, config: Config, keys: Sequence[str]) -> None
     from cifar.inspection.report import summary, table
 
     others = [key for key in keys if key.lstrip("+").partition("=")[0] != "data.fixes"]
-    next_run = command(*others, argument("data.fixes", FIXES))
+    next_run = command(*others, argument("data.fixes", FIXES)) if config.data.knows_content else ""
     title = config.data.root or config.data.title
     write_atomically(out / TABLE, table(sheet))
     write_atomically(out / PAGE, page(sheet, title, next_run).encode("utf-8", "backslashreplace"))
     for line in summary(sheet):
         print(line)
     print(f"the page: {out / PAGE} · the table: {out / TABLE}")
-    if sheet.findings:
+    if sheet.findings and next_run:
         print(f"mark what is to be fixed on the page, save it as {FIXES}, then: {next_run}")
 
 

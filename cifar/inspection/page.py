@@ -34,7 +34,7 @@ MOST_HIDDEN = 12_000
 
 
 def page(sheet: Sheet, title: str, command: str) -> str:
-    """The page. `command`: what to run with the saved file."""
+    """The page. `command`: what to run with the saved file; empty where images of this source cannot be fixed."""
     import jinja2
 
     thumbnails = _thumbnails(sheet)
@@ -42,7 +42,7 @@ def page(sheet: Sheet, title: str, command: str) -> str:
     groups = group_names(sheet.survey)
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    kinds = [_kind(sheet, kind, shown, groups) for kind in sheet.findings]
+    kinds = [_kind(sheet, kind, shown, groups, bool(kind.action and command)) for kind in sheet.findings]
     used = sorted({index for kind in kinds for card in kind["cards"] for index in card["indices"]})
     return environment.get_template("page.html.jinja").render(
         title=title,
@@ -60,18 +60,18 @@ def page(sheet: Sheet, title: str, command: str) -> str:
     )
 
 
-def _kind(sheet: Sheet, kind: Kind, shown: int, groups: dict[int, str]) -> dict[str, Any]:
+def _kind(sheet: Sheet, kind: Kind, shown: int, groups: dict[int, str], fixable: bool) -> dict[str, Any]:
     rows = sheet.findings[kind]
     cards = [_card(sheet, kind, row, groups) for row in rows[:shown]]
-    fixable = [] if not kind.action else rows[shown : shown + MOST_HIDDEN]
+    others = rows[shown : shown + MOST_HIDDEN] if fixable else []
     return {
         "name": kind.name,
         "title": kind.title,
         "advice": kind.advice,
         "count": len(rows),
         "cards": cards,
-        "hidden": [_fix(sheet, kind, row, groups) for row in fixable],
-        "fixable": bool(kind.action),
+        "hidden": [_fix(sheet, kind, row, groups) for row in others],
+        "fixable": fixable,
     }
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cifar.data import split_file
+from cifar.data import known, split_file
 from cifar.data.cells import safe_cell
 from cifar.data.fixes import COLUMNS, read_fixes
 from cifar.data.images import DataError
+from cifar.data.unreadable import UnreadableError
 from cifar.experiment import run
 from cifar.files import csv_bytes
 from cifar.options.config import Config
@@ -20,7 +21,7 @@ from cifar.options.option import ConfigError
 from cifar.reporting import NO_REPORTER
 from cifar.resources import Resources
 from cifar.results import read_result
-from cifar.run_data import load_splits, with_recorded_fixes
+from cifar.run_data import load_images, load_splits, load_test_images, with_recorded_fixes
 
 Make = Callable[..., Config]
 
@@ -152,3 +153,56 @@ def test_a_run_that_is_resumed_keeps_the_fixes_that_it_copied(of_folder: Make, t
     config = replace(of_folder("train/cat/1.png,drop,"), resume=str(tmp_path / "run"))
     train = load_splits(with_recorded_fixes(config), Resources())
     assert {"train/cat/0.png", "train/cat/1.png"} & {*train.train.names, *train.val.names} == {"train/cat/1.png"}
+
+
+@pytest.mark.parametrize(
+    ("part", "message"), [("train", "no image of cat is left in part train"), ("test", "no image is left in part test")]
+)
+def test_a_class_or_a_part_that_would_be_empty_is_refused(of_folder: Make, part: str, message: str) -> None:
+    names = ("cat",) if part == "train" else ("cat", "dog")
+    fixes = [f"{part}/{name}/{number}.png,drop,," for name in names for number in range(10)]
+    config = of_folder(*fixes)
+    with pytest.raises(DataError, match=message):
+        load_test_images(config, load_splits(config, Resources()), Resources())
+
+
+def test_a_broken_image_that_is_dropped_need_not_be_readable(of_folder: Make) -> None:
+    broken = Path(str(of_folder().data.root)) / "train" / "cat" / "3.png"
+    broken.write_bytes(b"")
+    (broken.parent / "4.png").write_bytes(b"")
+    config = of_folder("train/cat/3.png,drop,,")
+    with pytest.raises(UnreadableError, match=r"4\.png: .*0 bytes"):
+        load_splits(config, Resources())
+    (broken.parent / "4.png").unlink()
+    splits = load_splits(config, Resources())
+    assert splits.train.unreadable.keys() == {"train/cat/3.png"}
+    assert len(splits.train) + len(splits.val) == 18
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ("FILE,part,class,digest\n", "line 1: FILE,part"),
+        ("file,part,class,digest\na.png,Train,cat,00\n", "line 2: a.png,Train"),
+        ("file,part,class,digest\na.png,train\n", "line 2: a.png,train"),
+        ("\udcff", "codec"),
+    ],
+)
+def test_a_damaged_split_is_named_with_its_line(tmp_path: Path, content: str, place: str) -> None:
+    (tmp_path / "split.csv").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=rf"split\.csv: damaged \(.*{place}.*\); allowed"):
+        split_file.read_rows(tmp_path)
+
+
+def test_what_became_of_the_images_of_a_split_is_named(of_folder: Make, tmp_path: Path) -> None:
+    config = of_folder()
+    splits = load_splits(config, Resources())
+    split_file.write(tmp_path, {"train": splits.train, "val": splits.val})
+    assert known.changes(tmp_path, load_images(config, Resources()), None) == ""
+    folder = Path(str(config.data.root)) / "train" / "cat"
+    (folder / "0.png").rename(folder / "z.png")
+    (folder / "1.png").unlink()
+    assert known.changes(tmp_path, load_images(config, Resources()), None) == (
+        "images by its split.csv: 1 renamed (train/cat/0.png is train/cat/z.png),"
+        " 1 missing or changed (train/cat/1.png)"
+    )
