@@ -24,7 +24,7 @@ from cifar.options.option import ConfigError
 from cifar.options.resume import completed
 from cifar.options.shared import read_yaml
 from cifar.resources import Resources
-from cifar.run_data import load_images, load_splits
+from cifar.run_data import load_images, load_splits, with_recorded_fixes
 
 
 def composed(*keys: str) -> Config:
@@ -68,6 +68,7 @@ def recorded_splits(run: Path) -> Splits:
     """
     resources = Resources()
     config = dataclasses.replace(recorded_config(run), resume=str(run))  # its split, and what it began with
+    config = with_recorded_fixes(config)
     data = config.data
     if not data.only_reads(data.root or ""):
         raise DataError(f"data.root={data.root}: the images are not there")

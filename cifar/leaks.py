@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar import predictions
+from cifar.data.images import on_one_line
+from cifar.formatting import shortened
 from cifar.intervals import wilson
 from cifar.options.splits import EXACT
 from cifar.run_data import RunData, TestData
 
 log = logging.getLogger(__name__)
 Mask = NDArray[np.bool_]
+SHOWN, NAMES_SHOWN = 20, 3
+"""Names of leaked images in result.json, and in one message."""
 
 
 def measured(run: Path, data: RunData, test: TestData | None) -> dict[str, dict[str, Any]]:
@@ -37,8 +41,9 @@ def measured(run: Path, data: RunData, test: TestData | None) -> dict[str, dict[
         right = [row.right for row in rows if row.part == part]
         mask = data.resources.leaked(images, train, check)
         if len(right) == len(images) and (mask.any() or check != EXACT):
-            facts[part] = without_leaks(right, mask) | {"check": check}
-            _log(part, check, facts[part])
+            names = [name for name, leaked in zip(images.names, mask, strict=True) if leaked]
+            facts[part] = without_leaks(right, mask) | {"check": check, "names": names[:SHOWN]}
+            _log(part, check, facts[part], names)
     return facts
 
 
@@ -59,12 +64,14 @@ def _accuracy(correct: Mask) -> dict[str, Any]:
     return {"accuracy": share, "low": low, "high": high, "images": len(correct)}
 
 
-def _log(part: str, check: str, facts: dict[str, Any]) -> None:
-    """Log what without_leaks says of a part."""
-    rest = f"; without these {_shown(facts['without'])}" if facts["without"] and facts["duplicates"] else ""
+def _log(part: str, check: str, facts: dict[str, Any], names: Sequence[str]) -> None:
+    """Log what without_leaks says of a part; `names`: of the images that are leaked."""
+    rest = f"; without these {_shown(facts['without'])}" if facts["without"] and names else ""
+    what = "are training images too" if check == EXACT else "are or look like training images"
+    listed = f": {shortened(map(on_one_line, names), NAMES_SHOWN)}" if names else ""
     log.info(
-        "%s accuracy %s; %d of these images are training images too (data.check_duplicates=%s)%s",
-        *(part, _shown(facts["with"]), facts["duplicates"], check, rest),
+        "%s accuracy %s; %d of these images %s (data.check_duplicates=%s)%s%s",
+        *(part, _shown(facts["with"]), len(names), what, check, listed, rest),
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifar import layout
+from cifar.data.fixes import read_fixes
 from cifar.data.images import Images
 from cifar.data.split import Splits
 from cifar.data.unreadable import SHOWN
@@ -75,6 +76,8 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
     """What result.json says of a run's images; `images` are those that were split."""
     settings = config.data
     calibration = {} if splits.calibration is None else {"calibration": _part_facts(splits.calibration)}
+    read = read_fixes(settings.fixes)
+    fixes = {} if settings.fixes is None else {"fixes": {"sha256": read.sha256(), **read.counts()}}
     return {
         "source": settings.title,
         "image_size": images.images.shape[-1],
@@ -90,6 +93,7 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
         "std": splits.std,
         **unreadable_facts(parts_of(images, splits)),
         **calibration,
+        **fixes,
     }
 
 

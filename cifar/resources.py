@@ -89,7 +89,12 @@ class Resources:
     def images(self, option: Data, request: Request) -> Images:
         """The images that are asked for, of the data source that the option describes."""
         fixes = read_fixes(option.fixes).sha256()  # the file may be edited during a search
-        return self._images.get((option.source_key(), request, fixes), lambda: sources.load(option, request))
+
+        def load() -> Images:
+            known = not self.is_first(("images", option.source_key(), request.part))
+            return sources.load(option, replace(request, quiet=known))
+
+        return self._images.get((option.source_key(), request, fixes), load)
 
     def common_size(self, option: Data, request: Request) -> int | None:
         """The height and width of all training images of a source, None where they differ or are not square."""

@@ -108,8 +108,6 @@ class RunData:
         self.initial_facts = self._compare_with_initial()
         self.fixes = read_fixes(config.data.fixes)
         self.facts = metadata.data_facts(config, load_images(config, resources), self.splits)
-        if config.data.fixes is not None:
-            self.facts["fixes"] = {"sha256": self.fixes.sha256(), **self.fixes.counts()}
 
     def load_test(self) -> TestData:
         """The test part. Raises as load_test_images does."""
@@ -135,7 +133,21 @@ class RunData:
             return {}
         facts = comparison.images_facts(self.initial, load_images(self.config, self.resources), self.splits)
         log.info("from_run=%s: %s", self.config.from_run, comparison.facts_text(facts))
+        self._check_kept(facts)
         return {"from_run": {"path": self.config.from_run, "sha256": self.initial.sha256, **facts}}
+
+    def _check_kept(self, facts: dict[str, Any]) -> None:
+        """Raises DataError where classes would be lost because only new images were named."""
+        if facts["images"]["kept"]:
+            return
+        problem = f"from_run={self.config.from_run}: none of its images are in data.root={self.config.data.root}"
+        removed = facts["classes"]["removed"]
+        if removed:
+            raise DataError(
+                f"{problem}, and no images of its classes {shortened(removed, NAMES_SHOWN)}, which the model would"
+                " lose; allowed: all images, those of before among them"
+            )
+        log.warning("%s: the model is trained on the new ones alone", problem)
 
     def record(self, directory: Path, test: TestData | None) -> None:
         """Write split.csv, unreadable.csv and copies of data.fixes and of the run that this one begins with."""

@@ -88,7 +88,8 @@ class Thresholds(ABC):
                 reason = f"the smallest that it was set for is {self.smallest:g}"
             if self.images < fewest:
                 reason = f"it takes {fewest:,} images at least"
-            return f"unsure: an error of at most {max_error:.3g} cannot be had on {images}: {reason}"
+            cause = f"an error of at most {max_error:.3g} cannot be promised by {images}: {reason}"
+            return f"unsure: nothing is marked, as {cause}"
         promise = f"at most {threshold.max_error:.3g} of the others are wrong, with {CONFIDENCE:.0%} confidence"
         estimate = ""
         if self.part != CALIBRATION:

@@ -128,6 +128,14 @@ def _check_comparison(second: Path, first: Path) -> None:
     assert rows["validation"]["images"] == sum(names != "ant")
 
 
+def test_new_images_alone_do_not_take_the_classes_away(train: Train, roots: tuple[Path, Path], tmp_path: Path) -> None:
+    first = train("first", roots[0])
+    add(tmp_path / "only", "bee", range(30, 42))
+    add(tmp_path / "only", "dog", range(12))
+    with pytest.raises(DataError, match=r"none of its images are in .*, and no images of its classes cat, which"):
+        train("second", tmp_path / "only", f"from_run={first}")
+
+
 @pytest.mark.parametrize("mode", ["none", "frozen", "finetune"])
 def test_weights_go_by_the_name_of_their_class(
     mode: str, train: Train, roots: tuple[Path, Path], tmp_path: Path

@@ -75,7 +75,7 @@ def test_what_cannot_be_had_has_no_threshold() -> None:
     equal = threshold(np.repeat([0.9, 0.6], [150, 50]).astype(np.float32), np.repeat([True, False], [150, 50]), 0.05)
     assert equal is not None and equal.probability == pytest.approx(0.75), "equal probabilities are not divided"
     few = Outcomes("calibration", 58, sure[1:], right[1:])
-    assert "cannot be had on 58 calibration images: it takes 59 images at least" in few.in_words(0.05)
+    assert "cannot be promised by 58 calibration images: it takes 59 images at least" in few.in_words(0.05)
     assert "an estimate" in Outcomes("validation", 59, sure, right).in_words(0.05)
     for tiniest in (1e-17, 5e-324):
         assert "images at least" in few.in_words(tiniest)

@@ -78,10 +78,10 @@ def test_a_run_a_prediction_and_an_export_leave_it_unchanged(
 def test_an_export_or_a_report_into_it_is_refused(
     make_folder: MakeFolder, compose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_folder(each=6)
-    cfg = compose(
-        "data=image_folder", f"data.root={root}", "data.val_size=4", f"cache.dir={tmp_path / 'cache'}", *MODEL
-    )
+    root, fixes = make_folder(each=6), tmp_path / "fixes.csv"
+    fixes.write_text("file,action,label\ntrain/cat/0.png,drop,\n")
+    keys = ("data=image_folder", f"data.root={root}", "data.val_size=4", f"data.fixes={fixes}")
+    cfg = compose(*keys, f"cache.dir={tmp_path / 'cache'}", *MODEL)
     (tmp_path / "run").mkdir()
     run(check(cfg), str(tmp_path / "run"), NO_REPORTER, settings={"config.yaml": OmegaConf.to_yaml(cfg)})
     monkeypatch.chdir(root)
@@ -89,7 +89,8 @@ def test_an_export_or_a_report_into_it_is_refused(
         export.main([str(tmp_path / "run"), "--format", "safetensors"])
     with pytest.raises(SystemExit, match=r"--out here: inside of data\.root="):
         report.main([str(tmp_path / "run"), "--out", "here"])
-    assert recorded_splits(tmp_path / "run") and [path.name for path in root.iterdir()] == ["train"]
+    fixes.unlink()  # the run has its copy
+    assert len(recorded_splits(tmp_path / "run").train) == 7 and [path.name for path in root.iterdir()] == ["train"]
 
 
 @pytest.mark.parametrize("output", [".", "outputs", "photos2", "photos/../outputs", "outside/link"])

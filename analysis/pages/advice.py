@@ -20,6 +20,24 @@ def after_training(row: pd.Series[Any]) -> str:
     return "It had stopped improving, without overfitting: more epochs of the same are unlikely to help."
 
 
+def on_guessing(run: pd.Series[Any], classes: pd.DataFrame | None) -> list[str]:
+    """Whether the validation accuracy is no better than a constant guess; nothing where that is not known.
+
+    `classes`: as classes.csv has them.
+    """
+    if classes is None or not classes.images.sum() or pd.isna(run.val_accuracy):
+        return []
+    guess = classes.images.max() / classes.images.sum()
+    low, _ = wilson(run.val_accuracy, int(classes.images.sum()))
+    if low > guess:
+        return []
+    return [
+        f"It has hardly learned anything: the interval of its validation accuracy (from {low:.4f}) reaches down to what"
+        f" a constant guess has ({guess:.4f}). Train for more epochs, with another learning rate or on more"
+        " images; until then its mistakes say little of the images."
+    ]
+
+
 def on_generalization(epochs: pd.DataFrame, images: Any) -> list[str]:
     """Whether the training accuracy ends above the interval of the validation accuracy; nothing where unknown.
 

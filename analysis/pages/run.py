@@ -15,9 +15,10 @@ from .. import figures
 from ..answer import data_of
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
+from ..sections.classes import read_classes
 from ..statistics.learning import diagnosis
 from ..wording import on_data
-from .advice import after_training, on_generalization
+from .advice import after_training, on_generalization, on_guessing
 from .base import Fact, Report, architecture_facts, command_of, is_running, score_facts, sentence, time_fact
 
 SHOWN_SETTINGS = (
@@ -108,7 +109,9 @@ def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
     message = [sentence(f"{run.status}: {run.message}")] if run.message else []
     learned = diagnosis(epochs).iloc[0]
     data = [sentence(line) for line in on_data(data_of(run))]
-    return [*message, *data, after_training(learned), *on_generalization(epochs, run.val_images)]
+    guessing = on_guessing(run, read_classes(run.run))
+    learning = guessing or [after_training(learned), *on_generalization(epochs, run.val_images)]
+    return [*message, *data, *learning]
 
 
 def _settings_table(run: pd.Series[Any]) -> pd.DataFrame:

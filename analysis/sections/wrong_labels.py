@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cifar.formatting import count_of
+from cifar.objective import ACCURACY
 
 from ..predictions import examples_of
 from ..statistics.mistakes import alike_on_all_runs
@@ -20,10 +21,13 @@ def section(context: Context) -> Section | None:
     if alike.empty:
         return None
     seeds = count_of(alike.runs.max(), "fresh seed")
+    fresh = context.frames.fresh[context.frames.fresh.run.isin(fresh_runs(context))]
+    known = context.frames.metric == ACCURACY.name and len(fresh)
+    right = f" They are right for {fresh.score.mean():.0%} of all images." if known else ""
     text = (
-        f"These {len(alike)} labels may be wrong: all {seeds} say the same other class, the surest first. A network may"
-        " also make one mistake on every seed, so look at the images. What is wrong becomes right with a file for"
-        " data.fixes."
+        f"These {len(alike)} labels may be wrong: all {seeds} say the same other class, the surest first.{right} A weak"
+        " network makes the same mistakes on every seed, so look at the images. What is wrong becomes right with a file"
+        " for data.fixes."
     )
     shown = _pictures(context, alike)
     groups = [Pictures("Given label, and what all seeds say", shown)] if shown else []

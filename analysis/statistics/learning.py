@@ -10,14 +10,17 @@ from scipy import stats
 
 from ..surrogate import Array
 
+WORSE = 1.2
+"""A training loss that ends at so many times its first one has diverged; one that stays where it was has not."""
+
 
 def diagnosis(epochs: pd.DataFrame) -> pd.DataFrame:
     """run, best_epoch, improving, overfitting, diverged, lr_drops: how each run learned (Prechelt 1998).
 
     improving: the best epoch lies in the last tenth, and the last third gained more than the jitter of the score from
     epoch to epoch (of the accuracy, where `epochs` have no score). overfitting: the validation loss ends more than a
-    tenth above its lowest while the training loss still falls. diverged: a loss that is no number, or ends above its
-    start. lr_drops: epochs whose learning rate is below 0.9 of the one before.
+    tenth above its lowest while the training loss still falls. diverged: a loss that is no number, or ends far above
+    its start. lr_drops: epochs whose learning rate is below 0.9 of the one before.
     """
     columns = ["run", "best_epoch", "improving", "overfitting", "diverged", "lr_drops"]
     return pd.DataFrame([_diagnose(run, rows) for run, rows in epochs.groupby("run", sort=False)], columns=columns)
@@ -35,7 +38,7 @@ def _diagnose(run: Any, rows: pd.DataFrame) -> dict[str, Any]:
         "best_epoch": int(rows.epoch.to_numpy(int)[best]),
         "improving": bool(best + 1 > 0.9 * len(rows) and _last_gain(scores) > _jitter(scores)),
         "overfitting": _overfits(train, val),
-        "diverged": bool(not np.isfinite(train).all() or (len(train) > 1 and train[-1] > train[0])),
+        "diverged": bool(not np.isfinite(train).all() or (len(train) > 1 and train[-1] > WORSE * train[0])),
         "lr_drops": int((lr[1:] < 0.9 * lr[:-1]).sum()),
     }
 

@@ -65,7 +65,7 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
         raise Unreadable(path, str(error).removeprefix(f"{on_one_line(path)}: "), "repair or remove it") from None
     formatted = format.apply(image)
     if formatted is not image:
-        changes.append(format.change)
+        changes.append(format.change_of(image.size))
     return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 

@@ -104,7 +104,7 @@ def load(listing: Listing, request: Request, on_unreadable: str = ERROR, groups:
             raise UnreadableError(request.part, listing.directory, len(listing.files) + len(listing.broken), missed)
     finally:
         listing.storage.close()
-    if missed:
+    if missed and not request.quiet:
         log.warning(
             "%s: %d image files of part %s cannot be read, and are left out (data.unreadable=skip): %s",
             *(on_one_line(listing.directory), len(missed), request.part, shown(missed)),

@@ -103,11 +103,12 @@ def with_calibration(splits: Splits, size: float, seed: int, known: Known) -> Sp
     train, calibration = (
         images.take(np.flatnonzero(chosen)) for chosen in (parts != CALIBRATION, parts == CALIBRATION)
     )
-    missing = calibration.missing_classes()
-    if missing or train.missing_classes():
+    missing = calibration.missing_classes() or train.missing_classes()
+    if missing:
         raise DataError(
-            f"data.calibration_size={size:g}: the run that this one begins with (from_run) was trained on all images of"
-            f" {', '.join(missing or train.missing_classes())} that could be taken; allowed: 0, or more new images"
+            f"data.calibration_size={size:g}: too few images of {', '.join(missing)} to set some apart beside those to"
+            " train on, as none can be taken that the run that this one begins with (from_run) was trained on; allowed:"
+            " data.calibration_size=0, or more new images of each"
         )
     if len(calibration) < wanted.sum():
         log.warning(

@@ -171,9 +171,11 @@ def corrected(images: Images, fixes: Fixes, part: str) -> Images:
         if RELABEL in actions:
             label = actions[RELABEL]
             if label not in classes:
-                _check_class(part, images.classes, label, name, fixes)
                 classes.append(label)
             labels[index] = classes.index(label)
+    if part == TRAIN:
+        for fix in (fix for fix in fixes.all() if fix.action == RELABEL):  # of other parts too, as its classes are all
+            _check_class(images.classes, fix, fixes)
     _check_left(part, images, {labels[index] for index in kept}, fixes)
     new = torch.tensor(labels, dtype=torch.int64)
     if torch.equal(new, images.labels) and len(kept) == len(images):
@@ -195,9 +197,9 @@ def _check_left(part: str, images: Images, left: set[int], fixes: Fixes) -> None
         )
 
 
-def _check_class(part: str, classes: tuple[str, ...], label: str, name: str, fixes: Fixes) -> None:
-    if part == TRAIN:
+def _check_class(classes: tuple[str, ...], fix: Fix, fixes: Fixes) -> None:
+    if fix.label not in classes:
         raise DataError(
-            f"data.fixes={printable(fixes.path)}: {name} is relabelled as {label}, which is no class; allowed:"
+            f"data.fixes={printable(fixes.path)}: {fix.file} is relabelled as {fix.label}, which is no class; allowed:"
             f" {', '.join(classes)}"
         )

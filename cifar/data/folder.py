@@ -37,8 +37,8 @@ def image_folder(option: Data, request: Request) -> Images:
     Raises DataError as list_images does, and for images that cannot be decoded.
     """
     place = place_of(option, request.cache_dir)
-    directory = parts.directory(place.walk(), place.directory, request.part)
-    listing = _listing(place, directory, request.part)
+    directory = parts.directory(place.walk(request.quiet), place.directory, request.part)
+    listing = _listing(place, directory, request.part, request.quiet)
     groups = None if option.groups is None else _groups(option.groups, listing, directory, request.part)
     return decoded.load(listing, request, option.unreadable, groups)
 

@@ -112,6 +112,11 @@ class InputFormat:
         words = {"crop": "cropped to a square and resized", "stretch": "stretched", "pad": "resized and padded"}
         return f"{words[self.fit]} to {self.size}x{self.size}"
 
+    def change_of(self, size: tuple[int, int]) -> str:
+        """What is done to an image of this width and height, in words."""
+        is_square = size[0] == size[1] and self.resize in (None, self.size)
+        return f"resized to {self.size}x{self.size}" if is_square else self.change
+
     def scale(self, size: tuple[int, int]) -> float:
         """By what an image of this width and height is scaled; in the direction that is scaled least."""
         if self.fit == "crop":
@@ -155,7 +160,7 @@ def decode(
     image, changes = upright(source, format, formats)
     formatted = format.apply(image)
     if formatted is not image:
-        changes.append(format.change)
+        changes.append(format.change_of(image.size))
     return np.asarray(formatted), changes
 
 
@@ -200,12 +205,19 @@ def open_image(source: str | PathLike[str] | BinaryIO, formats: tuple[str, ...] 
     except UnidentifiedImageError:
         if formats is not None or not _is_heif(source):
             raise
+    if not learn_heif():
+        raise HeifError("HEIC, which needs pillow-heif", "do: pip install pillow-heif") from None
+    return Image.open(source)
+
+
+def learn_heif() -> bool:
+    """Have Pillow read HEIC and HEIF too; False where pillow-heif, which it takes, is not installed."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise HeifError("HEIC, which needs pillow-heif", "do: pip install pillow-heif") from None
+        return False
     register_heif_opener()
-    return Image.open(source)
+    return True
 
 
 def _is_heif(source: str | PathLike[str] | BinaryIO) -> bool:

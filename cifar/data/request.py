@@ -28,6 +28,7 @@ class Request:
     do, as they are needed once. `corrected`: with data.fixes, of which groups apply in any case. `known`: the images of
     the run that this one begins with (from_run), which keep their parts. `dropped`: the names of files that
     data.fixes leaves out, so that it does not matter whether they can be read.
+    `quiet`: what is logged of the images has been logged before.
     """
 
     part: str
@@ -37,3 +38,4 @@ class Request:
     corrected: bool = True
     known: Known | None = None
     dropped: frozenset[str] = frozenset()
+    quiet: bool = field(default=False, compare=False)

@@ -100,7 +100,8 @@ def load(option: Data, request: Request) -> Images:
     request = replace(request, dropped=fixes.dropped())
     read: Source = pkgutil.resolve_name(option.loader)
     if request.part != "val" and takes_test_part(option, request.cache_dir):
-        images = _part(option, grouped(read(option, replace(request, part="train")), fixes), request)
+        whole = replace(request, part="train", quiet=request.quiet or request.part == "test")
+        images = _part(option, grouped(read(option, whole), fixes), request)
     else:
         images = grouped(read(option, request), fixes)
     return corrected(images, fixes, request.part) if request.corrected else images
@@ -112,13 +113,14 @@ def _part(option: ImageFolder, images: Images, request: Request) -> Images:
         rest, test = extended_test(option.test_size, images, request.known)
     else:
         rest, test = content_split.split(images, option.test_size, 0, "test")
-    if request.part != "test":
+    if request.part == "test":
+        return replace(test, unreadable={})  # these are of the whole folder
+    if not request.quiet:
         log.info(
             "%s has no parts: of its %d images, %d are the test part (data.test_size=%g), by content",
             *(option.root, len(images), len(test), option.test_size),
         )
-        return rest
-    return replace(test, unreadable={})  # these are of the whole folder
+    return rest
 
 
 def takes_test_part(option: Data, cache_dir: Path | None = None) -> TypeGuard[ImageFolder]:

@@ -96,7 +96,7 @@ def limits(metadata: dict[str, str], max_error: float) -> tuple[float, float]:
         line = f"unsure: probability below {threshold:.4f}; {promise}; {coverage:.1%} of {images} remain{estimate}"
     else:
         threshold = 0.0
-        line = f"unsure: an error of at most {max_error:.3g} cannot be had on {images}"
+        line = f"unsure: nothing is marked, as an error of at most {max_error:.3g} cannot be promised by {images}"
     print(line, file=sys.stderr)
     return threshold, largest_distance(unlike)
 

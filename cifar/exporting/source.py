@@ -16,6 +16,7 @@ from cifar.classifier import Classifier, calibrated
 from cifar.compose import recorded_config, recorded_splits
 from cifar.errors import UserError
 from cifar.exporting.public import public_transfer, settings_fingerprint
+from cifar.inference.chosen import read_test
 from cifar.inference.model import TrainedModel, load_model, onnx_metadata
 from cifar.options.config import Config
 from cifar.options.outside import check_outside
@@ -151,6 +152,7 @@ def provenance(source: Source) -> dict[str, str]:
     result, classifier = source.result, source.model.classifier
     data: Mapping[str, Any] = result.get("data") or {}
     best: Mapping[str, Any] = result.get("best") or {}
+    test: Mapping[str, Any] = read_test(source.model.chosen) or {}
     facts = {
         "program": metadata.program_name(),
         "exported": date.today().isoformat(),
@@ -160,6 +162,8 @@ def provenance(source: Source) -> dict[str, str]:
         "data_fingerprint": data.get("fingerprint"),
         "validation_accuracy": best.get("val_accuracy"),
         "validation_images": (data.get("val") or {}).get("images"),
+        "test_accuracy": test.get("accuracy"),
+        "test_images": test.get("images"),
         "epoch": best.get("epoch"),
         "temperature": classifier.temperature,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from cifar.commands import command, override
 from cifar.errors import UserError
 from cifar.layout import analysis
+from cifar.results import ResultsError, read_result
 
 if TYPE_CHECKING:
     from analysis.frames import Frames
@@ -112,6 +113,15 @@ def _best(frames: Frames, folder: Path) -> Chosen:
     if trial.number != ranked.iloc[0].number:
         reason += f"; trial {ranked.iloc[0].number} is better, but its {BEST} is missing"
     return Chosen(Path(trial.run) / BEST, reason, folder)
+
+
+def read_test(chosen: Chosen) -> dict[str, Any] | None:
+    """What the test of the chosen weights showed, as result.json has it; None where there was none."""
+    try:
+        test = read_result(chosen.tested or chosen.file.parent).get("test")
+    except ResultsError:
+        return None
+    return test if isinstance(test, dict) else None
 
 
 def _ranked(rows: pd.DataFrame) -> pd.DataFrame:

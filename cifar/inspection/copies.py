@@ -110,7 +110,7 @@ class Duplicate(CopyKind):
 
 class NearDuplicate(CopyKind):
     name, title = "near_duplicate", "Nearly the same picture, in one part"
-    advice = "group them, so that a split keeps them together"
+    advice = "group them, so that a split keeps them together (distance: 0 the same, 0.2 hardly)"
     action = "group"
     property = "are nearly the same as another one"
 

@@ -167,7 +167,7 @@ class Empty(Measured):
         return EMPTY - survey.column("contrast")
 
     def value(self, measures: Measures) -> str:
-        return f"98% of the pixels within {100 * measures.contrast:.0f}% of the brightness"
+        return f"98% of the pixels differ by at most {100 * measures.contrast:.0f}% of the brightness"
 
 
 class Dark(Measured):

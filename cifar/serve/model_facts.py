@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from cifar.inference.chosen import read_test
 from cifar.inference.model import ExportedModel, Model
 from cifar.results import ResultsError, read_result
 from cifar.serve.limits import MAX_IMAGES, MAX_PIXELS
@@ -39,18 +41,20 @@ def accuracy(model: Model) -> dict[str, dict[str, float | int | None]]:
     """
     try:
         result = read_result(model.chosen.file.parent)
-        tested = read_result(model.chosen.tested) if model.chosen.tested else result
-        best, data, test = result.get("best") or {}, result.get("data") or {}, tested.get("test") or {}
+        best, data, test = result.get("best") or {}, result.get("data") or {}, read_test(model.chosen) or {}
         rows = {
             "test": (test.get("accuracy"), test.get("images")),
             "validation": (best.get("val_accuracy"), data.get("val", {}).get("images")),
         }
     except (ResultsError, AttributeError):  # AttributeError: a file of another program
         exported = model.metadata if isinstance(model, ExportedModel) else {}
-        images = _number(exported.get("validation_images"))
-        share = _number(exported.get("validation_accuracy"))
-        rows = {"validation": (share, None if images is None else int(images))}
+        rows = {part: _exported_accuracy(exported, part) for part in ("test", "validation")}
     return {part: {"accuracy": share, "images": images} for part, (share, images) in rows.items() if share is not None}
+
+
+def _exported_accuracy(exported: Mapping[str, str], part: str) -> tuple[float | None, int | None]:
+    images = _number(exported.get(f"{part}_images"))
+    return _number(exported.get(f"{part}_accuracy")), None if images is None else int(images)
 
 
 def _number(text: str | None) -> float | None:

@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from analysis.frames import Frames, of_study
+from analysis.pages.advice import on_guessing
 from analysis.statistics.accuracy import accuracy_on_test
 from analysis.statistics.boundaries import boundaries, widened
 from analysis.statistics.budget import best_of_n, enough_trials
@@ -189,6 +190,16 @@ def test_runs_are_diagnosed() -> None:
     assert over["overfitting"] and not over["improving"] and over["lr_drops"] == 1 and over["best_epoch"] == 5
     (gone,) = diagnosis(epochs(rising, [*falling[:9], np.nan], falling, flat)).to_dict("records")
     assert gone["diverged"]
+    (idle,) = diagnosis(epochs(flat, np.linspace(1.8, 1.82, 10), flat, flat)).to_dict("records")
+    assert not idle["diverged"]
+
+
+def test_a_run_that_has_learned_nothing_is_told_from_one_that_has() -> None:
+    classes = pd.DataFrame({"class": ["a", "b"], "images": [20, 60]})
+    (advice,) = on_guessing(pd.Series({"val_accuracy": 0.8}), classes)
+    assert "It has hardly learned anything" in advice and "guess has (0.7500)" in advice
+    assert on_guessing(pd.Series({"val_accuracy": 0.95}), classes) == []
+    assert on_guessing(pd.Series({"val_accuracy": 0.8}), None) == []
 
 
 def test_failures_are_counted_by_decade() -> None:
