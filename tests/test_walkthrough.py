@@ -1,4 +1,4 @@
-"""The four commands of the README, from photographs to predictions, and the Python of the pages; all run for real."""
+"""The commands of the README, from photographs to predictions, and the Python of the pages; all run for real."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SMALL = {
 """What makes a command of the README quick."""
 
 
-def four_commands() -> list[Command]:
-    """The block of the README that begins with a search of photographs."""
+def a_look_and_four_commands() -> list[Command]:
+    """The commands of the README for photographs."""
     all_of_them = commands(ROOT / "README.md")
     first = next(number for number, command in enumerate(all_of_them) if "data.root=DIR" in command.words)
-    return all_of_them[first : first + 4]
+    return all_of_them[first : first + 5]
 
 
 def run_it(words: tuple[str, ...]) -> None:
@@ -35,7 +35,9 @@ def run_it(words: tuple[str, ...]) -> None:
             sys.argv[1:] = ["--config-path", str(ROOT / "conf"), *words[2:], *more]
             run.start()
         else:
-            importlib.import_module(words[2]).main(list(words[3:]))
+            package = importlib.import_module(words[2])
+            module = package if hasattr(package, "main") else importlib.import_module(f"{words[2]}.__main__")
+            module.main(list(words[3:]))
     except SystemExit as ended:
         assert not ended.code, ended.code
 
@@ -48,11 +50,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_photographs_become_a_model_in_four_commands(here: Path, make_folder: Callable[..., Path]) -> None:
+def test_photographs_are_looked_at_and_become_a_model_in_four_commands(
+    here: Path, make_folder: Callable[..., Path]
+) -> None:
     make_folder("DIR", parts=("train", "test"), each=10)
     (here / "DIR" / "new").mkdir()
     (here / "DIR" / "test" / "cat" / "0.png").rename(here / "DIR" / "new" / "0.png")
-    search, confirm, export, predict = four_commands()
+    look, search, confirm, export, predict = a_look_and_four_commands()
+    run_it(look.words)
+    assert (here / "inspection" / "index.html").exists()
     run_it(search.words)
     assert (here / "sweeps" / "photos" / "best.yaml").exists()
     run_it(confirm.words)
