@@ -67,8 +67,8 @@ def recorded_splits(run: Path) -> Splits:
     Raises ContentError where the place holds others now, DataError where it holds none.
     """
     resources = Resources()
-    config = dataclasses.replace(recorded_config(run), resume=str(run))  # its split, and what it began with
-    config = with_recorded_fixes(config)
+    # with its split, what it began with, and its fixes
+    config = with_recorded_fixes(dataclasses.replace(recorded_config(run), resume=str(run)))
     data = config.data
     if not data.only_reads(data.root or ""):
         raise DataError(f"data.root={data.root}: the images are not there")

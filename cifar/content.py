@@ -64,14 +64,15 @@ def recorded_content(run: Path) -> Content:
 def check_resumed(run: Path, content: Content, details: Callable[[], str]) -> None:
     """Raises ContentError where the run in a directory had other content; logs where only the user's code differs.
 
-    `details`: says more of the images where these differ; "" where it cannot.
+    `details`: says more of the images, where these differ; "" where it cannot.
     """
     before = recorded_content(run)
     for note in code_changes(before, content):
         log.warning("resume=%s: %s", run, note)
     changes = content_differences(before, content)
     if changes:
-        changes += filter(None, [details()])
+        fingerprints = [(each.get("data") or {}).get("fingerprint") for each in (before, content)]
+        changes += filter(None, [details()] if fingerprints[0] != fingerprints[1] else [])
         raise ContentError(
             f"resume={run}: {'; '.join(changes)}; a run resumes on what it began with: give it that, or start another"
             " run without resume="

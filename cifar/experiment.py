@@ -31,7 +31,7 @@ from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
 from cifar.options.resume import recorded_settings, settings_of
-from cifar.options.splits import TRAIN, TRAINING_PART
+from cifar.options.splits import CALIBRATION, TRAIN, TRAINING_PART, VAL
 from cifar.options.transfer import Pretrained
 from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
@@ -175,9 +175,14 @@ class Experiment:
             backbone = configured_backbone(config, self.resources)
             content |= content_of({"transfer": backbone.reference()})
         if config.resume is not None:
-            run, only = Path(config.resume), None if self.splits.val_from == TRAINING_PART else TRAIN
-            check_resumed(run, content, lambda: known.changes(run, load_images(config, self.resources), only))
+            check_resumed(Path(config.resume), content, partial(self._image_changes, Path(config.resume)))
         self.reporter.identify(content)
+
+    def _image_changes(self, run: Path) -> str:
+        """How the images differ from those of the run that is resumed, in words."""
+        images, limit = load_images(self.config, self.resources), self.config.data.limit
+        parts = {TRAIN, CALIBRATION} | ({VAL} if self.splits.val_from == TRAINING_PART else set())
+        return known.changes(run, images, parts, limit is not None and limit < len(images))
 
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the objective of the best epoch."""

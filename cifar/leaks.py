@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar import predictions
-from cifar.data.images import on_one_line
+from cifar.data.images import on_one_line, positions
 from cifar.formatting import shortened
 from cifar.intervals import wilson
 from cifar.options.splits import EXACT
@@ -41,7 +41,7 @@ def measured(run: Path, data: RunData, test: TestData | None) -> dict[str, dict[
         right = [row.right for row in rows if row.part == part]
         mask = data.resources.leaked(images, train, check)
         if len(right) == len(images) and (mask.any() or check != EXACT):
-            names = [name for name, leaked in zip(images.names, mask, strict=True) if leaked]
+            names = [name for name, leaked in zip(images.names or positions(len(images)), mask, strict=True) if leaked]
             facts[part] = without_leaks(right, mask) | {"check": check, "names": names[:SHOWN]}
             _log(part, check, facts[part], names)
     return facts

@@ -76,8 +76,10 @@ def data_facts(config: Config, images: Images, splits: Splits) -> dict[str, Any]
     """What result.json says of a run's images; `images` are those that were split."""
     settings = config.data
     calibration = {} if splits.calibration is None else {"calibration": _part_facts(splits.calibration)}
-    read = read_fixes(settings.fixes)
-    fixes = {} if settings.fixes is None else {"fixes": {"sha256": read.sha256(), **read.counts()}}
+    fixes = {}
+    if settings.fixes is not None:
+        read = read_fixes(settings.fixes)
+        fixes = {"fixes": {"sha256": read.sha256(), **read.counts()}}
     return {
         "source": settings.title,
         "image_size": images.images.shape[-1],

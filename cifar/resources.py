@@ -91,8 +91,8 @@ class Resources:
         fixes = read_fixes(option.fixes).sha256()  # the file may be edited during a search
 
         def load() -> Images:
-            known = not self.is_first(("images", option.source_key(), request.part))
-            return sources.load(option, replace(request, quiet=known))
+            logged = not self.is_first(("images", option.source_key(), request.part))
+            return sources.load(option, replace(request, quiet=logged))
 
         return self._images.get((option.source_key(), request, fixes), load)
 

@@ -138,9 +138,10 @@ class RunData:
 
     def _check_kept(self, facts: dict[str, Any]) -> None:
         """Raises DataError where classes would be lost because only new images were named."""
-        if facts["images"]["kept"]:
+        if facts["images"]["kept"] or facts["images"]["left_out"] or self.config.resume is not None:
             return
-        problem = f"from_run={self.config.from_run}: none of its images are in data.root={self.config.data.root}"
+        place = self.config.data.root or self.config.data.source
+        problem = f"from_run={self.config.from_run}: none of its images are in {place}"
         removed = facts["classes"]["removed"]
         if removed:
             raise DataError(

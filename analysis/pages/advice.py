@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cifar.intervals import wilson
@@ -20,21 +21,22 @@ def after_training(row: pd.Series[Any]) -> str:
     return "It had stopped improving, without overfitting: more epochs of the same are unlikely to help."
 
 
-def on_guessing(run: pd.Series[Any], classes: pd.DataFrame | None) -> list[str]:
-    """Whether the validation accuracy is no better than a constant guess; nothing where that is not known.
+def on_guessing(classes: pd.DataFrame | None) -> list[str]:
+    """Whether a run is no better than a guess; nothing where that is not known.
 
-    `classes`: as classes.csv has them.
+    `classes`, as classes.csv has them: the mean of the recalls is 1/K for any guess among K classes.
     """
-    if classes is None or not classes.images.sum() or pd.isna(run.val_accuracy):
+    if classes is None or not classes.recall.notna().any():
         return []
-    guess = classes.images.max() / classes.images.sum()
-    low, _ = wilson(run.val_accuracy, int(classes.images.sum()))
-    if low > guess:
+    known = classes[classes.recall.notna()]
+    recall, guess = known.recall.mean(), 1 / len(classes)
+    deviation = np.sqrt((known.recall * (1 - known.recall) / known.images).sum()) / len(known)
+    if recall - 1.96 * deviation > guess:
         return []
     return [
-        f"It has hardly learned anything: the interval of its validation accuracy (from {low:.4f}) reaches down to what"
-        f" a constant guess has ({guess:.4f}). Train for more epochs, with another learning rate or on more"
-        " images; until then its mistakes say little of the images."
+        f"It has hardly learned anything: its balanced accuracy {recall:.4f} is not surely above that of a guess"
+        f" ({guess:.4f}). Train for more epochs, with another learning rate or on more images; until then its mistakes"
+        " say little of the images."
     ]
 
 

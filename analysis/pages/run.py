@@ -109,7 +109,7 @@ def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
     message = [sentence(f"{run.status}: {run.message}")] if run.message else []
     learned = diagnosis(epochs).iloc[0]
     data = [sentence(line) for line in on_data(data_of(run))]
-    guessing = on_guessing(run, read_classes(run.run))
+    guessing = [] if learned.diverged else on_guessing(read_classes(run.run))
     learning = guessing or [after_training(learned), *on_generalization(epochs, run.val_images)]
     return [*message, *data, *learning]
 

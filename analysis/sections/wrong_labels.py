@@ -22,8 +22,9 @@ def section(context: Context) -> Section | None:
         return None
     seeds = count_of(alike.runs.max(), "fresh seed")
     fresh = context.frames.fresh[context.frames.fresh.run.isin(fresh_runs(context))]
-    known = context.frames.metric == ACCURACY.name and len(fresh)
-    right = f" They are right for {fresh.score.mean():.0%} of all images." if known else ""
+    right = ""
+    if context.frames.metric == ACCURACY.name and len(fresh):
+        right = f" Their validation accuracy is {fresh.score.mean():.4f} on average."
     text = (
         f"These {len(alike)} labels may be wrong: all {seeds} say the same other class, the surest first.{right} A weak"
         " network makes the same mistakes on every seed, so look at the images. What is wrong becomes right with a file"

@@ -10,8 +10,8 @@ from scipy import stats
 
 from ..surrogate import Array
 
-WORSE = 1.2
-"""A training loss that ends at so many times its first one has diverged; one that stays where it was has not."""
+DIVERGED_RATIO = 1.2
+"""A training loss that ends above so many times its first value has diverged."""
 
 
 def diagnosis(epochs: pd.DataFrame) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def _diagnose(run: Any, rows: pd.DataFrame) -> dict[str, Any]:
         "best_epoch": int(rows.epoch.to_numpy(int)[best]),
         "improving": bool(best + 1 > 0.9 * len(rows) and _last_gain(scores) > _jitter(scores)),
         "overfitting": _overfits(train, val),
-        "diverged": bool(not np.isfinite(train).all() or (len(train) > 1 and train[-1] > WORSE * train[0])),
+        "diverged": bool(not np.isfinite(train).all() or (len(train) > 1 and train[-1] > DIVERGED_RATIO * train[0])),
         "lr_drops": int((lr[1:] < 0.9 * lr[:-1]).sum()),
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cifar.commands import install
 from cifar.data import preprocessing
@@ -53,7 +52,7 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
         content = storage.read(path)
         if not content:
             raise ImageError("not an image that can be decoded (0 bytes)")
-        image, changes = upright(content, format)
+        return _decoded(content, format)
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
         raise Unreadable(path, problem, "repair or remove it", passing=True) from None
@@ -63,19 +62,29 @@ def decode(path: Path, format: InputFormat = FORMER, storage: Storage = DISK) ->
         raise Unreadable(path, on_one_line(error.problem), error.remedy) from None
     except DataError as error:
         raise Unreadable(path, str(error).removeprefix(f"{on_one_line(path)}: "), "repair or remove it") from None
-    formatted = format.apply(image)
-    if formatted is not image:
-        changes.append(format.change_of(image.size))
-    return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 
-def upright(content: bytes, format: InputFormat) -> tuple[Image.Image, list[str]]:
-    """As preprocessing.upright, of the content of a file; of threads that decode large images, one at a time."""
-    return preprocessing.upright(BytesIO(content), format, bound=_bound)
+def _decoded(content: bytes, format: InputFormat) -> Decoded:
+    with one_at_a_time() as wait:
+        image, changes = preprocessing.upright(BytesIO(content), format, ready=wait)
+        formatted = format.apply(image)
+        if formatted is not image:
+            changes.append(format.change_of(image.size))
+        return Decoded(np.asarray(formatted), changes, digest_of(content, image))
 
 
-def _bound(size: tuple[int, int]) -> AbstractContextManager[object]:
-    return ONE_AT_A_TIME if size[0] * size[1] > LARGE else nullcontext()
+@contextmanager
+def one_at_a_time() -> Iterator[Callable[[tuple[int, int]], None]]:
+    """Gives what waits, for an image of this width and height, until no other thread has a large one; to the end of the
+    block.
+    """
+    with ExitStack() as stack:
+
+        def wait(size: tuple[int, int]) -> None:
+            if size[0] * size[1] > LARGE:
+                stack.enter_context(ONE_AT_A_TIME)
+
+        yield wait
 
 
 class Side(NamedTuple):

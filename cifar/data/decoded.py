@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -80,13 +79,6 @@ class Listing:
 
     def _labels(self) -> object:
         return [self.labels_from, self.classes, [label for _, label in self.files]]
-
-
-class Listed(NamedTuple):
-    """Image files of one part, as they are inspected, and their groups, int64 (N,), where data.groups says some."""
-
-    listing: Listing
-    groups: Tensor | None
 
 
 def load(listing: Listing, request: Request, on_unreadable: str = ERROR, groups: Tensor | None = None) -> Images:

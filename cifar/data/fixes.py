@@ -163,6 +163,8 @@ def corrected(images: Images, fixes: Fixes, part: str) -> Images:
     """
     if not fixes.by_file:
         return images
+    if part == TRAIN:  # its classes are those of all parts
+        _check_classes(images.classes, fixes)
     kept, labels, classes = [], images.labels.tolist(), list(images.classes)
     for index, name in enumerate(images.names):
         actions = {fix.action: fix.label for fix in fixes.by_file.get(name, ())}
@@ -173,9 +175,6 @@ def corrected(images: Images, fixes: Fixes, part: str) -> Images:
             if label not in classes:
                 classes.append(label)
             labels[index] = classes.index(label)
-    if part == TRAIN:
-        for fix in (fix for fix in fixes.all() if fix.action == RELABEL):  # of other parts too, as its classes are all
-            _check_class(images.classes, fix, fixes)
     _check_left(part, images, {labels[index] for index in kept}, fixes)
     new = torch.tensor(labels, dtype=torch.int64)
     if torch.equal(new, images.labels) and len(kept) == len(images):
@@ -187,19 +186,22 @@ def corrected(images: Images, fixes: Fixes, part: str) -> Images:
 
 def _check_left(part: str, images: Images, left: set[int], fixes: Fixes) -> None:
     """`left`: the labels of the images that are left of a part."""
-    lost = [name for label, name in enumerate(images.classes) if label not in left]
-    if len(images) and (not left or (lost and part == TRAIN)):
-        of_classes = f" of {', '.join(lost)}" if part == TRAIN else ""
-        or_without = OR_WITHOUT[part] or ", or remove the class from the data"
-        raise DataError(
-            f"data.fixes={printable(fixes.path)}: no image{of_classes} is left in part {part}; drop or relabel"
-            f" fewer{or_without}"
-        )
+    lost = [name for name in images.present_classes() if images.classes.index(name) not in left]
+    if not lost or (left and part != TRAIN):
+        return
+    of_classes, remedy = "", OR_WITHOUT[part]
+    if part == TRAIN:
+        of_classes, remedy = f" of {', '.join(lost)}", ", or remove the class from the data"
+    raise DataError(
+        f"data.fixes={printable(fixes.path)}: no image{of_classes} is left in part {part}; drop or relabel"
+        f" fewer{remedy}"
+    )
 
 
-def _check_class(classes: tuple[str, ...], fix: Fix, fixes: Fixes) -> None:
-    if fix.label not in classes:
-        raise DataError(
-            f"data.fixes={printable(fixes.path)}: {fix.file} is relabelled as {fix.label}, which is no class; allowed:"
-            f" {', '.join(classes)}"
-        )
+def _check_classes(classes: tuple[str, ...], fixes: Fixes) -> None:
+    for fix in fixes.all():
+        if fix.action == RELABEL and fix.label not in classes:
+            raise DataError(
+                f"data.fixes={printable(fixes.path)}: {fix.file} is relabelled as {fix.label}, which is no class;"
+                f" allowed: {', '.join(classes)}"
+            )

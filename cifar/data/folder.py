@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cifar.data import decoded, parts
-from cifar.data.decoded import Listed, Listing
+from cifar.data.decoded import Listing
 from cifar.data.groups import groups_by_pattern
 from cifar.data.images import DataError, Images, on_one_line, printable
 from cifar.data.listing import Walk, list_images
@@ -43,15 +43,14 @@ def image_folder(option: Data, request: Request) -> Images:
     return decoded.load(listing, request, option.unreadable, groups)
 
 
-def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
+def listed(option: Data, part: str, cache_dir: Path) -> Listing | None:
     """The files of one part, readable or not; None where it is not there. Raises DataError as list_images does."""
     place = place_of(option, cache_dir)
     walk = Walk(tolerant=True, storage=place.storage)
     if part != "train" and not (has_parts(option) and parts.has(walk, place.directory, part)):
         return None
     directory = parts.directory(walk, place.directory, part)
-    listing = Listing(place.directory, *list_images(directory, part, walk=walk), storage=place.storage)
-    return Listed(listing, None if option.groups is None else _groups(option.groups, listing, directory, part))
+    return Listing(place.directory, *list_images(directory, part, walk=walk), broken=walk.broken, storage=place.storage)
 
 
 def common_size(option: Data, request: Request) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cifar.formatting import shortened
 from cifar.options.splits import CALIBRATION, PARTS, TEST, TRAIN, TRAINING_PART, VAL
 
 NEW = ""
-"""The part of an image that the run did not know; one that was in several parts is of the first of PARTS."""
+"""The part of an image that the run did not know."""
 INITIAL = "initial"
 """The folder in a run directory of what the run began with."""
 NAMES_SHOWN = 5
@@ -130,25 +130,36 @@ def _check_recorded(recorded: Known, splits: Splits, run: Path) -> None:
         )
 
 
-def changes(run: Path, images: Images, only: str | None) -> str:
-    """How `images` differ from those of a run by its split.csv, of one part `only` or of all but the test part."""
+def changes(run: Path, images: Images, parts: Collection[str], is_limited: bool) -> str:
+    """How `images` differ from those of a run in these parts of its split.csv; "" where nothing is known.
+
+    `is_limited`: the run left images out, so those that it does not know may be no others.
+    """
     try:
-        rows = [row for row in split_file.read_rows(run) if (row.part == only if only else row.part != TEST)]
+        rows = [row for row in split_file.read_rows(run) if row.part in parts]
     except DataError:
         return ""
     if not rows or images.digests is None:
         return ""
-    before = {row.digest: row.file for row in rows}
-    now = dict(zip(hex_digests(images), images.names, strict=True))
-    both = [digest for digest in before if digest in now]
-    renamed = [f"{before[digest]} is {now[digest]}" for digest in both if before[digest] != now[digest]]
+    before = _names((row.digest, row.file) for row in rows)
+    now = _names(zip(hex_digests(images), images.names, strict=True))
+    renamed = [digest for digest in before if len(before[digest]) == len(now.get(digest, ())) == 1]
+    pairs = [(*before[digest], *now[digest]) for digest in renamed]
     kinds = {
-        "renamed": renamed,
-        "missing or changed": [name for digest, name in before.items() if digest not in now],
-        "new or changed": [name for digest, name in now.items() if digest not in before],
+        "renamed": [f"{former} is {name}" for former, name in pairs if former != name],
+        "missing or changed": [name for digest in before if digest not in now for name in before[digest]],
+        "new or changed": [name for digest in now if digest not in before and not is_limited for name in now[digest]],
     }
     named = [f"{len(names)} {kind} ({shortened(names, NAMES_SHOWN)})" for kind, names in kinds.items() if names]
     return f"images by its {split_file.NAME}: {', '.join(named)}" if named else ""
+
+
+def _names(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The names of each digest."""
+    names: dict[str, list[str]] = {}
+    for digest, name in pairs:
+        names.setdefault(digest, []).append(name)
+    return names
 
 
 def _by_digest(rows: Iterable[Row]) -> dict[str, KnownImage]:
@@ -160,6 +171,7 @@ def _by_digest(rows: Iterable[Row]) -> dict[str, KnownImage]:
 
 
 def _rank(part: str) -> int:
+    """An image that was in several parts is of the first of PARTS."""
     return PARTS.index(part) if part in PARTS else len(PARTS)
 
 

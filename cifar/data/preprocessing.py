@@ -18,7 +18,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import BinaryIO
@@ -164,34 +163,33 @@ def decode(
     return np.asarray(formatted), changes
 
 
+def at_once(size: tuple[int, int]) -> None:
+    """Any image is decoded when it is its turn."""
+
+
 def upright(
     source: str | PathLike[str] | BinaryIO,
     format: InputFormat,
     formats: tuple[str, ...] | None = None,
-    bound: Callable[[tuple[int, int]], AbstractContextManager[object]] = nullcontext,
+    ready: Callable[[tuple[int, int]], None] = at_once,
 ) -> tuple[Image.Image, list[str]]:
     """The image in a file as RGB, upright, and what was changed in it; not smaller than the format needs.
 
-    JPEGs may be smaller than they are, all others have their own size; `bound` makes the context for an image of this
-    width and height to be decoded in. Raises as `decode` does.
+    JPEGs may be smaller than they are, all others have their own size; `ready` is called with the width and the height
+    before memory is needed for them. Raises as `decode` does.
     """
     try:
         with open_image(source, formats) as file:
             _reduce(file, format)
-            with bound(file.size):
-                return _loaded(file)
+            ready(file.size)
+            file.load()  # TIFFs are turned upright here, and then have no orientation any more
+            image, changes = _to_rgb(file)
+            transposition = transposition_of(file)
     except DAMAGE as error:
         problem = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its text holds the path
             problem = "in no format that Pillow reads"
         raise ImageError(f"not an image that can be decoded ({problem})", "repair or remove the file") from None
-
-
-def _loaded(file: Image.Image) -> tuple[Image.Image, list[str]]:
-    """An open image as RGB, upright, and what was changed in it."""
-    file.load()  # TIFFs are turned upright here, and then have no orientation any more
-    image, changes = _to_rgb(file)
-    transposition = transposition_of(file)
     if transposition is not None:
         changes.append(UPRIGHT)
         image = image.transpose(transposition)
@@ -205,12 +203,12 @@ def open_image(source: str | PathLike[str] | BinaryIO, formats: tuple[str, ...] 
     except UnidentifiedImageError:
         if formats is not None or not _is_heif(source):
             raise
-    if not learn_heif():
+    if not register_heif():
         raise HeifError("HEIC, which needs pillow-heif", "do: pip install pillow-heif") from None
     return Image.open(source)
 
 
-def learn_heif() -> bool:
+def register_heif() -> bool:
     """Have Pillow read HEIC and HEIF too; False where pillow-heif, which it takes, is not installed."""
     try:
         from pillow_heif import register_heif_opener

@@ -28,7 +28,7 @@ class Request:
     do, as they are needed once. `corrected`: with data.fixes, of which groups apply in any case. `known`: the images of
     the run that this one begins with (from_run), which keep their parts. `dropped`: the names of files that
     data.fixes leaves out, so that it does not matter whether they can be read.
-    `quiet`: what is logged of the images has been logged before.
+    `quiet`: log nothing, as an earlier load of this part has logged it.
     """
 
     part: str

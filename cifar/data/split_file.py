@@ -20,7 +20,7 @@ from cifar.options.splits import CALIBRATION, TEST, TRAIN, VAL
 
 NAME = "split.csv"
 COLUMNS = ("file", "part", "class", "digest")
-PARTS = (TRAIN, VAL, CALIBRATION, TEST)
+RECORDED_PARTS = (TRAIN, VAL, CALIBRATION, TEST)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ def write_rows(directory: Path, rows: Iterable[Row]) -> None:
     write_atomically(directory / NAME, csv_bytes([COLUMNS, *map(astuple, rows)], "\n"))
 
 
+def _is_row(cells: list[str]) -> bool:
+    return len(cells) == len(COLUMNS) and cells[1] in RECORDED_PARTS
+
+
 def read_rows(directory: Path) -> list[Row]:
     """The rows of the split.csv in a directory; none where there is no such file.
 
@@ -67,11 +71,11 @@ def read_rows(directory: Path) -> list[Row]:
         with suppress(FileNotFoundError), file.open(encoding="utf-8", newline="") as content:
             for cells in csv.reader(content, strict=True):
                 lines.append(cells)
-                if len(cells) != len(COLUMNS) or (cells[1] not in PARTS if lines[1:] else tuple(cells) != COLUMNS):
+                if not (_is_row(cells) if len(lines) > 1 else tuple(cells) == COLUMNS):
                     raise ValueError(f"line {len(lines)}: {on_one_line(','.join(cells))}")
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"{on_one_line(file)}: damaged ({error}); allowed: the columns {','.join(COLUMNS)}, the part one of"
-            f" {', '.join(PARTS)}; restore the file, or start a new run"
+            f" {', '.join(RECORDED_PARTS)}; restore the file, or start a new run"
         ) from None
     return [Row(*cells) for cells in lines[1:]]

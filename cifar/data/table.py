@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cifar.data import decoded
-from cifar.data.decoded import Listed, Listing
+from cifar.data.decoded import Listing
 from cifar.data.groups import group_numbers, groups_by_pattern
 from cifar.data.images import DataError, Images, printable
 from cifar.data.names import sorted_names
@@ -44,7 +44,7 @@ def table(option: Data, request: Request) -> Images:
     return decoded.load(_listing(file, rows, request.part), request, option.unreadable, groups)
 
 
-def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
+def listed(option: Data, part: str, cache_dir: Path) -> Listing | None:
     """The files of one part, whether they are there or not; None where there is no such part.
 
     Raises DataError as `read_rows` does.
@@ -53,7 +53,7 @@ def listed(option: Data, part: str, cache_dir: Path) -> Listed | None:
     rows = [row for row in read_rows(file) if row.part == part]
     if not rows:
         return None
-    return Listed(_listing(file, rows, part), None if option.groups is None else _groups(option.groups, file, rows))
+    return _listing(file, rows, part)
 
 
 def _groups(groups: str, file: Path, rows: list[Row]) -> Tensor:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cifar.data.duplicates import Pair, near_duplicates
 from cifar.data.same_pixels import same_pixels
 from cifar.inspection.findings import Finding, Kind
-from cifar.inspection.survey import ORDER, Survey
+from cifar.inspection.survey import PARTS_BY_PRIORITY, Survey
 
 EXACT = "exact copy"
 
@@ -61,7 +61,7 @@ def _united(pairs: list[Pair], indices: list[int]) -> list[Pair]:
 
 
 def equal(survey: Survey) -> list[list[int]]:
-    """The readable samples in lists of equal ones, most lists of one; in the order of ORDER."""
+    """The readable samples in lists of equal ones, most lists of one; in the order of PARTS_BY_PRIORITY."""
     lists: defaultdict[bytes, list[int]] = defaultdict(list)
     for index in sorted(survey.readable.tolist(), key=lambda index: _order(survey, index)):
         lists[survey.known(index).digest].append(index)
@@ -82,7 +82,7 @@ def copies(survey: Survey) -> Iterator[Copy]:
 def _order(survey: Survey, index: int) -> tuple[int, int, int]:
     """Of two copies, the one with the lower number stays: of the earlier part, else the larger, else the first."""
     measures = survey.known(index)
-    return ORDER.index(survey.samples[index].part), -measures.width * measures.height, index
+    return PARTS_BY_PRIORITY.index(survey.samples[index].part), -measures.width * measures.height, index
 
 
 class CopyKind(Kind):
@@ -136,7 +136,7 @@ class Leak(CopyKind):
 
 
 def _together(survey: Survey, copy: Copy) -> bool:
-    """Whether both are in one part and of one class, and nobody has grouped them yet."""
+    """Whether both are in one part and of one class, and data.fixes has no group that names both."""
     first, later = (survey.groups.get(survey.samples[index].file, set()) for index in (copy.first, copy.later))
     return not (_crosses(survey, copy) or _conflicts(survey, copy) or first & later)
 

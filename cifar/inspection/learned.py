@@ -22,7 +22,7 @@ from cifar.resources import Resources
 from cifar.run_data import load_splits
 
 LEAST_ACCURACY = 0.6
-"""Of a classifier of labels: of the list of one that was right for half of the images, 30% were wrong."""
+"""The share of labels that a classifier has to agree with: see CUT in cifar.inspection.labels."""
 
 
 def features(config: Config, survey: Survey, resources: Resources) -> Tensor | None:
@@ -74,15 +74,16 @@ def with_suspicions(config: Config, survey: Survey, resources: Resources) -> Sur
     judgement = judged(config, splits, resources)
     rows = suspicious(judgement.probabilities, judgement.labels)
     suspicions = tuple(replace(row, index=indices[row.index]) for row in rows)
-    return replace(survey, suspicions=suspicions, notes=(*survey.notes, _note(judgement)))
+    return replace(survey, suspicions=suspicions, notes=(*survey.notes, *_notes(config, judgement)))
 
 
-def _note(judgement: Judged) -> str:
+def _notes(config: Config, judgement: Judged) -> Iterator[str]:
     """How far the classifier can be trusted, and how many labels may be wrong."""
     accuracy = float((judgement.probabilities.argmax(1) == judgement.labels).mean())
     wrong = wrong_labels(judgement.probabilities, judgement.labels)
-    weak = ": too weak for it, see transfer=frozen" if accuracy < LEAST_ACCURACY else ""
-    return (
-        f"labels: by a classifier that agrees with {100 * accuracy:.0f}% of them{weak}; of {len(judgement.labels):,}"
-        f" about {wrong.expected:,.0f} may be wrong, {wrong.least:,.0f} at least"
-    )
+    agrees = f"labels: the classifier agrees with {100 * accuracy:.0f}% of {len(judgement.labels):,}"
+    if accuracy < LEAST_ACCURACY:
+        remedy = "another backbone or more images" if isinstance(config.transfer, Frozen) else "transfer=frozen"
+        agrees += f": too weak to judge them ({100 * LEAST_ACCURACY:.0f}% are needed); use {remedy}"
+    yield agrees
+    yield f"labels: about {wrong.expected:,.0f} may be wrong, {wrong.least:,.0f} at least"

@@ -11,8 +11,9 @@ from typing import Any
 from PIL import Image
 
 from cifar.cores import available_cores
+from cifar.data import preprocessing
 from cifar.data.cells import FORMULA
-from cifar.data.decode import upright
+from cifar.data.decode import one_at_a_time
 from cifar.data.preprocessing import ImageError, InputFormat
 from cifar.html import STYLE
 from cifar.inspection.copies import group_names
@@ -120,13 +121,14 @@ def thumbnail(sample: Sample) -> str:
     """A data: URL; "" where the image cannot be read."""
     try:
         content = sample.read()
-        if isinstance(content, bytes):
-            image, _ = upright(content, InputFormat(THUMBNAIL, "pad"))
-        else:
-            image = Image.fromarray(content)
+        with one_at_a_time() as wait:
+            if isinstance(content, bytes):
+                image, _ = preprocessing.upright(BytesIO(content), InputFormat(THUMBNAIL, "pad"), ready=wait)
+            else:
+                image = Image.fromarray(content)
+            image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
     except ImageError:
         return ""
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
     file = BytesIO()
     image.save(file, "WEBP", quality=QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

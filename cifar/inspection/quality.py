@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cifar.data import preprocessing
-from cifar.data.decode import upright
+from cifar.data.decode import one_at_a_time
 from cifar.data.digests import digest_of
 from cifar.data.preprocessing import DAMAGE, ImageError, InputFormat
 
@@ -67,9 +67,10 @@ def measured_file(content: bytes) -> Measured:
             turned = (transposition := preprocessing.transposition_of(file)) is not None and transposition.value > 4
     except DAMAGE:
         mode, format, size, turned = "", "", (0, 0), False  # decoding it says what is wrong
-    image, _ = upright(content, REDUCED)
-    width, height = (size[1], size[0]) if turned else size
-    return _measured(image, (width, height), mode, format, digest_of(content, image))
+    with one_at_a_time() as wait:
+        image, _ = preprocessing.upright(BytesIO(content), REDUCED, ready=wait)
+        width, height = (size[1], size[0]) if turned else size
+        return _measured(image, (width, height), mode, format, digest_of(content, image))
 
 
 def measured_pixels(pixels: NDArray[np.uint8], digest: bytes) -> Measured:

@@ -11,7 +11,7 @@ from cifar.data.images import on_one_line
 from cifar.files import csv_bytes
 from cifar.inspection.copies import group_names
 from cifar.inspection.findings import Finding, Kind
-from cifar.inspection.survey import ORDER, Survey
+from cifar.inspection.survey import PARTS_BY_PRIORITY, Survey
 
 COLUMNS = ("file", "part", "class", "kind", "value", "related", "advice", "action", "label")
 FIXED = "fixed"
@@ -79,7 +79,7 @@ def summary(sheet: Sheet) -> list[str]:
 def heading(survey: Survey) -> str:
     """How many images there are in each part, and how many classes."""
     counts = Counter(sample.part for sample in survey.samples)
-    parts = ", ".join(f"{counts[part]:,} {part}" for part in ORDER if counts[part])
+    parts = ", ".join(f"{counts[part]:,} {part}" for part in PARTS_BY_PRIORITY if counts[part])
     return f"{len(survey.samples):,} images ({parts}) in {len(survey.classes)} classes"
 
 

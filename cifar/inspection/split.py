@@ -10,6 +10,7 @@ from cifar.data.sources import takes_test_part
 from cifar.data.split import Splits
 from cifar.inputs import cache_folder, request
 from cifar.inspection.survey import Survey
+from cifar.models.weights import TransferError
 from cifar.options.config import Config
 from cifar.options.splits import CALIBRATION, TEST, TRAIN, VAL, VAL_PARTS
 from cifar.resources import Resources
@@ -24,7 +25,7 @@ def as_used(survey: Survey, config: Config, resources: Resources) -> Survey:
     fixes = read_fixes(config.data.fixes)
     try:
         part_of = {name: part for part, images in _parts(config, resources).items() for name in images.names}
-    except DataError as error:
+    except (DataError, TransferError) as error:
         part_of = {}
         survey = replace(survey, notes=(*survey.notes, f"not split into parts: {error}"))
     kept, samples = [], []

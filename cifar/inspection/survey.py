@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from cifar.commands import install
 from cifar.cores import available_cores
-from cifar.data.decoded import Listed, Listing
+from cifar.data.decoded import Listing
 from cifar.data.digests import digest_of_pixels
 from cifar.data.duplicates import Pair
 from cifar.data.fixes import GROUP, Fix
@@ -31,7 +31,7 @@ from cifar.options.config import Config
 from cifar.options.splits import CALIBRATION, PARTS, TEST, TRAIN, VAL
 from cifar.resources import Resources
 
-ORDER = (TRAIN, CALIBRATION, VAL, TEST)
+PARTS_BY_PRIORITY = (TRAIN, CALIBRATION, VAL, TEST)
 """Of two copies, the finding names that of the later part."""
 AT_ONCE = 1024
 """Images that are measured before their results are collected."""
@@ -139,10 +139,9 @@ def _part(config: Config, part: str, resources: Resources) -> _Part | None:
     option = config.data
     if not option.listed:
         return _part_of_pixels(config, part, resources)
-    listed: Listed | None = pkgutil.resolve_name(option.listed)(option, part, cache_folder(config))
-    if listed is None:
+    listing: Listing | None = pkgutil.resolve_name(option.listed)(option, part, cache_folder(config))
+    if listing is None:
         return None
-    listing = listed.listing
     read = partial(_content, listing.storage)
     samples = [
         Sample(printable(listing.name(path)), part, listing.classes[label], partial(read, path), part)

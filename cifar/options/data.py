@@ -75,7 +75,7 @@ class Data(Option):
     """The import path of a function (this option) -> whether the data came with a part for validation, "val"; "" where
     they never do."""
     listed: ClassVar[str] = ""
-    """The import path of a function (this option, part, cache directory) -> cifar.data.decoded.Listed, or None where
+    """The import path of a function (this option, part, cache directory) -> cifar.data.decoded.Listing, or None where
     there is no such part; "" for a source that is in no image files."""
     name_key: ClassVar[str] = "root"
     """The key that tells the data sets of the source apart in names of studies, where train_images is None."""

@@ -16,15 +16,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cifar.data.preprocessing import DAMAGE, ImageError, decode, learn_heif
+from cifar.data.preprocessing import DAMAGE, ImageError, decode, register_heif
 from cifar.inference.marks import Marker
 from cifar.inference.model import Model
 from cifar.serve.bodies import busy
 from cifar.serve.limits import MAX_PIXELS, MAX_WAITING
 
-FORMATS = (
-    *("AVIF", "BMP", "GIF", *(["HEIF"] if learn_heif() else []), "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"),
-)
+HEIF = ("HEIF",) if register_heif() else ()
+FORMATS = ("AVIF", "BMP", "GIF", *HEIF, "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """The formats that are decoded. Pillow knows more: some start other programs (EPS), others are rarely tested."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF data: nothing of it is for who runs the server

@@ -194,12 +194,12 @@ def test_runs_are_diagnosed() -> None:
     assert not idle["diverged"]
 
 
-def test_a_run_that_has_learned_nothing_is_told_from_one_that_has() -> None:
-    classes = pd.DataFrame({"class": ["a", "b"], "images": [20, 60]})
-    (advice,) = on_guessing(pd.Series({"val_accuracy": 0.8}), classes)
-    assert "It has hardly learned anything" in advice and "guess has (0.7500)" in advice
-    assert on_guessing(pd.Series({"val_accuracy": 0.95}), classes) == []
-    assert on_guessing(pd.Series({"val_accuracy": 0.8}), None) == []
+def test_a_run_that_has_learned_nothing_is_advised_so() -> None:
+    majority = pd.DataFrame({"class": ["a", "b"], "images": [20, 60], "recall": [0.1, 0.95]})
+    (advice,) = on_guessing(majority)
+    assert "balanced accuracy 0.5250" in advice and "that of a guess (0.5000)" in advice
+    assert on_guessing(majority.assign(recall=[0.7, 0.8])) == []
+    assert on_guessing(None) == []
 
 
 def test_failures_are_counted_by_decade() -> None:

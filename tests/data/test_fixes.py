@@ -198,11 +198,11 @@ def test_what_became_of_the_images_of_a_split_is_named(of_folder: Make, tmp_path
     config = of_folder()
     splits = load_splits(config, Resources())
     split_file.write(tmp_path, {"train": splits.train, "val": splits.val})
-    assert known.changes(tmp_path, load_images(config, Resources()), None) == ""
+    assert known.changes(tmp_path, load_images(config, Resources()), {"train", "val"}, False) == ""
     folder = Path(str(config.data.root)) / "train" / "cat"
     (folder / "0.png").rename(folder / "z.png")
     (folder / "1.png").unlink()
-    assert known.changes(tmp_path, load_images(config, Resources()), None) == (
+    assert known.changes(tmp_path, load_images(config, Resources()), {"train", "val"}, False) == (
         "images by its split.csv: 1 renamed (train/cat/0.png is train/cat/z.png),"
         " 1 missing or changed (train/cat/1.png)"
     )
