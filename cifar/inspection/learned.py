@@ -78,12 +78,12 @@ def with_suspicions(config: Config, survey: Survey, resources: Resources) -> Sur
 
 
 def _notes(config: Config, judgement: Judged) -> Iterator[str]:
-    """How far the classifier can be trusted, and how many labels may be wrong."""
+    """How far the classifier can be trusted, and, where it can, how many labels may be wrong."""
     accuracy = float((judgement.probabilities.argmax(1) == judgement.labels).mean())
-    wrong = wrong_labels(judgement.probabilities, judgement.labels)
     agrees = f"labels: the classifier agrees with {100 * accuracy:.0f}% of {len(judgement.labels):,}"
     if accuracy < LEAST_ACCURACY:
         remedy = "another backbone or more images" if isinstance(config.transfer, Frozen) else "transfer=frozen"
-        agrees += f": too weak to judge them ({100 * LEAST_ACCURACY:.0f}% are needed); use {remedy}"
-    yield agrees
-    yield f"labels: about {wrong.expected:,.0f} may be wrong, {wrong.least:,.0f} at least"
+        yield f"{agrees}: too weak to judge them ({100 * LEAST_ACCURACY:.0f}% are needed); use {remedy}"
+        return
+    wrong = wrong_labels(judgement.probabilities, judgement.labels)
+    yield f"{agrees}; about {wrong.expected:,.0f} may be wrong, {wrong.least:,.0f} at least"

@@ -89,6 +89,15 @@ def test_the_parts_are_those_of_a_run(folder: Path, tmp_path: Path, capsys: pyte
     assert " 9 calibration, 17 val, " in capsys.readouterr().out.splitlines()[0]
 
 
+def test_a_classifier_that_is_too_weak_for_labels_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = ("model.depths=[1]", "model.width=2", "epochs=1", "threads=1", "precision=fp32")
+    main(keys(folder, tmp_path, "--labels", *network))
+    assert "% of 70: too weak to judge them (60% are needed); use transfer=frozen" in capsys.readouterr().out
+    assert {row["part"] for row in rows(tmp_path) if row["kind"] == "label"} <= {"train", "val"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
