@@ -204,7 +204,7 @@ def open_image(source: str | PathLike[str] | BinaryIO, formats: tuple[str, ...] 
         if formats is not None or not _is_heif(source):
             raise
     if not register_heif():
-        raise HeifError("HEIC, which needs pillow-heif", "do: pip install pillow-heif") from None
+        raise HeifError("HEIC, which needs pillow-heif", "do: pip install pillow-heif")
     return Image.open(source)
 
 

@@ -26,9 +26,9 @@ class Request:
 
     `in_memory`: bytes of images at most that are kept in memory; where there are more, they stay in `cache_dir`. 0: all
     do, as they are needed once. `corrected`: with data.fixes, of which groups apply in any case. `known`: the images of
-    the run that this one begins with (from_run), which keep their parts. `dropped`: the names of files that
-    data.fixes leaves out, so that it does not matter whether they can be read.
-    `quiet`: log nothing, as an earlier load of this part has logged it.
+    the run that this one begins with (from_run), which keep their parts. `dropped`: the names of files that data.fixes
+    leaves out, so that it does not matter whether they can be read. `quiet`: log nothing, as an earlier load of this
+    part has logged it.
     """
 
     part: str
