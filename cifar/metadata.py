@@ -212,8 +212,9 @@ def model_name(config: Config) -> str:
     transfer = config.transfer
     if isinstance(transfer, Pretrained):
         return f"transfer={transfer.mode} of {transfer.backbone['_target_']} with weights {transfer.weights}"
-    settings = dataclasses.asdict(config.model)
-    return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_" and value != "auto")
+    by_size = ("auto", None)
+    settings = {key: value for key, value in dataclasses.asdict(config.model).items() if value not in by_size}
+    return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
 
 
 def augmentation_text(augment: Augment) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from cifar.metadata import (
     tracked_settings,
 )
 from cifar.options.config import Config
+from cifar.options.model import ResNet9
 from cifar.reporting import EpochMetrics
 from cifar.run_data import load_images, load_splits
 
@@ -67,6 +69,8 @@ def test_an_installed_program_has_a_version_and_no_commit(monkeypatch: pytest.Mo
 
 def test_the_model_is_named_by_its_settings(settings: Settings) -> None:
     assert model_name(settings()) == "depths=[1, 1] width=4"
+    network = ResNet9("cifar.models.resnet9.ResNet9", width=4, stride=None)
+    assert model_name(dataclasses.replace(settings(), model=network)) == "width=4"
 
 
 def test_a_tracker_receives_what_was_trained_and_not_where(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -48,6 +49,25 @@ class BottleneckResNet(Model):
     def check(self, config: Config) -> None:
         if not self.depths:
             raise ConfigError("model.depths=[]: allowed: at least one stage, as [1, 1, 1, 1]")
+
+
+RESNET9_SIZE = 48
+"""The most pixels, in height and width, that a map has behind the first convolution where stride=null."""
+
+
+@dataclass
+class ResNet9(Model):
+    """ResNet-9: shallow, wide and fast to train, for a good model in minutes."""
+
+    _target_: str = "cifar.models.resnet9.ResNet9"
+    width: int = within("[1, inf)")
+    stride: int | None = within("[1, inf)")
+
+    def at(self, image_size: int) -> Model:
+        if self.stride is not None:
+            return self
+        halvings = max(0, math.ceil(math.log2(image_size / RESNET9_SIZE)))
+        return replace(self, stride=2**halvings)
 
 
 @dataclass

@@ -19,6 +19,7 @@ BACKBONES = (
     "timm.create_model",
     "timm.models.*",
     "cifar.models.resnet.BottleneckResNet",
+    "cifar.models.resnet9.ResNet9",
     "efficientnet_lite_pytorch.model.EfficientNet",
     "efficientnet_lite_pytorch.EfficientNet.from_name",
 )

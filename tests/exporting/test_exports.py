@@ -40,8 +40,9 @@ def random(count: int, size: int = 32) -> torch.Tensor:
         ENLARGED,
         ("transfer=finetune", *TRANSFER, "transfer.image_size=24"),
         ("model=torchvision", "model.name=squeezenet1_1"),
+        ("model=resnet9", "model.width=4"),
     ],
-    ids=["scratch", "frozen", "finetune", "torchvision"],
+    ids=["scratch", "frozen", "finetune", "torchvision", "resnet9"],
 )
 def test_onnx_computes_what_the_model_computes(
     overrides: tuple[str, ...], train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -38,7 +38,7 @@ KNOBS = [
     *("scheduler=poly", "scheduler.warmup_epochs=0.5", "objective=loss"),
 ]
 EAGER = [["precision=fp32"], ["precision=bf16", "optimizer=adam", "scheduler=onecycle"], ["loss.l2=0.01", *AUGMENT]]
-EAGER += [KNOBS, [*KNOBS, *AUGMENT]]
+EAGER += [KNOBS, [*KNOBS, *AUGMENT], ["model=resnet9", "model.width=4", *KNOBS]]
 OPTIONS = [[*options, f"cuda_graph={graph}"] for options in EAGER for graph in ("false", "true")]
 
 
