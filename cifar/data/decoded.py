@@ -6,11 +6,12 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ from cifar.files import FileError, write_atomically
 from cifar.options.splits import ERROR, SKIP
 
 log = logging.getLogger(__name__)
+MOST_AT_ONCE = 32
+"""Files that a thread decodes before it hands them over, at most: for each single one, threads wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,12 @@ class Listing:
 
     def name(self, path: Path) -> str:
         """The name of a file below `directory`; the whole path of another."""
-        return str(path.relative_to(self.directory) if path.is_relative_to(self.directory) else path)
+        return str(path).removeprefix(self._above)
+
+    @cached_property
+    def _above(self) -> str:
+        """What the paths of files below the directory begin with."""
+        return str(self.directory / "x")[:-1]
 
     def key(self, kind: object) -> str:
         """Of a cache entry of this kind: it depends on the files' names, sizes and times, and on the labels."""
@@ -243,8 +251,13 @@ def _in_order(
         except Unreadable as problem:
             return problem
 
+    def attempt_all(chunk: Sequence[Path]) -> list[Decoded | Unreadable]:
+        return [attempt(path) for path in chunk]
+
+    size = min(MOST_AT_ONCE, -(-len(paths) // (4 * available_cores())))
+    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     try:
-        yield from pool.map(attempt, paths)
+        yield from chain.from_iterable(pool.map(attempt_all, chunks))
     except BaseException:
         pool.shutdown(cancel_futures=True)
         raise

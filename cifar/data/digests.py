@@ -23,6 +23,7 @@ SIZE = 16
 """Bytes of a digest."""
 JPEG, SCAN, END = b"\xff\xd8", 0xDA, 0xD9
 """The first bytes of a JPEG, the marker after which compressed data begin, and that of the end of the image."""
+APP1 = b"\xff\xe1"
 ALONE = {0x01, *range(0xD0, 0xD8)}
 """Markers that no length follows."""
 MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
@@ -76,6 +77,8 @@ def _segments(content: bytes) -> Iterator[bytes]:
 
 
 def _orientation(content: bytes) -> int:
+    if APP1 not in content:  # the segments of EXIF and XMP; Pillow would parse all headers once more to see that
+        return 1
     try:
         with Image.open(BytesIO(content)) as file:
             return int(file.getexif().get(ORIENTATION, 1))

@@ -55,7 +55,7 @@ def list_images(
     names: list[str] = []
     for folder in folders:
         before = walk.skipped.copy()
-        paths = sorted(walk.images(folder, (os.path.realpath(directory),)))
+        paths = sorted(walk.images(folder, (os.path.realpath(directory),)), key=lambda path: path.parts)
         if not paths and part == "train":
             skipped = Walk(walk.skipped - before).summary()
             raise DataError(f"{printable(folder)}: no images in this class{skipped}; add some or remove the directory")
@@ -160,8 +160,7 @@ class Walk:
     def is_image(self, path: Path) -> bool:
         """Whether a file is an image, by its extension. Raises DataError for a link to nothing, perhaps of a folder."""
         suffix = path.suffix.lower()
-        dangling = self.storage.is_dangling(path)
-        if suffix not in image_suffixes() and (suffix or not dangling):
+        if suffix not in image_suffixes() and (suffix or not self.storage.is_dangling(path)):
             self.skipped[f"{suffix} files" if suffix else "files without an extension"] += 1
             return False
         problem = "" if self.tolerant else self.storage.problem(path)
