@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 START = 10
 """After n steps the decay is at most (1 + n) / (START + n)."""
@@ -19,7 +19,7 @@ class NoAverage:
         """The network that is validated, and whose weights best.pt keeps, of a run that trains `model`."""
         return model
 
-    def update(self, model: nn.Module) -> None:
+    def update(self) -> None:
         """Called after every step of the optimizer."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -30,7 +30,7 @@ class NoAverage:
 
 
 class MovingAverage(NoAverage):
-    """average = decay * average + (1 - decay) * weights after every step, by PyTorch's AveragedModel.
+    """average = decay * average + (1 - decay) * weights after every step.
 
     In the first steps the decay is (1 + n) / (10 + n) after n steps, until that exceeds `decay` (as TensorFlow's
     ExponentialMovingAverage): otherwise a short run would be measured on its random first weights.
@@ -38,38 +38,44 @@ class MovingAverage(NoAverage):
     Running statistics (batch norm) are averaged in the same way. Those of the trained network describe the activations
     of its latest weights, not of the average; averaged over the same steps, they describe the network that is measured,
     without another pass over the training images, as torch.optim.swa_utils.update_bn makes one. Counts are copied.
+
+    torch.optim.swa_utils.AveragedModel keeps the number of updates in a tensor, for which every step would wait for a
+    GPU.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
-        self.averaged.requires_grad_(False)
+        self.averaged = deepcopy(model).requires_grad_(False)
         self.updates = 0
+        pairs = [*zip(_tensors(self.averaged), _tensors(model), strict=True)]
+        self.numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     def measured(self, model: nn.Module) -> nn.Module:
-        network: nn.Module = self.averaged.module
-        return network
-
-    def update(self, model: nn.Module) -> None:
-        self.averaged.update_parameters(model)
-        self.updates += 1
+        return self.averaged
 
     @torch.no_grad()
-    def _average(self, averages: Any, values: Any, updates: Tensor | int) -> None:
-        """Tensors of one type; `updates` is on the device, so the number that is kept here is taken."""
-        decay = min(self.decay, (1 + self.updates) / (START + self.updates))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, values, 1 - decay)
-        else:
-            torch._foreach_copy_(averages, values)
+    def update(self) -> None:
+        decay = min(self.decay, (1 + self.updates) / (START + self.updates)) if self.updates else 0.0
+        torch._foreach_lerp_(*_lists(self.numbers), 1 - decay)
+        if self.counts:
+            torch._foreach_copy_(*_lists(self.counts))
+        self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self.averaged.module.state_dict(), "updates": self.updates}
+        return {"model": self.averaged.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.averaged.module.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["model"])
         self.updates = state["updates"]
-        self.averaged.n_averaged.fill_(self.updates)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _lists(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [average for average, _ in pairs], [value for _, value in pairs]
 
 
 def build_average(model: nn.Module, decay: float | None) -> NoAverage:

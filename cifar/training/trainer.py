@@ -156,7 +156,7 @@ class Trainer:
             batch_loss, batch_correct = self.step(images, labels)
             self.clip()
             self.optimizer.step()
-            self.average.update(self.model)
+            self.average.update()
             loss.add_(batch_loss, alpha=len(labels))  # at once: the next step may overwrite what this one returned
             correct.add_(batch_correct)
             lr = float(self.optimizer.param_groups[0]["lr"])

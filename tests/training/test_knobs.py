@@ -129,7 +129,7 @@ def test_the_average_is_that_of_its_formula_and_statistics_are_averaged_too() ->
     for n in range(12):
         for tensor in model.state_dict().values():
             tensor.add_(1) if tensor.dtype == torch.int64 else tensor.normal_()
-        average.update(model)
+        average.update()
         decay = min(0.5, (1 + n) / (START + n)) if n else 0.0
         for name, tensor in model.state_dict().items():
             old = expected.get(name, tensor)
@@ -145,7 +145,7 @@ def test_the_average_of_a_few_steps_does_not_hold_the_first_weights() -> None:
     average = MovingAverage(model, 0.999)
     for value in [100.0] + [1.0] * 30:
         nn.init.constant_(model.weight, value)
-        average.update(model)
+        average.update()
     assert float(next(average.measured(model).parameters())) == pytest.approx(1, abs=0.01)
 
 
