@@ -17,7 +17,7 @@ from benchmarks.paths import endless, random_splits
 from cifar.experiment import build_trainer, set_up
 from cifar.training.isolation import Isolation
 
-IMAGES = {"cuda": (4096, 512), "cpu": (256, 64)}
+IMAGES = {"cuda": (1024, 256), "cpu": (256, 64)}
 """To train and to validate on in the epoch."""
 ROWS = 25
 

@@ -44,7 +44,7 @@ from cifar.tasks import Classifier, Task, build_task
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.trained import load_classifier
 from cifar.training.average import build_average
-from cifar.training.cuda_graph import cuda_graph
+from cifar.training.cuda_graph import cuda_graph, cuda_graph_or_eager
 from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
 from cifar.training.isolation import Isolation
 from cifar.training.loss import build_loss, class_weights
@@ -112,14 +112,15 @@ def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer
     step = EagerStep(trained, decayed, config.loss.l2, cast, loss)
     score = EagerScore(trained if measured is model else compile(measured), cast)
     graph = uses_cuda_graph(config.cuda_graph, device)
+    capture = cuda_graph if config.cuda_graph is True else cuda_graph_or_eager
     return Trainer(
         model,
         train,
         task.evaluation(splits.val),
         optimizer,
         schedule,
-        StaticStep(step, cuda_graph) if graph else step,
-        Static(score, cuda_graph) if graph else score,
+        StaticStep(step, capture) if graph else step,
+        Static(score, capture) if graph else score,
         total=config.epochs,
         progress=partial(progress_bar if bar else progress_lines, total=len(train)),
         clip=clipping(optimizer, config.optimizer.clip_norm),
@@ -232,6 +233,7 @@ class Experiment:
         objective = self.trainer.objective
         for metrics in self._epochs():
             self.history.append(metrics)
+            facts["device"]["cuda_graph"] = self.trainer.is_replayed
             state = self.trainer.state_dict()  # before the pause: it holds this run's random generators
             with self.isolation.paused():
                 self.coordinator.run_in_background(partial(self.saver.save, state, self.history))

@@ -1,17 +1,15 @@
-"""Networks for tests, by names that model=timm finds: `model=timm model.model_name=NAME`."""
+"""Networks for tests, in a module that has to be trusted: `model=own model.factory=networks:NAME`."""
 
 from __future__ import annotations
 
 import torch
-from timm.models import register_model
 from torch import Tensor, nn
 
-DROPOUT = ["model=timm", "model.model_name=small_with_dropout"]
-WAITING = ["model=timm", "model.model_name=waits_for_the_device"]
+DROPOUT = ["model=own", "model.factory=networks:small_with_dropout"]
+WAITING = ["model=own", "model.factory=networks:waits_for_the_device"]
 
 
-@register_model
-def small_with_dropout(num_classes: int, **options: object) -> nn.Module:
+def small_with_dropout(num_classes: int) -> nn.Module:
     """With batch norm and dropout, so that buffers and the global random generator matter."""
     pooled = [nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, num_classes)]
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), *pooled)
@@ -29,8 +27,7 @@ class Waiting(nn.Module):
         return logits * (float(x.abs().max() > 0) if x.is_cuda else 1.0)
 
 
-@register_model
-def waits_for_the_device(num_classes: int, **options: object) -> nn.Module:
+def waits_for_the_device(num_classes: int) -> nn.Module:
     return Waiting(num_classes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,12 +13,17 @@ from torch import Tensor, nn
 from cifar.errors import UserError
 from cifar.training.step import Compute
 
+log = logging.getLogger(__name__)
 WARM_UP = 3
 """Runs before a capture, as in PyTorch's notes on CUDA graphs: they choose the kernels and load the libraries."""
 
 
 class CaptureError(UserError):
-    """A model that cannot be captured as a CUDA graph."""
+    """A model that cannot be captured as a CUDA graph, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = f"the model cannot be captured as a CUDA graph ({reason})"
+        super().__init__(f"cuda_graph=true: {self.reason}; allowed: cuda_graph=auto, cuda_graph=false")
 
 
 def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
@@ -36,15 +42,22 @@ def cuda_graph(compute: Compute, model: nn.Module) -> Compute:
         if isinstance(cause, torch.OutOfMemoryError):
             raise cause from None
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-        raise CaptureError(
-            f"cuda_graph: the model cannot be captured as a CUDA graph ({reason}); allowed: cuda_graph=false"
-        ) from cause
+        raise CaptureError(reason) from cause
 
     def replay() -> tuple[Tensor, ...]:
         graph.replay()
         return outputs
 
     return replay
+
+
+def cuda_graph_or_eager(compute: Compute, model: nn.Module) -> Compute:
+    """As `cuda_graph`; a model that cannot be captured is computed step by step, and a warning says so."""
+    try:
+        return cuda_graph(compute, model)
+    except CaptureError as error:
+        log.warning("%s; cuda_graph=auto: its steps are launched one by one, which is slower", error.reason)
+        return compute
 
 
 def warm_up(compute: Compute, model: nn.Module) -> None:

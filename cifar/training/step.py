@@ -112,6 +112,7 @@ class Static:
         self.capture = capture
         self.model = eager.model
         self.inputs: list[Tensor] = []
+        self.is_replayed = False
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         if not self.inputs:
@@ -124,7 +125,9 @@ class Static:
 
     def _allocate(self, images: Tensor, labels: Tensor) -> None:
         self.inputs = [images.clone(), labels.clone()]
-        self.compute = self.capture(partial(self.eager, *self.inputs), self.model)
+        compute = partial(self.eager, *self.inputs)
+        self.compute = self.capture(compute, self.model)
+        self.is_replayed = self.compute is not compute
 
     def _compute_eagerly(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         return self.eager(images, labels)

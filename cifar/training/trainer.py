@@ -105,6 +105,11 @@ class Trainer:
         """The network that is validated: `model`, or the average of its weights."""
         return self.average.measured(self.model)
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether steps are those of a CUDA graph; known once there was a step."""
+        return isinstance(self.step, Static) and self.step.is_replayed
+
     def epochs(self, after_step: AfterStep = no_callback) -> Iterator[EpochMetrics]:
         """Train epoch by epoch and yield the metrics of each. Raises Diverged where a loss is not finite."""
         while self.done < self.total:

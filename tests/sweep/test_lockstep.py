@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from networks import DROPOUT, WAITING
 from omegaconf import OmegaConf
 from together import Together, assert_apart, assert_equal_runs
 
-from cifar import experiment
+from cifar import experiment, trust
 from cifar.options.check import check
 from cifar.options.config import Config
 from cifar.reporting import NO_REPORTER
@@ -104,6 +105,17 @@ def test_trials_of_a_search_equal_their_solo_runs_and_have_separate_logs(
         log = (trial / "run.log").read_text()
         assert (log.count("epoch 1/2"), log.count("epoch 2/2")) == (1, 1) and str(trial) in log
         assert len(log.splitlines()) == 7
+
+
+def test_networks_of_the_gpu_tests_train_on_a_cpu(
+    compose: Callable[..., Any], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These tests run where there is a GPU: rarely."""
+    monkeypatch.setattr(trust, "_granted", ["networks"])
+    monkeypatch.setattr(trust, "_directory", str(Path(__file__).parents[1]))
+    common = [line for line in tiny if not line.startswith("model.")]
+    configs = {options[1]: check(compose(*common, *options)) for options in (DROPOUT, WAITING)}
+    assert set(Together(2, tmp_path, configs).ended.values()) == {"finished"}
 
 
 def test_each_run_has_the_generators_to_itself() -> None:

@@ -13,6 +13,7 @@ from networks import DROPOUT, WAITING
 from test_step import make_static
 from together import Together, assert_apart, assert_equal_runs
 
+from cifar import trust
 from cifar.data.augment.erase import Erase
 from cifar.data.augment.mix import Mix
 from cifar.data.augment.pieces import Pieces
@@ -47,6 +48,13 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a run, for the tests that build their trainers without one."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
+
+@pytest.fixture(autouse=True)
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/networks.py, for model=own."""
+    monkeypatch.setattr(trust, "_granted", ["networks"])
+    monkeypatch.setattr(trust, "_directory", str(Path(__file__).parents[1]))
 
 
 @pytest.fixture
@@ -193,8 +201,8 @@ def test_an_epoch_waits_for_the_device_only_to_read_its_results(
             trainer.launch(2)
 
 
-def test_graphs_are_off_unless_asked_for(settings: Callable[..., Config]) -> None:
-    for options, kind in (([], EagerStep), (["cuda_graph=auto"], StaticStep), (["cuda_graph=true"], StaticStep)):
+def test_graphs_are_on_unless_they_are_refused(settings: Callable[..., Config]) -> None:
+    for options, kind in (([], StaticStep), (["cuda_graph=true"], StaticStep), (["cuda_graph=false"], EagerStep)):
         config = settings(*options)
         assert type(build_trainer(config, load_splits(config), CUDA).step) is kind
 
@@ -337,7 +345,7 @@ def test_images_are_on_the_device_once(settings: Callable[..., Config]) -> None:
 def test_a_model_that_cannot_be_captured_is_one_error_and_later_runs_are_not_affected(
     settings: Callable[..., Config], tmp_path: Path
 ) -> None:
-    for name, graph in (("captured", "true"), ("eager", "false")):
+    for name, graph in (("captured", "true"), ("eager", "false"), ("either", "auto")):
         (tmp_path / name).mkdir()
         config = settings(*WAITING, f"cuda_graph={graph}")
         if graph == "true":
@@ -345,5 +353,6 @@ def test_a_model_that_cannot_be_captured_is_one_error_and_later_runs_are_not_aff
                 run(config, str(tmp_path / name), NO_REPORTER)
         else:
             run(config, str(tmp_path / name), NO_REPORTER)
-    assert read_result(tmp_path / "captured")["status"] == "failed"
-    assert read_result(tmp_path / "eager")["status"] == "finished"
+    results = [read_result(tmp_path / name) for name in ("captured", "eager", "either")]
+    assert [result["status"] for result in results] == ["failed", "finished", "finished"]
+    assert not results[2]["device"]["cuda_graph"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from cifar.data.augment.mix import Mix
 from cifar.data.augment.pieces import NO_PIECES, Pieces
 from cifar.data.augment.policies import trivial
 from cifar.training import schedulers
-from cifar.training.cuda_graph import CaptureError, cuda_graph, warm_up
+from cifar.training.cuda_graph import CaptureError, cuda_graph, cuda_graph_or_eager, warm_up
 from cifar.training.step import Capture, Compute, EagerScore, EagerStep, Static, StaticStep, autocast, no_capture
 from cifar.training.trainer import Trainer, evaluate
 
@@ -213,3 +213,18 @@ def test_the_cause_of_a_failed_capture_is_named_even_where_ending_the_capture_fa
     out_of_memory = isinstance(cause, torch.OutOfMemoryError)
     with pytest.raises(torch.OutOfMemoryError if out_of_memory else CaptureError, match=str(cause)):
         cuda_graph(compute, model)
+
+
+def test_with_auto_a_model_that_cannot_be_captured_is_computed_eagerly(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(compute: object, model: nn.Module) -> NoReturn:
+        raise CaptureError("RuntimeError: not while capturing")
+
+    monkeypatch.setattr("cifar.training.cuda_graph.cuda_graph", refuse)
+    step = StaticStep(step_of(model), cuda_graph_or_eager)
+    assert all(torch.equal(a, b) for a, b in zip(step(*batch), step_of(model)(*batch), strict=True))
+    assert not step.is_replayed and "not while capturing" in caplog.text and "cuda_graph=auto" in caplog.text
