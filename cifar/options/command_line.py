@@ -6,7 +6,7 @@ Hydra parses it and composes the config; these keys are read from that config, w
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cifar.options.option import ConfigError
 from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
 from cifar.options.user_conf import add_recorded_folder, check_names
+from cifar.options.yaml_lines import option_files
 from cifar.overrides import is_within, key_of, leaves
 
 BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
@@ -80,7 +81,7 @@ def _check_groups(overrides: list[Override]) -> None:
     """Raises ConfigError for GROUP=null: Hydra's own error does not name the group."""
     for override in overrides:
         key = key_of(override)
-        options = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
+        options = [path.stem for path in option_files(CONF / key)]
         if options and "." not in key and not override.is_delete() and override.value() is None:
             raise ConfigError(f"{override.input_line}: not allowed; allowed: {', '.join(options)}, or leave it out")
 
@@ -259,19 +260,19 @@ def _set_by_files(start: Composition) -> set[str]:
     for group, options in chosen:
         for option in options if isinstance(options, list) else [options]:
             if isinstance(option, str) and "." not in group:
-                keys |= _set_by(start.loader, f"{group}/{option}")
+                keys |= _set_by(start.loader, f"{group}/{option}", hydra.runtime.choices)
     if hydra.job.config_name != CONFIG_NAME:
-        keys |= {key for key, _ in _flat(file_content(start.loader, str(hydra.job.config_name))[0])}
+        keys |= {key for key, _ in _flat(file_content(start.loader, str(hydra.job.config_name), {})[0])}
     return keys
 
 
-def _set_by(loader: ConfigLoader, path: str) -> set[str]:
+def _set_by(loader: ConfigLoader, path: str, chosen: Mapping[str, Any]) -> set[str]:
     """The keys that a file sets, the groups of which it chooses options, and what these set in turn."""
-    content, choices = file_content(loader, path)
+    content, choices = file_content(loader, path, chosen)
     keys = {key for key, _ in _flat(content)}
     for group, option in choices:
         keys.add(group)
-        keys |= _set_by(loader, f"{group}/{option}")
+        keys |= _set_by(loader, f"{group}/{option}", chosen)
     return keys
 
 

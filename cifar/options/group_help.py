@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cifar.options.fields import describe
 from cifar.options.option import groups
-from cifar.options.yaml_lines import first_comment, settings
+from cifar.options.yaml_lines import first_comment, option_files, settings
 
 WIDTH = 42
 """Columns for a key and its value."""
@@ -102,7 +102,7 @@ def _most_frequent(values: Iterable[str]) -> str:
 
 def from_files(group: str, folder: Path) -> list[OptionHelp]:
     """The options of a group that has a folder of YAML files."""
-    return [OptionHelp(file.stem, first_comment(file), _keys(group, file)) for file in sorted(folder.glob("*.yaml"))]
+    return [OptionHelp(file.stem, first_comment(file), _keys(group, file)) for file in option_files(folder)]
 
 
 def _keys(group: str, file: Path) -> list[Key]:

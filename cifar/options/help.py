@@ -14,7 +14,7 @@ from cifar.options.config import Config
 from cifar.options.fields import describe
 from cifar.options.group_help import describe_group, from_files, from_store
 from cifar.options.option import ConfigError
-from cifar.options.yaml_lines import settings
+from cifar.options.yaml_lines import option_files, settings
 
 COPY = (
     ("data=digits", "model.width=16"),
@@ -65,7 +65,7 @@ def group_help(name: str, conf: Path = CONF) -> Iterator[str]:
 def _groups(conf: Path) -> dict[str, list[str]]:
     """The options of each group that has a folder, but for Hydra's."""
     folders = sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra")
-    options = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    options = {folder.name: [file.stem for file in option_files(folder)] for folder in folders}
     return {name: names for name, names in options.items() if names}
 
 

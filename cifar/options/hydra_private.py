@@ -5,7 +5,8 @@ Its version is pinned: look here first when it is raised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,9 +124,12 @@ def add_config_dir(loader: ConfigLoader, provider: str, folder: Path) -> None:
     loader.repository.initialize_sources(search_path)  # type: ignore[attr-defined]
 
 
-def file_content(loader: ConfigLoader, path: str) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+def file_content(
+    loader: ConfigLoader, path: str, chosen: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     """What a config file, such as experiment/NAME, sets in the whole config, and the options of groups that it chooses.
 
+    `chosen`: the option of each group, for those that the file names by it (for_${transfer}).
     Both are empty where there is no such file, or where it sets only its group.
     """
     repository = getattr(loader, "_active_repository", None) or loader.repository  # type: ignore[attr-defined]
@@ -137,10 +141,16 @@ def file_content(loader: ConfigLoader, path: str) -> tuple[dict[str, Any], list[
     choices = []
     for default in loaded.defaults_list or []:
         if isinstance(default, GroupDefault):
-            choices.append((str(default.group).lstrip("/"), default.value))
+            group = str(default.group)
+            below = "" if group.startswith("/") else f"{path.rpartition('/')[0]}/"
+            choices.append((below + group.lstrip("/"), _resolved(default.value, chosen)))
         elif isinstance(default, ConfigDefault) and default.path != "_self_":
             choices.append((path.rpartition("/")[0], default.path))
     return {str(key): value for key, value in content.items()}, choices
+
+
+def _resolved(option: Any, chosen: Mapping[str, Any]) -> Any:
+    return re.sub(r"\$\{(.+?)}", lambda name: str(chosen.get(name[1])), option) if isinstance(option, str) else option
 
 
 def record(cfg: DictConfig) -> dict[str, str]:

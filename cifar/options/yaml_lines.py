@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w.]+):(?P<value> .*?)??(?: +# (?P<comment>.*))?")
+CHOSEN_BY_AN_EXPERIMENT = "for_"
+"""How the names of options begin that an experiment chooses by transfer=, and nobody types."""
+
+
+def option_files(folder: Path) -> list[Path]:
+    """The files of the options that a group offers, by name."""
+    return sorted(file for file in folder.glob("*.yaml") if not file.name.startswith(CHOSEN_BY_AN_EXPERIMENT))
 
 
 def settings(file: Path, package: str) -> Iterator[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ from cifar.options.fields import describe
 from cifar.options.group_help import OptionHelp, from_files, from_store
 from cifar.options.help import COPY, OF_A_SEARCH, group_help, help_text, show_help
 from cifar.options.option import ConfigError, groups
-from cifar.options.yaml_lines import first_comment, settings
+from cifar.options.yaml_lines import first_comment, option_files, settings
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
@@ -71,7 +71,7 @@ def test_help_of_a_group_says_what_each_key_allows(name: str) -> None:
 def test_a_yaml_file_opens_with_the_first_line_of_the_docstring_of_its_option() -> None:
     for name in sorted(set(GROUPS) & groups().keys()):
         base = groups()[name]
-        for file in sorted((CONF / name).glob("*.yaml")):
+        for file in option_files(CONF / name):
             values = {key: value for key, value, _ in settings(file, name)}
             line = (inspect.getdoc(base.options[values[f"{name}.{base.key}"]]) or "").splitlines()[0]
             assert first_comment(file) == line or file.stem.startswith("resnet")

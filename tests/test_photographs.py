@@ -1,0 +1,126 @@
+"""experiment=photographs: what it chooses with each transfer, what wins over it; it learns and is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from backbones import TRANSFER
+from PIL import Image
+from processes import succeed
+from sklearn.datasets import load_digits
+
+from cifar.compose import composed
+from cifar.layout import CONF
+from cifar.options.help import group_help, help_text
+from cifar.options.yaml_lines import CHOSEN_BY_AN_EXPERIMENT
+from cifar.results import read_result
+
+RunPy = Callable[..., Any]
+PHOTOGRAPHS = ("experiment=photographs", "data=image_folder", "data.root=DIR")
+TINY = ("model.width=4", "device=cpu", "threads=1")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 of scikit-learn's digits as a folder of classes."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    images = load_digits()
+    for number, (pixels, label) in enumerate(zip(images.images[:300], images.target[:300], strict=True)):
+        place = folder / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 15.9).astype("uint8")).save(place / f"{number}.png")
+    return folder
+
+
+def settings(*more: str) -> Any:
+    return composed(*PHOTOGRAPHS, *more)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "network", "augmentation", "averages"),
+    [
+        ("none", "cifar.models.resnet9.ResNet9", "trivial", True),
+        ("frozen", "cifar.models.pretrained.load_backbone", "crop_flip", False),
+        ("finetune", "cifar.models.pretrained.load_backbone", "trivial", True),
+    ],
+)
+def test_what_is_trained_decides_the_recipe(transfer: str, network: str, augmentation: str, averages: bool) -> None:
+    config = settings(f"transfer={transfer}")
+    assert config.model._target_ == network and config.augment.policy == augmentation
+    assert (config.ema.decay is not None) is averages
+    assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
+    values = yaml.safe_load((CONF / f"experiment/photographs/{transfer}_sgd.yaml").read_text())["optimizer"]
+    assert (config.optimizer.lr, config.optimizer.weight_decay) == (values["lr"], values["weight_decay"])
+
+
+@pytest.mark.parametrize("transfer", ["none", "frozen", "finetune"])
+def test_keys_of_the_command_line_win(transfer: str) -> None:
+    config = settings(f"transfer={transfer}", "optimizer.lr=0.3", "epochs=2", "ema.decay=0.5", "batch_size=8")
+    assert (config.optimizer.lr, config.epochs, config.ema.decay, config.batch_size) == (0.3, 2, 0.5, 8)
+
+
+def test_options_of_the_command_line_win_and_leave_nothing_of_the_recipes() -> None:
+    adam = settings("optimizer=adam").optimizer
+    assert adam == composed("optimizer=adam").optimizer, "a learning rate of SGD does not suit it"
+    assert settings("model=resnet14").model == composed("model=resnet14").model
+    assert settings("augment=none").augment == composed(*PHOTOGRAPHS[1:], "augment=none").augment
+    assert settings("scheduler=plateau").scheduler == composed("scheduler=plateau").scheduler
+    assert settings("transfer=frozen", "transfer.image_size=128").transfer.image_size == 128
+    assert settings("model.width=8").model.width == 8
+
+
+def test_only_what_can_be_typed_is_offered() -> None:
+    hidden = [file.stem for file in CONF.rglob(f"{CHOSEN_BY_AN_EXPERIMENT}*.yaml")]
+    texts = [help_text(), *("\n".join(group_help(group)) for group in ("model", "augment", "experiment"))]
+    assert len(hidden) == 6 and "photographs" in texts[0]
+    assert not [name for name in hidden for text in texts if name in text]
+
+
+def test_the_recipe_of_the_command_line_wins_over_a_study(run_py: RunPy, tmp_path: Path) -> None:
+    """So do the values that it takes from its parts."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "best.yaml").write_text("overrides: [optimizer.lr=0.07, augment.erase=0.5, data.val_size=0.3]\n")
+    shown = succeed(run_py("experiment=photographs", "from_study=s", "--cfg", "job", cwd=tmp_path))
+    config, recipe = yaml.safe_load(shown), settings()
+    assert (config["optimizer"]["lr"], config["augment"]["erase"]) == (recipe.optimizer.lr, recipe.augment.erase)
+    assert config["data"]["val_size"] == 0.3
+
+
+def test_it_learns(digits: Path, run_py: RunPy, tmp_path: Path) -> None:
+    settings = (
+        *PHOTOGRAPHS[:2],
+        f"data.root={digits}",
+        *TINY,
+        "model.width=8",
+        "epochs=8",
+        "augment=none",
+        "test=true",
+    )
+    succeed(run_py(*settings, "hydra.run.dir=r", cwd=tmp_path))
+    result = read_result(tmp_path / "r")
+    assert result["best"]["val_accuracy"] > 0.6 and result["test"]["accuracy"] > 0.6
+    succeed(run_py("resume=r", "epochs=9", cwd=tmp_path))
+
+
+def test_a_backbone_is_frozen(digits: Path, run_py: RunPy, tmp_path: Path) -> None:
+    frozen = (*PHOTOGRAPHS[:2], f"data.root={digits}", "transfer=frozen", *TRANSFER, "device=cpu", "threads=1")
+    succeed(run_py(*frozen, "epochs=2", "hydra.run.dir=r", cwd=tmp_path))
+    assert "optimizer=adam" not in (tmp_path / "r" / ".hydra" / "overrides.yaml").read_text()
+    assert read_result(tmp_path / "r")["transfer"]["images_extracted"] > 0
+
+
+def test_it_is_searched_and_confirmed(digits: Path, run_py: RunPy, tmp_path: Path) -> None:
+    search = (*PHOTOGRAPHS[:2], f"data.root={digits}", *TINY, "epochs=1")
+    named = ("hydra.sweeper.study_name=s", "hydra.sweeper.n_trials=2")
+    succeed(run_py("-m", "hydra/sweeper=optuna", *search, *named, cwd=tmp_path))
+    confirm = ("hydra.sweeper.study=sweeps/s", "hydra.sweeper.top=1", "hydra.sweeper.seeds=1")
+    succeed(run_py("-m", "hydra/sweeper=confirm", *confirm, cwd=tmp_path))
+    trial = yaml.safe_load((tmp_path / "sweeps" / "s" / "best.yaml").read_text())
+    succeed(run_py("from_study=sweeps/s", "hydra.run.dir=r", "device=cpu", "threads=1", cwd=tmp_path))
+    config = yaml.safe_load((tmp_path / "r" / ".hydra" / "config.yaml").read_text())
+    assert config["model"]["width"] == 4 and config["batch_size"] == 64
+    assert f"optimizer.lr={config['optimizer']['lr']}" in trial["overrides"]
