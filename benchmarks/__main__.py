@@ -12,7 +12,7 @@ import importlib
 import sys
 from pathlib import Path
 
-HELPERS = ("__init__", "__main__", "common", "paths", "plain", "sweep_app", "sweep_runs")
+HELPERS = ("__init__", "__main__", "common", "paths", "plain", "sweep_app", "sweep_runs", "typed")
 
 
 def main(arguments: list[str]) -> None:

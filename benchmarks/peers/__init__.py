@@ -1,0 +1,1 @@
+"""Programs of others, by what their documentation says to type; run by the interpreter of the extra `peers`."""

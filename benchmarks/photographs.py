@@ -1,0 +1,163 @@
+"""One's own images in a given time: this program's recipe and its defaults, and two peers, each alone.
+
+python -m benchmarks photographs --set cifar10=DIR --set fashion=DIR --peers PYTHON --out OUT --keep
+
+PYTHON is the interpreter of an environment with the extra `peers`; without it, only this program is measured. A run is
+a command as users type it. Its test accuracy is counted here, from one predicted class for each test image, whichever
+program predicts. The same command continues where it was stopped; OUT/runs.json has what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.folders import add_sets, sets, written
+from benchmarks.typed import BACKBONE, RUN, WEIGHTS, CommandError, Kept, accuracy, finish, line, predicted, typed
+from cifar.results import read_result
+
+PEERS = Path(__file__).parent / "peers"
+NOTES = {
+    "photographs": "one command, and the time",
+    "photographs, frozen": "EfficientNet-Lite0 of ImageNet: other images were seen before",
+    "defaults": "the recipe for CIFAR-10: the plateau does not know when the time ends",
+    "ultralytics, 64 pixels": "the user must know imgsz",
+    "ultralytics, default size": "224 pixels",
+    "fastai, 64 pixels": "the user must find the epochs that fit: one is timed before, which is not counted",
+    "fastai, 224 pixels": "as above, at the size of its tutorials",
+}
+"""By method: what the command does not say."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a method is run on a folder: `words` in the folder `place`, with a seed, for some minutes."""
+
+    options: argparse.Namespace
+    folder: Path
+    place: Path
+    seed: int
+
+    def photographs(self) -> dict[str, Any]:
+        return self._this_program(self.options.minutes, "experiment=photographs")
+
+    def frozen(self) -> dict[str, Any]:
+        frozen = ("experiment=photographs", "transfer=frozen", *BACKBONE, f"cache.dir={self.place}")  # computed anew
+        return self._this_program(self.options.frozen_minutes, *frozen)
+
+    def defaults(self) -> dict[str, Any]:
+        return self._this_program(self.options.minutes)
+
+    def _this_program(self, minutes: float, *settings: str) -> dict[str, Any]:
+        run, epochs = self.place / "run", self.options.epochs
+        length = f"epochs={epochs}" if epochs else f"time={60 * minutes:g}s"
+        data = ("data=image_folder", f"data.root={self.folder}")
+        words = (*RUN, *settings, *data, length, f"seed={self.seed}", f"hydra.run.dir={run}")
+        facts = self._typed(words)
+        result = read_result(run)
+        facts |= {key: result[key] for key in ("epochs", "seconds") if key in result}
+        return facts | {"accuracy": predicted(run, self.folder / "test", self.place)}
+
+    def ultralytics(self, size: int | None) -> dict[str, Any]:
+        command = Path(self.options.peers).parent / "yolo"
+        length = f"epochs={self.options.epochs}" if self.options.epochs else f"time={self.options.minutes / 60:.4f}"
+        words = [str(command), "classify", "train", "model=yolo11n-cls.yaml", f"data={self.folder}", length]
+        words += [f"imgsz={size}"] if size else []
+        facts = self._typed([*words, f"seed={self.seed}", f"project={self.place}", "name=run", "exist_ok=True"])
+        weights = self.place / "run" / "weights" / "best.pt"
+        return facts | self._predicted("ultralytics_predict.py", weights, self.folder / "test", "--size", size or 224)
+
+    def fastai(self, size: int) -> dict[str, Any]:
+        length = ("--epochs", self.options.epochs) if self.options.epochs else ()
+        length = ("--minutes", self.options.minutes, *length)
+        file = self.place / "predictions.csv"
+        words = (self.options.peers, PEERS / "fastai_run.py", self.folder, *length, "--size", size)
+        facts = self._typed([str(word) for word in (*words, "--seed", self.seed, "--csv", file)])
+        return facts | {"accuracy": accuracy(file, self.folder / "test")}
+
+    def _predicted(self, script: str, *arguments: object) -> dict[str, Any]:
+        file = self.place / "predictions.csv"
+        words = (self.options.peers, PEERS / script, *arguments, "--csv", file)
+        typed([str(word) for word in words], self.place, self._environment())
+        return {"accuracy": accuracy(file, self.folder / "test")}
+
+    def _typed(self, words: Sequence[str]) -> dict[str, Any]:
+        seconds = typed(words, self.place, self._environment())
+        return {
+            "command": line(words, {str(self.folder): "DIR", str(self.place): "OUT", WEIGHTS: "FILE"}),
+            "wall_seconds": seconds,
+        }
+
+    def _environment(self) -> dict[str, str]:
+        return {"YOLO_CONFIG_DIR": str(self.options.out.resolve()), "YOLO_OFFLINE": "true"}
+
+
+METHODS = {
+    "photographs": Trained.photographs,
+    "photographs, frozen": Trained.frozen,
+    "defaults": Trained.defaults,
+    "ultralytics, 64 pixels": lambda trained: trained.ultralytics(64),
+    "ultralytics, default size": lambda trained: trained.ultralytics(None),
+    "fastai, 64 pixels": lambda trained: trained.fastai(64),
+    "fastai, 224 pixels": lambda trained: trained.fastai(224),
+}
+OF_PEERS = ("ultralytics", "fastai")
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks photographs", description=__doc__)
+    add_sets(parser)
+    parser.add_argument("--images", type=int, default=10_000, help="to train and to validate on")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--frozen-minutes", type=float, default=3.0)
+    parser.add_argument("--epochs", type=int, help="in place of the minutes, to try this script")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--peers", help="the interpreter of an environment with the extra `peers`")
+    parser.add_argument("--only", action="append", choices=METHODS, help="can be repeated")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
+    options = parser.parse_args(argv)
+    kept = Kept(options.out / "runs.json")
+    names = options.only or [name for name in METHODS if options.peers or not name.startswith(OF_PEERS)]
+    for name, source in sets(options).items():
+        folder = written(name, source, options.images, options.out / "sets")
+        for seed in range(options.seeds):
+            for method in names:
+                run = f"{folder.name}/{method}/{seed}"
+                place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
+                kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
+    finish("photographs", "python -m benchmarks photographs", summary(options, kept.results), options.keep)
+
+
+def measured(method: str, trained: Trained) -> dict[str, Any]:
+    """What a run gives; a command that fails is a result too."""
+    try:
+        return METHODS[method](trained)
+    except CommandError as error:
+        return {"error": str(error)}
+
+
+def summary(options: argparse.Namespace, runs: dict[str, Any]) -> dict[str, Any]:
+    """Mean test accuracies by set and method, and all runs."""
+    accuracies: dict[str, dict[str, list[float]]] = {}
+    for name, run in runs.items():
+        folder, method, _ = name.split("/")
+        values = accuracies.setdefault(folder, {}).setdefault(method, [])
+        values += [run["accuracy"]] if "accuracy" in run else []
+    means = {
+        folder: ", ".join(f"{method} {statistics.mean(values):.3f}" for method, values in rows.items() if values)
+        for folder, rows in accuracies.items()
+    }
+    return {
+        "what": f"folders of {options.images:,} images, a fifth to validate, {options.minutes:g} minutes each (frozen:"
+        f" {options.frozen_minutes:g}), {options.seeds} seeds: mean accuracy on the test images",
+        "figure": "; ".join(f"{folder}: {text}" for folder, text in means.items()),
+        "notes": NOTES,
+        "accuracies": accuracies,
+        "runs": runs,
+    }

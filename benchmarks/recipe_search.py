@@ -1,0 +1,111 @@
+"""The search for the values of experiment=photographs: this program's own, on real sets as folders of classes.
+
+python -m benchmarks recipe_search --set cifar10=DIR --images 10000 --time 5m --trials 60 --jobs 2 --out OUT --keep
+
+The same command continues a search that was stopped. Of the best trial, the weights that it kept are tested, once.
+benchmarks/results/recipe-search-SET-IMAGES-TIME.json keeps the settings and the value of every trial (with --keep).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from benchmarks.folders import add_sets, sets, written
+from benchmarks.typed import BACKBONE, RUN, finish, predicted, typed
+
+ALWAYS = {
+    "optimizer.weight_decay": "tag(log, interval(0.00001, 0.1))",
+    "batch_size": "choice(32, 64, 128, 256)",
+    "loss.label_smoothing": "choice(0.0, 0.1, 0.2)",
+    "scheduler": "choice(onecycle, cosine)",
+}
+IMAGES = {
+    "ema.decay": "choice(0.5, 0.9, 0.99, 0.999)",
+    "augment": "choice(crop_flip, trivial)",
+    "augment.erase": "choice(0.0, 0.2, 0.4)",
+    "scheduler.warmup_epochs": "choice(0, 1)",
+}
+SPACES = {
+    "none": {
+        "model.width": "choice(8, 16, 24, 32, 48, 64)",
+        "optimizer.lr": "tag(log, interval(0.005, 0.5))",
+        **IMAGES,
+    },
+    "frozen": {"optimizer.lr": "tag(log, interval(0.0005, 0.5))"},
+    "finetune": {
+        "optimizer.lr": "tag(log, interval(0.001, 0.2))",
+        "transfer.backbone_lr_scale": "tag(log, interval(0.01, 1))",
+        **IMAGES,
+    },
+}
+"""What is searched beside ALWAYS, by what is trained."""
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks recipe_search", description=__doc__)
+    add_sets(parser)
+    parser.add_argument("--images", type=int, default=10_000, help="to train and to validate on")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--time", help="of a trial, as 5m")
+    length.add_argument("--epochs", type=int, help="of a trial, in place of a time")
+    parser.add_argument("--transfer", choices=SPACES, default="none")
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
+    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="settings of all trials, not searched")
+    options = parser.parse_args(argv)
+    for name, source in sets(options).items():
+        search(name, written(name, source, options.images, options.out / "sets"), options)
+
+
+def search(name: str, folder: Path, options: argparse.Namespace) -> None:
+    """Search on one set, as far as it has not been done, and test the best trial."""
+    length = f"epochs={options.epochs}" if options.epochs else f"time={options.time}"
+    words = [options.transfer] if options.transfer != "none" else []
+    title = "-".join([name, str(options.images), *words, length.partition("=")[2]])
+    study = options.out.resolve() / title
+    fixed = {key.partition("=")[0] for key in options.keys}
+    space = {key: values for key, values in (ALWAYS | SPACES[options.transfer]).items() if key not in fixed}
+    settings = [
+        *("experiment=photographs", "data=image_folder", f"data.root={folder}", length),
+        *([f"transfer={options.transfer}", *BACKBONE] if words else []),
+        *("optimizer.momentum=0.9", *options.keys),
+    ]
+    sweeper = [
+        *("-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={study}", f"hydra.sweeper.study_name={title}"),
+        *(f"hydra.sweeper.n_trials={options.trials}", f"hydra.sweeper.n_jobs={options.jobs}"),
+    ]
+    typed([*RUN, *sweeper, *settings, *(f"{key}={choices}" for key, choices in space.items())], study)
+    best = yaml.safe_load((study / "best.yaml").read_text("utf-8"))
+    run = study / Path(best["folder"]).name
+    chosen = [line for line in best["overrides"] if line.partition("=")[0] in space]
+    result: dict[str, Any] = {
+        "what": f"{options.trials} trials of {length} on {options.images:,} images of {name},"
+        f" transfer={options.transfer}: best validation accuracy, and its accuracy on the test images",
+        "space": space,
+        "best": {"trial": best["trial"], "value": best["value"], "settings": chosen},
+        "test_accuracy": predicted(run, folder / "test", study / "test"),
+        "trials": trials(study),
+    }
+    result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: {', '.join(chosen)}"
+    command = [
+        *(f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images}",),
+        *(f"--{length.replace('=', ' ')} --transfer {options.transfer} --trials {options.trials}", *options.keys),
+    ]
+    finish(f"recipe-search-{title}", " ".join(command), result, options.keep)
+
+
+def trials(study: Path) -> list[dict[str, Any]]:
+    """State, settings and value of each trial."""
+    storage = f"sqlite:///{study / 'study.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    return [
+        {"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params}
+        for trial in optuna.load_study(study_name=name, storage=storage).get_trials()
+    ]
