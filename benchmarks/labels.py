@@ -34,10 +34,10 @@ from sklearn.preprocessing import StandardScaler
 from analysis.statistics.mistakes import alike_on_all_runs, wrong_by_run
 from benchmarks.common import save, spread
 from benchmarks.transfer_accuracy import COMMON
+from cifar.building import set_up, trainer_of
 from cifar.compose import composed
 from cifar.data.images import Images, channel_statistics
 from cifar.data.split import Splits
-from cifar.experiment import set_up, trainer_of
 from cifar.inspection.labels import (
     STRENGTH,
     Indices,

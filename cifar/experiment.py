@@ -1,6 +1,7 @@
 """One run: build, train, record.
 
-This module, cifar.inputs, cifar.tasks and cifar.metadata read a Config; every room above them receives plain values.
+This module, cifar.building, cifar.inputs, cifar.tasks, cifar.timed and cifar.metadata read a Config; every room above
+them receives plain values.
 """
 
 from __future__ import annotations
@@ -15,24 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
-from torch import nn
 
 from cifar import metadata, saving
 from cifar.best_weights import Best
+from cifar.building import build_trainer, set_up, trainer_of
 from cifar.commands import command, override
 from cifar.content import Content, check_resumed, content_of
 from cifar.data import known
-from cifar.data.split import Splits
+from cifar.durations import Durations
 from cifar.inputs import configured_backbone, input_format, log_input
-from cifar.objective import OBJECTIVES, values
+from cifar.objective import values
 from cifar.options.config import Config
 from cifar.options.option import whitelist
 from cifar.options.own import code_digests
 from cifar.options.resume import recorded_settings, settings_of
 from cifar.options.splits import CALIBRATION, TRAIN, TRAINING_PART, VAL
-from cifar.options.transfer import Pretrained
+from cifar.options.transfer import Frozen, Pretrained
 from cifar.recording import recording, result_of
 from cifar.reporting import EpochMetrics, Interrupted, Reporter
 from cifar.resources import SHARED, Resources
@@ -40,20 +40,13 @@ from cifar.results import RunDirectory, best_of, same_directory, stopped_early
 from cifar.run_data import RunData, load_images, load_splits, with_recorded_fixes
 from cifar.saving import RunSaver
 from cifar.signals import StopFlag
-from cifar.tasks import Classifier, Task, build_task
+from cifar.tasks import Classifier, build_task
+from cifar.timed import plan_settings, timekeeper
 from cifar.trackers.base import FailSafeTracker, TrackedRun, Tracker
 from cifar.trained import load_classifier
-from cifar.training.average import build_average
-from cifar.training.cuda_graph import cuda_graph, cuda_graph_or_eager
-from cifar.training.device import max_concurrent_runs, set_up_device, uses_cuda_graph
+from cifar.training.device import Clock, max_concurrent_runs
 from cifar.training.isolation import Isolation
-from cifar.training.loss import build_loss, class_weights
-from cifar.training.optim import build_optimizer, clipping, decayed_parameters
-from cifar.training.progress import progress_bar, progress_lines
-from cifar.training.schedulers import build_schedule
-from cifar.training.step import EagerScore, EagerStep, Static, StaticStep, autocast
 from cifar.training.threads import pinned
-from cifar.training.trainer import Trainer
 from cifar.unreadable import naming_unreadable
 
 __all__ = ["Classifier", "build_trainer", "load_classifier", "load_splits", "run", "set_up"]
@@ -67,70 +60,20 @@ def run(
     study: str | None = None,
     resources: Resources = SHARED,
     settings: Mapping[str, str] | None = None,
+    clock: Clock = time.perf_counter,
 ) -> float:
     """Train as `config` says, write the results to `output_dir`, and return the objective of the best epoch.
 
     `study` is the folder of the sweep that the run belongs to; `settings` are the files of .hydra/, written at the
-    start. Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
+    start. `clock` measures the time (config.time).
+
+    Raises Pruned, Interrupted or Diverged after result.json says so; any other error leaves the status "failed".
     """
     config = with_recorded_fixes(config)
     with Isolation(set_up(config)) as isolation:
         with naming_unreadable(config, Path(output_dir), resources):
-            experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources)
+            experiment = Experiment(config, RunDirectory(output_dir), reporter, isolation, resources, clock)
         return experiment.run(study, settings or {})
-
-
-def set_up(config: Config) -> torch.device:
-    """Apply the process-wide settings of a run, and return its device."""
-    return set_up_device(config.device, config.threads, config.deterministic)
-
-
-def build_trainer(
-    config: Config, splits: Splits, device: torch.device, bar: bool = False, resources: Resources = SHARED
-) -> Trainer:
-    """A trainer before its first epoch, with weights drawn from config.seed; `bar` shows its epochs on a terminal."""
-    return trainer_of(config, build_task(config, splits, device, resources), splits, bar)
-
-
-def trainer_of(config: Config, task: Task, splits: Splits, bar: bool) -> Trainer:
-    """The trainer of a task."""
-    model, train = task.model, task.train
-    device = train.labels.device
-    optimizer = build_optimizer(config.optimizer.arguments(), task.groups)
-    steps = config.epochs * len(train)
-    scheduler = config.scheduler
-    warmup = round(scheduler.linear_warmup * len(train))
-    schedule = build_schedule(scheduler.arguments(config), optimizer, steps, warmup)
-    average = build_average(model, config.ema.decay)
-    compile: Any = torch.compile if config.compile else no_compiler
-    cast = autocast(device, task.dtype)
-    weights = class_weights(config.loss.class_weights, train.labels, splits.train.classes)
-    loss = build_loss(config.loss.label_smoothing, weights)
-    decayed = decayed_parameters(model, config.optimizer.decay_norms_and_biases)
-    trained = compile(model)
-    measured = average.measured(model)
-    step = EagerStep(trained, decayed, config.loss.l2, cast, loss)
-    score = EagerScore(trained if measured is model else compile(measured), cast)
-    graph = uses_cuda_graph(config.cuda_graph, device)
-    capture = cuda_graph if config.cuda_graph is True else cuda_graph_or_eager
-    return Trainer(
-        model,
-        train,
-        task.evaluation(splits.val),
-        optimizer,
-        schedule,
-        StaticStep(step, capture) if graph else step,
-        Static(score, capture) if graph else score,
-        total=config.epochs,
-        progress=partial(progress_bar if bar else progress_lines, total=len(train)),
-        clip=clipping(optimizer, config.optimizer.clip_norm),
-        average=average,
-        objective=OBJECTIVES[config.objective],
-    )
-
-
-def no_compiler(model: nn.Module) -> nn.Module:
-    return model
 
 
 class Experiment:
@@ -143,25 +86,31 @@ class Experiment:
         reporter: Reporter,
         isolation: Isolation,
         resources: Resources,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.start_time = time.perf_counter()
+        self.durations = Durations(clock)
         self.config = config
         self.directory = directory
         self.coordinator = reporter.coordinator
         self.reporter = reporter
         self.isolation = isolation
         self.resources = resources
-        log_input(config, resources)
-        self.data = RunData(config, resources)
-        self.splits = self.data.splits
-        self._check_content()
-        self.test = self.data.load_test() if config.test else None
-        self.task = build_task(config, self.splits, isolation.device, resources)
-        self.task.check(len(self.splits.train.classes))
+        with self.durations.measuring("reading"):
+            log_input(config, resources)
+            self.data = RunData(config, resources)
+            self.splits = self.data.splits
+            self._check_content()
+            self.test = self.data.load_test() if config.test else None
+        with self.durations.measuring("features" if isinstance(config.transfer, Frozen) else "building"):
+            self.task = build_task(config, self.splits, isolation.device, resources)
+            self.task.check(len(self.splits.train.classes))
         bar = self.coordinator.exclusive and sys.stderr.isatty()
-        self.trainer = trainer_of(config, self.task, self.splits, bar)
+        self.trainer = trainer_of(config, self.task, self.splits, bar, clock, timed=config.time is not None)
+        self.timekeeper = timekeeper(config, self.trainer, self.durations)
         self.saver = RunSaver(directory, self.trainer, self.splits.val, self._description(), settings_of(config))
         self.history: list[EpochMetrics] = []
+        self.resumed: dict[str, Any] = {}
         self.stop = StopFlag()
 
     def _check_content(self) -> None:
@@ -197,8 +146,11 @@ class Experiment:
                 tracker.start(self._tracked_run(study))
                 unless_compiling = nullcontext() if self.config.compile else pinned()
                 with unless_compiling:  # processes that compile would inherit the core
+                    self._plan(facts)
                     self._train(tracker, facts)
-                facts |= self._assess()
+                with self.durations.measuring("assessing"):
+                    facts |= self._assess()
+                facts["seconds"] = dict(self.durations.seconds)
         best = best_of(self.history, objective)
         assert best is not None
         value = objective.value(best)
@@ -210,9 +162,11 @@ class Experiment:
         config, directory = self.config, self.directory
         source = Path(config.resume) if config.resume is not None else None
         if source is not None:
-            self.history += saving.resume(
+            history, self.resumed = saving.resume(
                 self.trainer, source, settings_of(config), recorded_settings(config, str(source))
             )
+            self.history += history
+            self.durations.resume(self.resumed.get("seconds", {}))
         facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
         facts |= self.data.initial_facts
@@ -228,21 +182,41 @@ class Experiment:
         metadata.log_start(config, facts, directory.path)
         return facts
 
+    def _plan(self, facts: dict[str, Any]) -> None:
+        """Plan how many epochs are trained, where the run has a time, and write that down."""
+        self.timekeeper.begin(self.resumed, plan_settings(self.config, self.data.facts["image_size"]))
+        if self.config.time is not None:
+            facts |= self._times()
+            self.directory.write_result(result_of("running", None, self.history, facts, self.trainer.objective))
+
+    def _times(self) -> dict[str, Any]:
+        """What result.json says of time."""
+        return self.timekeeper.facts() | {"seconds": dict(self.durations.seconds)}
+
     def _train(self, tracker: Tracker, facts: dict[str, Any]) -> None:
         """Train and save epoch by epoch; `facts` are updated with those of the best one."""
         objective = self.trainer.objective
         for metrics in self._epochs():
             self.history.append(metrics)
             facts["device"]["cuda_graph"] = self.trainer.is_replayed
-            state = self.trainer.state_dict()  # before the pause: it holds this run's random generators
-            with self.isolation.paused():
+            self.durations.add("training", metrics.seconds - self.trainer.validation_seconds)
+            self.durations.add("validation", self.trainer.validation_seconds)
+            state = self._state()  # before the pause: it holds this run's random generators
+            with self.durations.measuring("saving"), self.isolation.paused():
                 self.coordinator.run_in_background(partial(self.saver.save, state, self.history))
                 facts |= self.saver.facts
                 self.coordinator.run_in_background(partial(tracker.epoch, metrics))
+            facts |= self._times()
             best = best_of(self.history, objective) is metrics
-            log.info(metadata.epoch_line(metrics, self.config.epochs, best, objective))
+            log.info(metadata.epoch_line(metrics, self.trainer.total, best, objective))
             self.coordinator.set_capacity(max_concurrent_runs(self.isolation.device))
             self.reporter.report(metrics.epoch, dataclasses.asdict(metrics) | values(metrics))
+
+    def _state(self) -> dict[str, Any]:
+        """What the checkpoint holds of the run as it is now."""
+        timed = self.timekeeper.state_dict()
+        times = {"seconds": dict(self.durations.seconds), **({"timed": timed} if timed else {})}
+        return self.trainer.state_dict() | times
 
     def _in_background(self, write: Callable[[], None]) -> None:
         with self.isolation.paused():
@@ -264,6 +238,7 @@ class Experiment:
         """Let the other runs of the process train, and end this one where a signal has asked for it."""
         with self.isolation.paused():
             self.coordinator.yield_control()
+        self.timekeeper.after_step()
         if self.stop.signum is not None:
             raise Interrupted(
                 f"interrupted after epoch {self.trainer.done} of {self.trainer.total}; to resume:"

@@ -54,7 +54,7 @@ def run_facts(config: Config, data: dict[str, Any], trainer: Trainer) -> dict[st
     parameters = sum(p.numel() for p in trainer.model.parameters())
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "epochs": config.epochs,
+        "epochs": config.epochs if config.time is None else None,
         "seed": config.seed,
         "model": {"parameters": parameters, "flops": count_flops(trainer.model, trainer.val.shape)},
         "code": code_digests(config),
@@ -242,7 +242,8 @@ def epoch_line(metrics: EpochMetrics, total: int, best: bool, objective: Objecti
 
 def tracked_settings(config: Config) -> dict[str, bool | float | str]:
     """The settings that a tracker receives, by full key; lists and null as JSON."""
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in ELSEWHERE}
+    without = ELSEWHERE if config.time is None else (*ELSEWHERE, "epochs")
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in without}
     return {key: _plain(value) for key, value in flatten(settings)}
 
 

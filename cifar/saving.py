@@ -118,17 +118,17 @@ def _joined(batches: Sequence[Tensor]) -> Floats:
 
 def resume(
     trainer: Trainer, source: Path, settings: Mapping[str, Any], recorded: Mapping[str, Any]
-) -> list[EpochMetrics]:
+) -> tuple[list[EpochMetrics], dict[str, Any]]:
     """Put `trainer` into the state that the run in the directory `source` had after its last finished epoch.
 
     Where the `settings` differ from those of the checkpoint, the new ones take effect; `recorded` are those of a
-    checkpoint that does not hold them. Returns the epochs that are done. Raises CheckpointError where there is no
-    checkpoint or it does not fit the trainer.
+    checkpoint that does not hold them. Returns the epochs that are done, and the content of the checkpoint; both are
+    empty before the first one. Raises CheckpointError where there is no checkpoint or it does not fit the trainer.
     """
     path = source / "checkpoint.pt"
     if not path.exists() and (source / "result.json").exists():
         log.info("%s has no finished epoch: training starts with the first one", source)
-        return []
+        return [], {}
     state = checkpoint.load(path)
     try:
         history = [EpochMetrics(**row) for row in state["history"]]
@@ -141,7 +141,7 @@ def resume(
             f"{path}: the run had other settings ({error!r}); resume it with the settings that it was started with"
         ) from error
     log.info("resuming %s after epoch %d", source, trainer.done)
-    return history
+    return history, state
 
 
 def copy_best_files(source: Path, target: Path) -> None:

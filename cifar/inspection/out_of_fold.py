@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifar.building import set_up, trainer_of
 from cifar.calibration import fit_temperature
 from cifar.data.groups import numbers_of
 from cifar.data.images import Images
 from cifar.data.random_split import split_fold
 from cifar.data.split import Splits
-from cifar.experiment import set_up, trainer_of
 from cifar.inputs import configured_backbone
 from cifar.inspection.labels import Indices, Probabilities, out_of_fold_probabilities, softmax
 from cifar.options.config import Config

@@ -27,6 +27,7 @@ from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
 from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
+from cifar.options.times import check_one, epochs_win, with_other
 from cifar.options.user_conf import add_recorded_folder, check_names
 from cifar.options.yaml_lines import option_files
 from cifar.overrides import is_within, key_of, leaves
@@ -47,12 +48,13 @@ def prepared() -> Iterator[None]:
     """
     show_help(sys.argv[1:])
     earlier = Earlier()
-    with composing(settings_alone, (earlier.extend, earlier.restore, claim)):
+    with composing(settings_alone, (earlier.extend, epochs_win, earlier.restore, claim)):
         yield
 
 
 def settings_alone(overrides: list[Override]) -> list[Override]:
     """The overrides of settings, by today's names; says which of them had former ones."""
+    check_one(overrides)
     return [_todays(override) for override in without_trust(overrides)]
 
 
@@ -118,7 +120,7 @@ class Earlier:
             )
         directory = resume or run
         add_recorded_folder(start.loader, Path(directory) if directory else run_of(trial_file(Path(study or ""))))
-        self.decided = decided_keys(start.overrides, _set_by_files(start))
+        self.decided = with_other(start.overrides, decided_keys(start.overrides, _set_by_files(start)))
         self.place = directory or study or ""
         self.record = restored.of_run(directory) if directory else restored.of_trial(trial_file(Path(self.place)))
         if resume is None and run is not None:

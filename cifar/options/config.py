@@ -15,6 +15,7 @@ from cifar.options.fields import matching, one_of, restricted, within
 from cifar.options.model import Model
 from cifar.options.optimizer import Optimizer
 from cifar.options.scheduler import Scheduler
+from cifar.options.times import ALLOWED, is_time
 from cifar.options.tracker import Tracker
 from cifar.options.transfer import Transfer
 
@@ -81,6 +82,7 @@ class Config:
     objective: str = one_of(*OBJECTIVES)
     cache: Cache = field(default_factory=Cache)
     epochs: int = within("[1, inf)")
+    time: str | None = restricted(ALLOWED, is_time)
     batch_size: int = within("[1, inf)")
     seed: int = within("[0, 4294967295]")
     device: str = matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:N")

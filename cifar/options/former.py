@@ -34,6 +34,7 @@ FORMER_STEM = {"stem": "auto"}
 RESNET = "cifar.models.resnet.BottleneckResNet"
 NEUTRAL = {
     "objective": "accuracy",
+    "time": None,
     "from_run": None,
     "loss.label_smoothing": 0.0,
     "loss.class_weights": None,

@@ -1,7 +1,7 @@
 """What may differ between a run and the start that resumes it. The rest is refused before anything is changed.
 
 A setting that may change takes effect from the next epoch: those of the optimizer and of the scheduler that their
-options list as `changeable`, those of the loss, epochs, early_stopping.patience, and where and how the run is
+options list as `changeable`, those of the loss, epochs, time, early_stopping.patience, and where and how the run is
 executed and tracked.
 """
 
@@ -23,7 +23,7 @@ from cifar.options.shared import read_yaml
 from cifar.results import flatten, read_metrics
 
 CHANGEABLE = {
-    *("epochs", "test", "resume", "cache.dir", "cache.memory_share", "early_stopping.patience"),
+    *("epochs", "time", "test", "resume", "cache.dir", "cache.memory_share", "early_stopping.patience"),
     *("loss.l2", "loss.label_smoothing", "loss.class_weights"),
     *("device", "threads", "channels_last", "compile", "cuda_graph", "deterministic"),
 }
@@ -46,6 +46,8 @@ def check_resume(config: Config) -> None:
             f"{'; '.join(lines[:5])}{more}; a run that is resumed (resume={config.resume}) keeps these; allowed: leave"
             " them out, or start a new run"
         )
+    if config.time is not None:
+        return _check_time(config, before.get("time"))
     metrics = Path(config.resume) / "metrics.csv"
     done = len(read_metrics(metrics)) if metrics.exists() else 0
     if config.epochs < done:
@@ -55,6 +57,15 @@ def check_resume(config: Config) -> None:
         raise ConfigError(
             f"{late[0]}={now.get(late[0])}: was {before.get(late[0])}, and no epoch is left in which it would take"
             f" effect: all {done} epochs of {config.resume} are done; allowed: epochs=N above {done}, or leave it out"
+        )
+
+
+def _check_time(config: Config, before: str | None) -> None:
+    """Raises ConfigError for a time where the run, with `before`, had none."""
+    if before is None:
+        raise ConfigError(
+            f"time={config.time}: {config.resume} was started with epochs and keeps these; allowed: epochs=N, or a new"
+            " run"
         )
 
 

@@ -40,9 +40,14 @@ class Scheduler(Option):
         return settings
 
     def check(self, config: Config) -> None:
-        if self.warmup_epochs >= config.epochs:
+        if config.time is None:
+            self.check_warmup(f"epochs={config.epochs}", config.epochs)
+
+    def check_warmup(self, setting: str, epochs: float) -> None:
+        """Raises ConfigError where the warm-up is not over before the run is; `setting` is what sets its epochs."""
+        if self.warmup_epochs >= epochs:
             raise ConfigError(
-                f"scheduler.warmup_epochs={self.warmup_epochs:g}: the run has no more epochs (epochs={config.epochs});"
+                f"scheduler.warmup_epochs={self.warmup_epochs:g}: the run has no more epochs ({setting});"
                 " allowed: fewer than epochs, or more epochs; in a search, scheduler.warmup_epochs=0 leaves it out"
             )
 

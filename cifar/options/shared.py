@@ -28,7 +28,7 @@ GROUPS = ("data", "augment", "model", "optimizer", "scheduler", "transfer")
 CHOICES = (*GROUPS, "tracker", "experiment")
 """The groups of which an option may be chosen."""
 KEYS = {
-    *("epochs", "batch_size", "seed", "test", "tracker.experiment", "tracker.project"),
+    *("epochs", "time", "batch_size", "seed", "test", "tracker.experiment", "tracker.project"),
     *("loss.l2", "loss.label_smoothing", "loss.class_weights", "ema.decay", "early_stopping.patience", "objective"),
     *("precision", "channels_last", "compile", "cuda_graph", "deterministic", "threads"),
 }

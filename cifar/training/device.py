@@ -6,6 +6,8 @@ import ctypes
 import math
 import platform
 import re
+import time
+from collections.abc import Callable
 
 import torch
 
@@ -13,6 +15,8 @@ from cifar.options.option import ConfigError
 from cifar.training.threads import pin_team
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Clock = Callable[[], float]
+"""Seconds since some moment, as time.perf_counter."""
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
 M_ARENA_MAX = -8
@@ -95,3 +99,38 @@ def max_concurrent_runs(device: torch.device) -> float:
         return math.inf
     free, _ = torch.cuda.mem_get_info(device)
     return 1 + 0.9 * free // torch.cuda.memory_reserved(device)
+
+
+def wait(device: torch.device) -> None:
+    """Until all work on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Stopwatch:
+    """Measures the work that a device does between the moments when the stopwatch is made and when it is stopped.
+
+    It does not wait for the device.
+    """
+
+    def __init__(self, device: torch.device, clock: Clock = time.perf_counter) -> None:
+        self.clock = clock
+        self.events: list[torch.cuda.Event] = []
+        self.times: list[float] = []
+        self.on_cuda = device.type == "cuda"
+        self.stop()
+
+    def stop(self) -> None:
+        if self.on_cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self.events.append(event)
+        else:
+            self.times.append(self.clock())
+
+    @property
+    def seconds(self) -> float:
+        """To be read once the device has done all work."""
+        if self.on_cuda:
+            return float(self.events[0].elapsed_time(self.events[1])) / 1000
+        return self.times[1] - self.times[0]

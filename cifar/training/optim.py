@@ -77,6 +77,14 @@ def hyperparameters(optimizer: Optimizer) -> list[ParameterGroup]:
     return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
 
 
+def reset_hyperparameters(optimizer: Optimizer, configured: list[ParameterGroup]) -> None:
+    """Give the parameter groups the `configured` values and no others, as before a scheduler changed these."""
+    for group, values in zip(optimizer.param_groups, configured, strict=True):
+        parameters = group["params"]
+        group.clear()
+        group.update({**values, "params": parameters})
+
+
 def set_hyperparameters(optimizer: Optimizer, configured: list[ParameterGroup], changed: Collection[str]) -> None:
     """Put those of the `configured` values into the parameter groups whose full key, as "optimizer.momentum", changed.
 

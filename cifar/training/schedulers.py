@@ -37,7 +37,7 @@ def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: 
 
 def changed_schedule(changed: Collection[str]) -> bool:
     """Whether one of these settings decides the learning rate of a step."""
-    return any(key in RATES or key == "epochs" or key.startswith("scheduler.") for key in changed)
+    return any(key in RATES or key in ("epochs", "time") or key.startswith("scheduler.") for key in changed)
 
 
 class Schedule:
@@ -170,6 +170,52 @@ class Warmup(Schedule):
         if state["kind"] != "Warmup":
             raise ValueError(f"the state is of a {state['kind']} scheduler without a warm-up")
         self.done = state["done"]
+
+
+class Stretch:
+    """Which step of a schedule of `total` steps each training step has, where their number is corrected meanwhile.
+
+    What is left of the schedule is spread evenly over the training steps that are left, so the last one has the
+    schedule's last learning rate. Without a correction, training steps and steps of the schedule are the same.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.position = 0
+        """Steps of the schedule that are done."""
+        self.start = 0
+        """Those that were done at the latest correction."""
+        self.since = 0
+        """Training steps since then."""
+        self.left = total
+        """Training steps that were left then."""
+
+    def correct(self, left: int) -> int:
+        """From now on there are `left` training steps, 1 or more; returns the steps that the schedule takes at once."""
+        self.start, self.since, self.left = self.position, 0, left
+        return self._advance()
+
+    def step(self) -> int:
+        """Called after a training step; returns the steps that the schedule takes."""
+        self.since += 1
+        return self._advance()
+
+    def _advance(self) -> int:
+        before, self.position = self.position, self.start + self._since_start()
+        return self.position - before
+
+    def _since_start(self) -> int:
+        rest = self.total - self.start
+        last = max(rest - 1, 0)
+        if self.since >= self.left:
+            return rest
+        return last if self.left == 1 else self.since * last // (self.left - 1)
+
+    def state_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        vars(self).update(state)
 
 
 def plateau(optimizer: Optimizer, steps: int, patience: int, factor: float, direction: str = "maximize") -> Schedule:

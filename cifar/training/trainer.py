@@ -17,8 +17,9 @@ from cifar.objective import ACCURACY, ClassScore, Objective, balanced_accuracy, 
 from cifar.reporting import Diverged, EpochMetrics
 from cifar.training import checkpoint
 from cifar.training.average import NoAverage
+from cifar.training.device import Clock, Stopwatch
 from cifar.training.optim import BeforeUpdate, hyperparameters, no_clipping, set_hyperparameters
-from cifar.training.schedulers import Schedule, changed_schedule
+from cifar.training.schedulers import Schedule, Stretch, changed_schedule
 from cifar.training.step import EagerScore, EagerStep, Static
 
 AfterStep = Callable[[], None]
@@ -99,6 +100,48 @@ class Trainer:
     clip: BeforeUpdate = no_clipping
     average: NoAverage = field(default_factory=NoAverage)
     objective: Objective = ACCURACY
+    clock: Clock = time.perf_counter
+    schedule_of: Callable[[int], Schedule] | None = None
+    """Of a run whose number of steps is planned: builds its schedule."""
+    stretch: Stretch | None = None
+    last_steps: int | None = None
+    """Steps of the last epoch; None: all of its batches."""
+    step_of_epoch: int = 0
+    """Steps that are done of the epoch that is being trained."""
+    images_trained: int = 0
+    """Images that were trained on in the latest epoch."""
+    validation_seconds: float = 0.0
+    """Of the latest epoch."""
+
+    @property
+    def steps_done(self) -> int:
+        return self.done * len(self.train) + self.step_of_epoch
+
+    @property
+    def steps(self) -> int:
+        """Training steps of the whole run."""
+        batches = len(self.train)
+        return (self.total - 1) * batches + (self.last_steps or batches)
+
+    def plan(self, steps: int) -> None:
+        """Before the first step: train for so many steps, the last epoch in part where they are no whole epochs."""
+        assert self.schedule_of is not None
+        self.schedule, self.stretch = self.schedule_of(steps), Stretch(steps)
+        self._set_steps(steps)
+
+    def correct(self, left: int) -> None:
+        """Train for `left` more steps, 1 or more, over which the rest of the schedule is spread."""
+        assert self.stretch is not None
+        self._set_steps(self.steps_done + left)
+        self._advance(self.stretch.correct(left))
+
+    def _set_steps(self, steps: int) -> None:
+        self.total = -(-steps // len(self.train))
+        self.last_steps = steps - (self.total - 1) * len(self.train)
+
+    def _advance(self, steps: int) -> None:
+        for _ in range(steps):
+            self.schedule.step()
 
     @property
     def measured(self) -> nn.Module:
@@ -115,13 +158,14 @@ class Trainer:
         while self.done < self.total:
             metrics = self._epoch(self.done + 1, after_step)
             self.schedule.epoch(self.objective.value(metrics))
-            self.done = metrics.epoch
+            self.done, self.step_of_epoch = metrics.epoch, 0
             yield metrics
 
     def _epoch(self, number: int, after_step: AfterStep) -> EpochMetrics:
-        start = time.perf_counter()
+        start = self.clock()
         values, lr = self.launch(number, after_step)
         values = values.cpu()  # waits for the device, once an epoch
+        self.validation_seconds = self.validation.seconds
         train_loss, correct = values[:2].tolist()
         validated = Evaluation.of(values[2:])
         if not (math.isfinite(train_loss) and math.isfinite(validated.loss)):
@@ -130,9 +174,9 @@ class Trainer:
                 f" {lr:g}: most likely the learning rate is too high; try a third of it, or precision=fp32"
             )
         self.validated = validated
-        images = self.train.total
+        images = self.images_trained
         scores = validated.class_scores
-        seconds = time.perf_counter() - start
+        seconds = self.clock() - start
         return EpochMetrics(
             epoch=number,
             train_loss=train_loss / images,
@@ -157,19 +201,31 @@ class Trainer:
         loss = torch.zeros((), device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
         lr = 0.0
-        for images, labels in self.progress(self.train.epoch(number)):
-            batch_loss, batch_correct = self.step(images, labels)
-            self.clip()
-            self.optimizer.step()
-            self.average.update()
+        self.images_trained = 0
+        for index, (images, labels) in enumerate(self.progress(self.train.epoch(number)), 1):
+            batch_loss, batch_correct = self.train_on(images, labels)
             loss.add_(batch_loss, alpha=len(labels))  # at once: the next step may overwrite what this one returned
             correct.add_(batch_correct)
             lr = float(self.optimizer.param_groups[0]["lr"])
-            self.schedule.step()
+            self.images_trained += len(labels)
+            self.step_of_epoch = index
+            self._advance(1 if self.stretch is None else self.stretch.step())
             after_step()
+            if number >= self.total and index == self.last_steps:
+                break
         totals = torch.stack([loss.double(), correct.double()])
+        self.validation = Stopwatch(device, self.clock)
         values, self.val_logits = evaluate(self.score, self.val)
+        self.validation.stop()
         return torch.cat([totals, values]), lr
+
+    def train_on(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Take a step on a batch, and return what `step` returns."""
+        outputs = self.step(images, labels)
+        self.clip()
+        self.optimizer.step()
+        self.average.update()
+        return outputs
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the remaining epochs depend on."""
@@ -180,6 +236,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "random": checkpoint.random_state(),
             "epoch": self.done,
+            **({} if self.stretch is None else {"plan": {"steps": self.steps, "stretch": self.stretch.state_dict()}}),
         }
 
     def load_state_dict(self, state: dict[str, Any], changed: Collection[str] = ()) -> None:
@@ -188,6 +245,8 @@ class Trainer:
         `changed` are the settings that differ from those of the state, by full key, as "optimizer.lr": they take effect
         from the next step.
         """
+        if self.schedule_of is not None and "plan" in state:
+            self._load_plan(state["plan"])
         configured = hyperparameters(self.optimizer)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state.get("average", {}))
@@ -199,3 +258,9 @@ class Trainer:
         set_hyperparameters(self.optimizer, configured, changed)
         checkpoint.set_random_state(state["random"])
         self.done = state["epoch"]
+
+    def _load_plan(self, plan: dict[str, Any]) -> None:
+        self.plan(plan["stretch"]["total"])
+        assert self.stretch is not None
+        self.stretch.load_state_dict(plan["stretch"])
+        self._set_steps(plan["steps"])

@@ -1,0 +1,226 @@
+"""A run with a time (time=10m): plans its steps, corrects them where the pace changes, and keeps the time used."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from cifar.durations import Durations
+from cifar.options.config import Config
+from cifar.options.times import in_words, seconds_of
+from cifar.options.transfer import Frozen
+from cifar.training.device import wait
+from cifar.training.plan import TOLERANCE, Pace, measure, steps_left
+from cifar.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+MEASURED = 0.02
+"""The share of the time that measuring takes at most."""
+CHECKS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98)
+"""Shares of the time after which the plan is compared with the pace so far."""
+CORRECTED = 0.025
+"""The share of the time by which a run may miss it before the number of steps is corrected."""
+AFTER_RESUMING = 0.03
+"""The share of the time after which it is compared first when a run was resumed: the machine may be another one."""
+MOST = 1000
+"""Epochs at most."""
+MOST_OF_FEATURES = 100
+"""Epochs at most of a linear layer on features."""
+
+
+class Untimed:
+    """A run with a number of epochs: a no-op."""
+
+    def begin(self, state: Mapping[str, Any], settings: str = "") -> None:
+        """Plan, or take up the plan in the state of the run that is resumed."""
+
+    def after_step(self) -> None:
+        """Called after every training step: may correct the number of steps."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """What result.json says of the plan."""
+        return {}
+
+
+class Timekeeper(Untimed):
+    """Keeps a run to its time, which is over all its resumptions.
+
+    `durations` are those of the run, of which `spent` seconds count before it trains. `check` is called with the
+    planned number of epochs, before the first step, and raises ConfigError where that is too small. `most`: epochs at
+    most.
+    """
+
+    def __init__(
+        self,
+        time: str,
+        trainer: Trainer,
+        durations: Durations,
+        spent: float,
+        check: Callable[[float], object],
+        most: int,
+    ) -> None:
+        self.time = time
+        self.seconds = seconds_of(time)
+        self.trainer = trainer
+        self.durations = durations
+        self.spent = spent
+        self.check = check
+        self.most = most
+        self.clock = trainer.clock
+        self.before = 0.0
+        self.planned = 0.0
+        self.pace = Pace(1.0, 0.0)
+        self.corrections: list[dict[str, Any]] = []
+
+    @property
+    def used(self) -> float:
+        """Seconds of the time that are used."""
+        return self.before + self.clock() - self.start
+
+    @property
+    def epochs(self) -> float:
+        """Epochs of the plan; the last one may be a part."""
+        return self.trainer.steps / len(self.trainer.train)
+
+    def begin(self, state: Mapping[str, Any], settings: str = "") -> None:
+        """`settings`: a few that the log names beside the plan."""
+        self.start = self.clock() - self.spent
+        if "timed" in state:
+            self._resume(state["timed"])
+        else:
+            self._plan(settings)
+        self._mark()
+
+    def _plan(self, settings: str) -> None:
+        trainer, batches = self.trainer, len(self.trainer.train)
+        with self.durations.measuring("measuring"):
+            self.pace = measure(trainer, MEASURED * self.seconds)
+        steps = steps_left(self.seconds - self.used, self.pace, batches, tolerance=TOLERANCE * self.seconds)
+        trainer.plan(min(steps, self.most * batches))
+        self.planned = self.epochs
+        self.check(self.epochs)
+        self.checks = [share * self.seconds for share in CHECKS]
+        of_epoch = self.pace.of_epoch(batches)
+        log.info("%s: %s of %s%s", in_words(self.time), _epochs(self.epochs), _seconds(of_epoch), settings)
+        if self.epochs < 1:
+            log.warning("time=%s: less than one epoch, which takes about %s", self.time, _seconds(of_epoch))
+
+    def _resume(self, state: Mapping[str, Any]) -> None:
+        self.before = state["used"]
+        self.planned, self.corrections = state["planned"], list(state["corrections"])
+        self.pace = Pace(**state["pace"])
+        used = self.used
+        self.checks = [used + AFTER_RESUMING * self.seconds, *(share * self.seconds for share in CHECKS)]
+        self.checks = sorted(check for check in self.checks if check > used)
+        if self.time != state["time"] and self.trainer.done < self.trainer.total:
+            self._correct(used)
+
+    def _mark(self) -> None:
+        """Begin to measure the pace anew."""
+        self.marked = self.clock(), self.trainer.steps_done, self.trainer.done, self._overhead()
+
+    def _overhead(self) -> float:
+        """Seconds of validation and saving so far."""
+        return sum(self.durations.seconds.get(name, 0.0) for name in ("validation", "saving"))
+
+    def after_step(self) -> None:
+        if not self.checks or self.used < self.checks[0]:
+            return
+        trainer = self.trainer
+        batches = len(trainer.train)
+        if trainer.steps_done >= trainer.steps or (trainer.step_of_epoch == batches and batches > 1):
+            return
+        wait(trainer.train.labels.device)
+        used = self.used
+        self.checks = [check for check in self.checks if check > used]
+        self._measure_again()
+        self._correct(used)
+        self._mark()
+
+    def _measure_again(self) -> None:
+        """The pace since the latest mark."""
+        since, steps, epochs, overhead = self.marked
+        trainer = self.trainer
+        taken, ended = trainer.steps_done - steps, trainer.done - epochs
+        besides = self._overhead() - overhead
+        step = max(self.clock() - since - besides, 1e-9) / max(taken, 1)
+        self.pace = Pace(step, besides / ended if ended else self.pace.epoch * step / self.pace.step)
+
+    def _correct(self, used: float) -> None:
+        """Change the number of steps where the run would miss its time by more than TOLERANCE."""
+        trainer, batches = self.trainer, len(self.trainer.train)
+        into = trainer.step_of_epoch
+        left = trainer.steps - trainer.steps_done
+        validations = math.ceil((into + left) / batches)
+        end = used + left * self.pace.step + validations * self.pace.epoch
+        if abs(end - self.seconds) <= CORRECTED * self.seconds:
+            return
+        wanted = steps_left(self.seconds - used, self.pace, batches, into, TOLERANCE * self.seconds)
+        wanted = max(min(wanted, self.most * batches - trainer.steps_done), 1)
+        if wanted == left:
+            return
+        before = self.epochs
+        trainer.correct(wanted)
+        self.corrections.append({"seconds": round(used, 3), "step": trainer.steps_done, "steps": trainer.steps})
+        log.info("the pace is another one: %s in place of %s", _epochs(self.epochs), _epochs(before))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "time": self.time,
+            "used": self.used,
+            "planned": self.planned,
+            "corrections": self.corrections,
+            "pace": asdict(self.pace),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        trainer = self.trainer
+        plan = {
+            "time": self.time,
+            "seconds": self.used,
+            "planned_epochs": self.planned,
+            "steps": trainer.steps,
+            "steps_per_epoch": len(trainer.train),
+            "whole_epochs": max(round(self.epochs), 1),
+            "corrections": self.corrections,
+            "pace": asdict(self.pace),
+        }
+        return {"epochs": trainer.total, "plan": plan}
+
+
+def timekeeper(config: Config, trainer: Trainer, durations: Durations) -> Untimed:
+    """That of a run before its first step."""
+    if config.time is None:
+        return Untimed()
+    check = partial(_check_warmup, config, config.time)
+    most = MOST_OF_FEATURES if isinstance(config.transfer, Frozen) else MOST
+    return Timekeeper(config.time, trainer, durations, durations.counted, check, most)
+
+
+def _check_warmup(config: Config, time: str, epochs: float) -> None:
+    config.scheduler.check_warmup(f"time={time}: {_epochs(epochs)}", epochs)
+
+
+def plan_settings(config: Config, image_size: int) -> str:
+    """A few settings that say what is trained, to follow a plan in one line."""
+    width = getattr(config.model, "width", None)
+    of_model = "" if width is None else f", width {width}"
+    return f"{of_model}, {image_size} pixels"
+
+
+def _epochs(epochs: float) -> str:
+    """A number of epochs in words."""
+    if epochs == 1:
+        return "1 epoch"
+    return f"{epochs:.0f} epochs" if epochs == round(epochs) else f"{epochs:.3g} epochs"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s"
