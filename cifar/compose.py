@@ -23,14 +23,18 @@ from cifar.options.former import upgrade_settings
 from cifar.options.option import ConfigError
 from cifar.options.resume import completed
 from cifar.options.shared import read_yaml
+from cifar.options.times import check_one, without_time
 from cifar.resources import Resources
 from cifar.run_data import load_images, load_splits, with_recorded_fixes
 
 
 def composed(*keys: str) -> Config:
     """The checked settings that `python run.py KEYS` would run with."""
+    lines = overrides.parse(list(keys))
+    check_one(lines)
     with initialize_config_dir(str(CONF)):
-        return check(compose("config", list(keys)))
+        added = without_time(lines, compose("config", list(keys)))
+        return check(compose("config", [*keys, *(str(override.input_line) for override in added)]))
 
 
 def composed_of_keys(keys: list[str]) -> Config:

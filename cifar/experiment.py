@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from cifar import metadata, saving
+from cifar import conclusion, metadata, saving
 from cifar.best_weights import Best
 from cifar.building import build_trainer, set_up, trainer_of
 from cifar.commands import command, override
@@ -155,6 +155,9 @@ class Experiment:
         assert best is not None
         value = objective.value(best)
         log.info("best %s %.4f in epoch %d · %s", objective.label, value, best.epoch, self.directory.path)
+        if self.coordinator.exclusive and study is None:
+            for line in conclusion.lines(self.config, self.directory.path, facts, best, self.splits.val, settings):
+                log.info("%s", line)
         return value
 
     def _begin(self, settings: Mapping[str, str]) -> dict[str, Any]:

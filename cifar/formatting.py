@@ -52,6 +52,18 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def format_time(seconds: float) -> str:
+    """In whole seconds from ten seconds on, as 9 min 54 s, and in whole minutes from an hour on, as 1 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
+
+
 def as_whole(value: Any) -> Any:
     """A float without a fraction as an int, as it was before the gaps of other rows turned its column into floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

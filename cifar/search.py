@@ -82,13 +82,18 @@ def answer(study: Study, folder: Path) -> str:
     return str(summary.text(summary.summarize(frames.of_study(study, os.path.relpath(folder), folder))))
 
 
-def execution(run: Path) -> dict[str, int]:
-    """The CPU threads of the run in a directory: on a CPU its figures depend on their number."""
+def execution(run: Path) -> dict[str, int | None]:
+    """What the figures of the run in a directory depend on besides its settings.
+
+    On a CPU the number of threads; where it had a time, the epochs that this allowed, by which it is repeated.
+    """
     try:
-        device = read_result(run).get("device") or {}
+        result = read_result(run)
     except (ResultsError, OSError):
         return {}
-    return {"threads": device["threads"]} if device.get("type") == "cpu" and device.get("threads") else {}
+    device, plan = result.get("device") or {}, result.get("plan") or {}
+    threads = {"threads": device["threads"]} if device.get("type") == "cpu" and device.get("threads") else {}
+    return threads | ({"time": None, "epochs": plan["whole_epochs"]} if plan else {})
 
 
 def content_name(config: DictConfig) -> str:
@@ -126,6 +131,7 @@ APP = SearchedApp(
     chance_keys=("data.val_seed", "data.fold"),
     test_key="test",
     epochs_key="epochs",
+    time_key="time",
     name_groups=("data", "model", "optimizer", "scheduler", "transfer", "search"),
     content_name=content_name,
     content_keys={

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from cifar.durations import Durations
+from cifar.formatting import format_time
 from cifar.options.config import Config
 from cifar.options.times import in_words, seconds_of
 from cifar.options.transfer import Frozen
@@ -169,7 +170,7 @@ class Timekeeper(Untimed):
         before = self.epochs
         trainer.correct(wanted)
         self.corrections.append({"seconds": round(used, 3), "step": trainer.steps_done, "steps": trainer.steps})
-        log.info("the pace is another one: %s in place of %s", _epochs(self.epochs), _epochs(before))
+        log.info("%s used: %s in place of %s", format_time(used), _epochs(self.epochs), _epochs(before))
 
     def state_dict(self) -> dict[str, Any]:
         return {

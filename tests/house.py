@@ -49,7 +49,7 @@ ORDER = (
         "timed",
         "reliability",
     ),
-    *("examples", "leaks", "best_weights"),
+    *("examples", "leaks", "best_weights", "conclusion"),
     *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )

@@ -33,14 +33,15 @@ def of_run(directory: str) -> dict[str, Any]:
 
 
 def of_trial(file: Path) -> dict[str, Any]:
-    """The settings of the trial in best.yaml or confirmed.yaml beside its parameters.
+    """The settings of the trial in best.yaml or confirmed.yaml beside its parameters, and how it was executed.
 
     Those of its run where an earlier version wrote the file.
     """
     best = read_yaml(file)
     best = best if isinstance(best, dict) else {}
     if "settings" in best:
-        drawn = {RENAMED_KEYS.get(key, key) for key in best.get("params") or {}}
+        decided = {**(best.get("params") or {}), **(best.get("execution") or {})}
+        drawn = {RENAMED_KEYS.get(key, key) for key in decided}
         return {key: value for key, value in _settings(best["settings"]).items() if key not in drawn}
     return of_run(str(file.parent / Path(str(best.get("folder"))).name))
 

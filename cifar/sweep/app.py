@@ -116,6 +116,9 @@ class SearchedApp:
     epochs_key: str | None = None
     """Key of the number of steps that a run reports: the max_resource of Hyperband."""
 
+    time_key: str | None = None
+    """Key of a time that sets the number of steps instead, where it is not null: each trial has that time."""
+
     name_groups: tuple[str, ...] = ()
     """Config groups whose options make the default name of a study; without any it is the name of the app."""
 
@@ -127,8 +130,9 @@ class SearchedApp:
     """The steps that the run in that directory reported before it was interrupted, for the trial that resumes it."""
 
     execution: Callable[[Path], Mapping[str, Any]] = nothing_recorded
-    """Settings, by key, of how the run in that directory was executed, on which its figures depend (CPU threads);
-    best.yaml holds them, so that a run with the settings of a trial gives the figures of the trial."""
+    """Settings, by key, of how the run in that directory was executed, on which its figures depend (CPU threads, the
+    steps that a time allowed); best.yaml holds them, so that a run with the settings of a trial gives the figures of
+    the trial."""
 
     upgrade_settings: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """Gives the settings of a study their present names, and leaves out what means nothing new; called before they are

@@ -20,6 +20,7 @@ from cifar import config_dir
 from cifar.commands import command
 from cifar.errors import UserError
 from cifar.files import write_atomically
+from cifar.overrides import to_text
 from cifar.reporting import Interrupted
 from cifar.sweep.app import SearchedApp
 from cifar.sweep.plan import Plan, SweepError
@@ -130,7 +131,7 @@ def settings_of(trial: FrozenTrial, app: SearchedApp, study: str, folder: Path, 
     execution = execution_of(trial, app, folder)
     decided = {key: value for key, value in execution.items() if key not in trial.params}
     overrides = [line for line in overrides_of(space, trial.params) if line.partition("=")[0] not in decided]
-    overrides += [f"{key}={value}" for key, value in decided.items()]
+    overrides += [f"{key}={to_text(value)}" for key, value in decided.items()]
     options = config_dir.option(Path(directory)) if directory else []
     program = app.command or (Path(sys.argv[0]).name,)
     return {

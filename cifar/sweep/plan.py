@@ -126,6 +126,7 @@ def make_plan(call: Invocation) -> Plan:
     rehearsal.check_subdir(call, config, space)
     rehearsal.check_custom_space(call, config, space)
     options = option_settings(call, config, space, fixed)
+    check_time(call.app, config.hydra.sweeper, space, [fixed, *options.values()])
     metric, direction = objective(call, config, space)
     return Plan(config, space, fixed, options, str(url), folder, metric=metric, direction=direction)
 
@@ -208,6 +209,8 @@ def check_keys(call: Invocation, space: Space) -> None:
     reasons = {"search": "it says what is searched; allowed: one of them, as search=architecture", **app.forbidden}
     if app.objective_key is not None:
         reasons[app.objective_key] = f"it says by what trials are compared; allowed: one of {', '.join(app.metrics)}"
+    if app.time_key is not None:
+        reasons[app.time_key] = "the same for all trials, by which they can be compared; allowed: one time"
     for key in filter(searched.__contains__, reasons):
         raise SpaceError(f"{key}: cannot be searched; {reasons[key]}")
     of_process = [key for key in app.process_keys if key in searched]
@@ -223,6 +226,21 @@ def check_keys(call: Invocation, space: Space) -> None:
             " (hydra/sweeper=confirm)",
             flush=True,
         )
+
+
+def check_time(app: SearchedApp, settings: DictConfig, space: Space, composed: list[dict[str, Any]]) -> None:
+    """Raises SpaceError where trials with a time, as one of the `composed` settings has it, cannot be run."""
+    key, epochs = app.time_key, app.epochs_key
+    times = [each[key] for each in composed if key is not None and each.get(key) is not None]
+    if not times:
+        return
+    if settings.trials_per_worker > 1:
+        raise SpaceError(
+            f"{key}={times[0]}: not with hydra.sweeper.trials_per_worker={settings.trials_per_worker}, as trials that"
+            f" share a device slow each other down; allowed: hydra.sweeper.trials_per_worker=1, or {epochs}=N"
+        )
+    if epochs in spaces.everywhere(space):
+        raise SpaceError(f"{epochs}: cannot be searched where {key}={times[0]} sets it; allowed: {key}=null")
 
 
 def complete(call: Invocation, name: str, folder: str, total: int, url: str | None = None) -> DictConfig:

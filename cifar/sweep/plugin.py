@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf, TPESamplerConfig
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.lockstep import MAX_CONCURRENT_RUNS
@@ -183,17 +183,31 @@ def register(app: SearchedApp | None = None) -> None:
     for name in ("confirmation", "confirm"):
         _store("hydra/sweeper", name, ConfirmSweeperConf)
     _store("hydra/sweeper/sampler", "tpe", TPE)
-    epochs_key = PullSweeper.app.epochs_key
+    OmegaConf.register_resolver("sweep_steps", steps_known, replace=True)
     pruners: dict[str, Any] = {
         "none": NoPruner,
         "median": Median,
         "percentile": Percentile,
         "successive_halving": SuccessiveHalving,
-        "hyperband": Hyperband(max_resource=f"${{{epochs_key}}}") if epochs_key else Hyperband,
+        "hyperband": Hyperband(max_resource=max_resource(PullSweeper.app)),
         "patient": Patient,
     }
     for name, node in pruners.items():
         _store("hydra/sweeper/pruner", name, node)
+
+
+def max_resource(app: SearchedApp) -> str:
+    """The last step of a trial, as an interpolation where a key of the app says it."""
+    if app.epochs_key is None:
+        return "auto"
+    if app.time_key is None:
+        return f"${{{app.epochs_key}}}"
+    return f"${{sweep_steps:${{{app.epochs_key}}},${{{app.time_key}}}}}"
+
+
+def steps_known(steps: Any, time: Any) -> Any:
+    """The number of steps of every trial; auto where a time sets it, which is known once a trial is complete."""
+    return steps if time is None else "auto"
 
 
 def _store(group: str, name: str, node: Any) -> None:

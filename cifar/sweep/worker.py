@@ -24,7 +24,7 @@ from optuna.trial import Trial
 
 from cifar import trust
 from cifar.errors import UserError
-from cifar.overrides import canonical, is_within, keys_of, parse
+from cifar.overrides import canonical, is_within, keys_of, parse, to_text
 from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
@@ -220,7 +220,7 @@ class WorkerLoop:
         """The overrides with which a trial of a confirmation is executed as that of the search was."""
         decided = set().union(*map(keys_of, parse(drawn)))
         settings = self.study.frozen(trial).user_attrs.get("execution", {})
-        return [f"{key}={value}" for key, value in settings.items() if key not in decided]
+        return [f"{key}={to_text(value)}" for key, value in settings.items() if key not in decided]
 
     def record_execution(self, trial: Trial) -> None:
         """Keep with the trial how its run was executed: its folder may be on this machine alone."""

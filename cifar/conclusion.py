@@ -1,0 +1,82 @@
+"""What a run that was started by hand says at its end: its accuracy, where its time went, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifar import config_dir, overrides
+from cifar.commands import command, module_command
+from cifar.data.images import Images
+from cifar.durations import COUNTED
+from cifar.formatting import format_interval, format_time
+from cifar.intervals import wilson
+from cifar.options.config import Config
+from cifar.overrides import key_of
+from cifar.reporting import EpochMetrics
+
+NOT_OF_A_SEARCH = ("test", "resume", "from_study")
+"""Keys of a run that a search of the same settings does not have."""
+IMAGES = "IMAGES"
+"""Stands for the user's images where none of the run is a file."""
+SHOWN = 0.05
+"""Seconds: what took less is not named."""
+
+
+def lines(
+    config: Config,
+    directory: Path,
+    facts: Mapping[str, Any],
+    best: EpochMetrics,
+    val: Images,
+    settings: Mapping[str, str],
+) -> Iterator[str]:
+    """The lines. `facts` are what result.json says, `settings` the files of .hydra/, empty where there are none."""
+    yield accuracy(facts, best, len(val))
+    yield time(facts)
+    example = example_of(config, val)
+    where = f" ({IMAGES}: files or folders)" if example == IMAGES else ""
+    yield f"to use it: {module_command('cifar.predict', str(directory), example)}{where}"
+    search = search_command(config, directory, settings)
+    if search:
+        yield f"to search for better settings: {search}"
+
+
+def accuracy(facts: Mapping[str, Any], best: EpochMetrics, images: int) -> str:
+    """On the test images where these were evaluated, else on those that chose the epoch."""
+    test = facts.get("test")
+    value, count = (test["accuracy"], test["images"]) if test else (best.val_accuracy, images)
+    of = "test images" if test else "validation images, which chose the epoch"
+    return f"accuracy {value:.4f} (95% interval {format_interval(*wilson(value, count))}), of the {count} {of}"
+
+
+def time(facts: Mapping[str, Any]) -> str:
+    """What the setting `time` covers, and what else took long."""
+    seconds: Mapping[str, float] = facts["seconds"]
+    total = facts["plan"]["seconds"] if "plan" in facts else sum(seconds.get(name, 0.0) for name in COUNTED)
+    covered = _parts({name: seconds[name] for name in COUNTED if name in seconds})
+    besides = _parts({name: value for name, value in seconds.items() if name not in COUNTED})
+    return f"time: {format_time(total)}: {covered}" + (f"; besides: {besides}" if besides else "")
+
+
+def _parts(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {format_time(value)}" for name, value in seconds.items() if value >= SHOWN)
+
+
+def example_of(config: Config, val: Images) -> str:
+    """An image to predict: the first one to validate on, where it is a file."""
+    root = Path(config.data.root or "")
+    files = (root / str(name) for name in val.names[:1])
+    return next((str(file) for file in files if config.data.root and file.is_file()), IMAGES)
+
+
+def search_command(config: Config, directory: Path, settings: Mapping[str, str]) -> str | None:
+    """The command that searches from the settings of the run; None where these are of a search, or not known."""
+    if config.from_study is not None or "overrides.yaml" not in settings:
+        return None
+    typed = [str(line) for line in yaml.safe_load(settings["overrides.yaml"]) or []]
+    kept = [line for line in typed if key_of(overrides.parse_line(line)) not in NOT_OF_A_SEARCH]
+    return command(*config_dir.option(directory), "-m", "hydra/sweeper=optuna", *kept)
