@@ -58,10 +58,15 @@ def _name(answer: dict[str, Any]) -> str:
 
 def _execution(settings: dict[str, Any]) -> list[str]:
     """What training it takes from the trial beside its settings."""
-    if "threads" not in settings:
-        return []
-    threads = settings["threads"]
-    return [f"    with threads={threads}, as the trial had: on a CPU, another number gives slightly different figures"]
+    lines = []
+    if "epochs" in settings:
+        lines.append(f"    with epochs={settings['epochs']}, which the time of the trial allowed")
+    if "threads" in settings:
+        threads = settings["threads"]
+        lines.append(
+            f"    with threads={threads}, as the trial had: on a CPU, another number gives slightly different figures"
+        )
+    return lines
 
 
 def _hyperparameters(answer: dict[str, Any]) -> list[str]:

@@ -43,7 +43,9 @@ def composed_of_keys(keys: list[str]) -> Config:
     Raises ConfigError where they are not allowed.
     """
     try:
-        settings = [override for override in overrides.parse(keys) if not override.is_sweep_override()]
+        lines = overrides.parse(keys)
+        check_one(lines)
+        settings = [override for override in lines if not override.is_sweep_override()]
         return composed(*(str(override.input_line) for override in settings))
     except (HydraException, OmegaConfBaseException) as error:
         text = str(error).partition("\nConfig search path:")[0]

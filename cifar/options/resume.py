@@ -20,7 +20,7 @@ from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
 from cifar.options.option import ConfigError, groups
 from cifar.options.shared import read_yaml
-from cifar.results import flatten, read_metrics
+from cifar.results import flatten, read_metrics, read_result
 
 CHANGEABLE = {
     *("epochs", "time", "test", "resume", "cache.dir", "cache.memory_share", "early_stopping.patience"),
@@ -65,6 +65,12 @@ def _check_time(config: Config, before: str | None) -> None:
     if before is None:
         raise ConfigError(
             f"time={config.time}: {config.resume} was started with epochs and keeps these; allowed: epochs=N, or a new"
+            " run"
+        )
+    result = Path(config.resume or "") / "result.json"
+    if config.time != before and result.exists() and read_result(result.parent)["status"] == "finished":
+        raise ConfigError(
+            f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"
             " run"
         )
 

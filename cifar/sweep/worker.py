@@ -24,7 +24,7 @@ from optuna.trial import Trial
 
 from cifar import trust
 from cifar.errors import UserError
-from cifar.overrides import canonical, is_within, keys_of, parse, to_text
+from cifar.overrides import canonical, is_within, keys_of, parse, parse_line, to_text
 from cifar.reporting import Diverged, Interrupted, Pruned, Reporter
 from cifar.signals import StopFlag
 from cifar.sweep import space as spaces
@@ -174,8 +174,8 @@ class WorkerLoop:
             turns = TurnTaking(self.stop, self.lockstep)
             reporter = TrialReporter(trial, self.stop, turns, self.worker.metric, self.check)
             resume = self.inherit(trial, reporter)
-            execution = self.execution(trial, drawn)
-            overrides = [*self.worker.overrides, *execution, *drawn, *self.worker.share(self.index), *resume]
+            drawn = self.executed_as_before(trial, drawn)
+            overrides = [*self.worker.overrides, *drawn, *self.worker.share(self.index), *resume]
             value = float(self.run_trial(overrides, trial, reporter))
             self.record_execution(trial)
             study.complete(trial, value)
@@ -216,11 +216,16 @@ class WorkerLoop:
         names_value = any(isinstance(value, str) and value in text for value in frozen.params.values())
         return not (has_begun or names_key or names_value)
 
-    def execution(self, trial: Trial, drawn: list[str]) -> list[str]:
-        """The overrides with which a trial of a confirmation is executed as that of the search was."""
-        decided = set().union(*map(keys_of, parse(drawn)))
-        settings = self.study.frozen(trial).user_attrs.get("execution", {})
-        return [f"{key}={to_text(value)}" for key, value in settings.items() if key not in decided]
+    def executed_as_before(self, trial: Trial, drawn: list[str]) -> list[str]:
+        """The overrides of a trial; one of a confirmation is executed as that of the search was.
+
+        What is said now wins, but for a time: the trial is repeated by the steps that it had.
+        """
+        app, settings = self.worker.app, self.study.frozen(trial).user_attrs.get("execution", {})
+        repeated = settings.keys() & {app.time_key, app.epochs_key}
+        kept = [line for line in drawn if not keys_of(parse_line(line)) & repeated]
+        decided = set().union(*map(keys_of, parse(kept)))
+        return [f"{key}={to_text(value)}" for key, value in settings.items() if key not in decided] + kept
 
     def record_execution(self, trial: Trial) -> None:
         """Keep with the trial how its run was executed: its folder may be on this machine alone."""

@@ -24,6 +24,9 @@ from cifar.options.own import STEP, call, takes
 RATES = frozenset({"optimizer.lr", "transfer.backbone_lr_scale"})
 """The settings that are a learning rate, or a multiple of it."""
 
+AHEAD = "ahead"
+"""Key of the state of a schedule: its steps less those of training."""
+
 
 def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int, warmup: int = 0) -> Schedule:
     """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs.
@@ -72,7 +75,7 @@ class Schedule:
         """As load_state_dict, but with the settings that the schedule was built with where they are `changed`.
 
         `configured` are the hyperparameters that the optimizer had then. A changed learning rate is that of the next
-        step.
+        step. `state` may say by how many steps the schedule is `ahead` of training, where it was stretched.
         """
         self.load_state_dict(state)
         if not RATES.isdisjoint(changed):
@@ -93,12 +96,20 @@ class StepSchedule(Schedule):
             group.update(values)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch expects a step of the optimizer before each of these
-            for _ in range(state["state"]["last_epoch"]):
+            for _ in range(self._steps_done(state)):
                 self.scheduler.step()
+
+    def _steps_done(self, state: dict[str, Any]) -> int:
+        done: int = state["state"]["last_epoch"] - state.get(AHEAD, 0)
+        return done
 
 
 class EpochSchedule(StepSchedule):
     """Changes the learning rate after every epoch."""
+
+    def _steps_done(self, state: dict[str, Any]) -> int:
+        done: int = state["state"]["last_epoch"]
+        return done
 
     def step(self) -> None:
         """Called after every training step: a no-op."""
@@ -161,8 +172,10 @@ class Warmup(Schedule):
 
     def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
         self._take(state)
+        self.done -= state.get(AHEAD, 0)
+        of_schedule = state["schedule"] | {AHEAD: state.get(AHEAD, 0)}
         whole = [values | {"lr": rate} for values, rate in zip(configured, self.rates, strict=True)]
-        self.schedule.follow(state["schedule"], whole, changed)
+        self.schedule.follow(of_schedule, whole, changed)
         if self.done <= self.steps:
             self._set_rates()
 
