@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from cifar import conclusion, metadata, saving
+from cifar import auto, conclusion, metadata, saving
 from cifar.best_weights import Best
 from cifar.building import build_trainer, set_up, trainer_of
 from cifar.commands import command, override
@@ -90,7 +90,7 @@ class Experiment:
     ) -> None:
         self.start_time = time.perf_counter()
         self.durations = Durations(clock)
-        self.config = config
+        self.typed = self.config = config
         self.directory = directory
         self.coordinator = reporter.coordinator
         self.reporter = reporter
@@ -102,6 +102,8 @@ class Experiment:
             self.splits = self.data.splits
             self._check_content()
             self.test = self.data.load_test() if config.test else None
+        images = self.splits.train.images
+        self.config = config = auto.decided(config, len(images), images.shape[-1], isolation.device)
         with self.durations.measuring("features" if isinstance(config.transfer, Frozen) else "building"):
             self.task = build_task(config, self.splits, isolation.device, resources)
             self.task.check(len(self.splits.train.classes))
@@ -137,6 +139,7 @@ class Experiment:
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the objective of the best epoch."""
         objective = self.trainer.objective
+        settings = auto.as_decided(settings, self.typed, self.config)
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals:  # before result.json says that the run has begun
             facts = self._begin(settings)
@@ -172,7 +175,7 @@ class Experiment:
             self.durations.resume(self.resumed.get("seconds", {}))
         facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
-        facts |= self.data.initial_facts
+        facts |= self.data.initial_facts | auto.facts(self.typed, self.config)
         first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:

@@ -85,7 +85,8 @@ def answer(study: Study, folder: Path) -> str:
 def execution(run: Path) -> dict[str, int | None]:
     """What the figures of the run in a directory depend on besides its settings.
 
-    On a CPU the number of threads; where it had a time, the epochs that this allowed, by which it is repeated.
+    On a CPU the number of threads; where it had a time, the epochs that this allowed, by which it is repeated; what it
+    decided itself, as the width.
     """
     try:
         result = read_result(run)
@@ -93,7 +94,8 @@ def execution(run: Path) -> dict[str, int | None]:
         return {}
     device, plan = result.get("device") or {}, result.get("plan") or {}
     threads = {"threads": device["threads"]} if device.get("type") == "cpu" and device.get("threads") else {}
-    return threads | ({"time": None, "epochs": plan["whole_epochs"]} if plan else {})
+    epochs = {"time": None, "epochs": plan["whole_epochs"]} if plan else {}
+    return threads | epochs | (result.get("decided") or {})
 
 
 def content_name(config: DictConfig) -> str:

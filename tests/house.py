@@ -50,7 +50,7 @@ ORDER = (
         "reliability",
     ),
     *("examples", "leaks", "best_weights", "conclusion"),
-    *("experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
+    *("auto", "experiment", "compose", "html", "inspection", "sweep", "analysis", "search"),
     *("inference", "predict", "exporting", "export", "serve", "run", "console", "benchmarks"),
 )
 """The rooms from the bottom up. A room may import the rooms before it, unless ONLY says less."""

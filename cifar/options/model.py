@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
-from cifar.options.fields import matching, one_of, within
+from cifar.options.fields import matching, one_of, restricted, within
 from cifar.options.option import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ class Model(Option):
 
     def at(self, image_size: int) -> Model:
         """The network for images of this height and width, in pixels."""
+        return self
+
+    def sized(self, image_size: int, seconds_per_image: float | None) -> Model:
+        """With a number in place of width=auto, by the seconds of one core for each training image; None: no time is set."""
         return self
 
 
@@ -51,8 +55,32 @@ class BottleneckResNet(Model):
             raise ConfigError("model.depths=[]: allowed: at least one stage, as [1, 1, 1, 1]")
 
 
+AUTO = "auto"
+USUAL_WIDTH = 32
+"""The width for model.width=auto where no time is set."""
+WIDTHS = 16, 64
+"""The least and the greatest width for model.width=auto."""
+WIDTH_PER_ROOT = 80
+"""model.width=auto: so many times the square root of the seconds of one core for each training image of 32 pixels.
+
+The width that is twice as large takes four times as long for an epoch, so the number of epochs stays about the same.
+"""
+
+
+def width_for(seconds_per_image: float | None) -> int:
+    """The width for model.width=auto, a multiple of 8; by the seconds of one core for each training image."""
+    if seconds_per_image is None:
+        return USUAL_WIDTH
+    least, most = WIDTHS
+    return round(min(max(WIDTH_PER_ROOT * math.sqrt(seconds_per_image), least), most) / 8) * 8
+
+
 RESNET9_SIZE = 48
 """The most pixels, in height and width, that a map has behind the first convolution where stride=null."""
+
+
+def _is_width(value: Any) -> bool:
+    return value == AUTO or (type(value) is int and value > 0)
 
 
 @dataclass
@@ -60,14 +88,22 @@ class ResNet9(Model):
     """ResNet-9: shallow, wide and fast to train, for a good model in minutes."""
 
     _target_: str = "cifar.models.resnet9.ResNet9"
-    width: int = within("[1, inf)")
+    width: Any = restricted("auto, or a whole number above 0", _is_width)
     stride: int | None = within("[1, inf)")
 
-    def at(self, image_size: int) -> Model:
+    def at(self, image_size: int) -> ResNet9:
+        width = USUAL_WIDTH if self.width == AUTO else self.width
         if self.stride is not None:
-            return self
+            return replace(self, width=width)
         halvings = max(0, math.ceil(math.log2(image_size / RESNET9_SIZE)))
-        return replace(self, stride=2**halvings)
+        return replace(self, width=width, stride=2**halvings)
+
+    def sized(self, image_size: int, seconds_per_image: float | None) -> Model:
+        stride = self.at(image_size).stride
+        assert stride is not None
+        if seconds_per_image is None or self.width != AUTO:
+            return replace(self, width=self.at(image_size).width)
+        return replace(self, width=width_for(seconds_per_image * (32 * stride / image_size) ** 2))
 
 
 @dataclass
