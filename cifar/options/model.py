@@ -28,7 +28,7 @@ class Model(Option):
         return self
 
     def sized(self, image_size: int, seconds_per_image: float | None) -> Model:
-        """With a number in place of width=auto, by the seconds of one core for each training image; None: no time is set."""
+        """With a number for width=auto, by the seconds of one core for each training image; None: no time is set."""
         return self
 
 
