@@ -109,6 +109,8 @@ def _run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     row["train_seconds"] = sum(epoch.seconds for epoch in history)
     for key, value in flatten(config):
         row[f"config.{key}"] = json.dumps(value) if isinstance(value, list) else value
+    if row.get("config.time") is not None:
+        row["config.epochs"] = row["epochs"]  # those that the time allowed
     return row, [{"run": folder, **asdict(epoch), "score": _score(objective, epoch)} for epoch in history]
 
 

@@ -30,6 +30,7 @@ SHOWN_SETTINGS = (
         "config.data.groups",
         "config.data.fixes",
         "config.epochs",
+        "config.time",
         "config.batch_size",
     ),
 )

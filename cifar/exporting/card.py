@@ -66,6 +66,7 @@ def render(
     Raises ExportError where a record is damaged.
     """
     data, best = source.result["data"], source.result["best"]
+    config = dataclasses.replace(config, epochs=source.result.get("epochs") or config.epochs)  # those of a time
     test = test_of(source.result, history)
     return TEMPLATES.get_template("model_card.md.jinja").render(
         source=source,
@@ -271,6 +272,7 @@ def recipe(config: Config) -> list[Row]:
     shown: dict[str, Any] = {
         "seed": str(config.seed),
         "epochs": config.epochs,
+        "time": config.time,
         "batch_size": config.batch_size,
         "optimizer": type(optimizer).__name__.lower(),
         **{f"optimizer.{key}": value for key, value in dataclasses.asdict(optimizer).items() if key != optimizer.key},

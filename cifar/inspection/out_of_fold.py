@@ -85,8 +85,13 @@ def out_of_fold_of_recipe(
     """The class probabilities (N, C) of the recipe of `config`, trained once for each fold of `splits.train`.
 
     An image of a fold is judged by the model that was trained without this fold, an image of `splits.val`, unless these
-    are test images, by all models on average. Raises DataError and Diverged.
+    are test images, by all models on average. config.time, which is that of one run, is left out. Raises DataError and
+    Diverged, and ConfigError where the warm-up is longer than config.epochs.
     """
+    if config.time is not None:
+        log.warning("labels: time=%s is left out: epochs=%d for each of several models", config.time, config.epochs)
+        config = dataclasses.replace(config, time=None)
+        config.scheduler.check(config)
     folds = max(2, min(folds, int(splits.train.labels.bincount().min())))
     of_train = np.empty((len(splits.train), len(splits.train.classes)))
     of_val = np.zeros((len(splits.val), len(splits.train.classes)))

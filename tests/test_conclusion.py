@@ -1,0 +1,91 @@
+"""What a run says at its end, and where its time went."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from timing import Clock
+
+from cifar import conclusion
+from cifar.durations import Durations
+from cifar.experiment import run
+from cifar.formatting import format_time
+from cifar.options.config import Config
+from cifar.overrides import parse
+from cifar.reporting import NO_REPORTER
+
+Settings = Callable[..., Config]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 0 s"), (594, "9 min 54 s"), (3900, "1 h 5 min")],
+)
+def test_a_time_is_read_at_a_glance(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
+
+
+def test_durations_add_up_over_blocks_and_resumptions() -> None:
+    clock = Clock()
+    durations = Durations(clock)
+    for _ in range(2):
+        with durations.measuring("saving"):
+            clock.now += 3
+    with pytest.raises(OSError), durations.measuring("reading"):
+        clock.now += 5
+        raise OSError
+    durations.resume({"training": 10, "saving": 1})
+    assert durations.seconds == {"saving": 7, "reading": 5, "training": 10}
+    assert durations.counted == 17
+
+
+def lines_of(config: Config, place: Path, caplog: pytest.LogCaptureFixture, typed: str, study: str | None) -> list[str]:
+    place.mkdir(exist_ok=True)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        run(config, str(place), NO_REPORTER, study, settings={"overrides.yaml": typed})
+    messages = [record.getMessage() for record in caplog.records]
+    best = next(index for index, text in enumerate(messages) if text.startswith("best "))
+    return messages[best + 1 :]
+
+
+def test_a_run_ends_with_its_accuracy_its_time_and_what_to_do_next(
+    settings: Settings, make_folder: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_folder(each=10)
+    options = ("data=image_folder", f"data.root={root}", "data.limit=null", "epochs=1", "data.test_size=0.2")
+    typed = f"- data=image_folder\n- data.root={root}\n- test=true\n- resume=null\n- optimizer.lr=0.2\n"
+    accuracy, time, predict, search = lines_of(settings(*options), tmp_path / "run", caplog, typed, None)
+    assert accuracy.startswith("accuracy 0.") or accuracy.startswith("accuracy 1.")
+    assert "(95% interval 0." in accuracy and accuracy.endswith("validation images, which chose the epoch")
+    assert time.startswith("time: ") and "training" in time
+    *_, directory, image = shlex.split(predict)
+    assert directory == str(tmp_path / "run") and Path(image).is_file()
+    words = shlex.split(search.removeprefix("to search for better settings: "))
+    assert words[-5:] == ["-m", "hydra/sweeper=optuna", "data=image_folder", f"data.root={root}", "optimizer.lr=0.2"]
+    parse(words[-4:])
+
+
+def test_the_test_images_say_the_accuracy_where_they_were_evaluated(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings("epochs=1", "test=true")
+    accuracy, _, predict, _ = lines_of(config, tmp_path, caplog, "- data=digits\n", None)
+    assert accuracy.endswith("of the 180 test images")
+    assert predict.endswith(f"{tmp_path} IMAGES (IMAGES: files or folders)")
+
+
+def test_a_trial_and_a_run_of_a_grid_say_no_such_thing(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert lines_of(settings("epochs=1"), tmp_path, caplog, "- data=digits\n", str(tmp_path)) == []
+
+
+def test_settings_of_a_search_are_not_searched_again(settings: Settings, tmp_path: Path) -> None:
+    config = settings("from_study=sweeps/NAME")
+    assert conclusion.search_command(config, tmp_path, {"overrides.yaml": "- data=digits\n"}) is None
+    assert conclusion.search_command(settings(), tmp_path, {}) is None
