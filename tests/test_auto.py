@@ -45,10 +45,12 @@ def test_it_is_that_of_the_time_the_images_and_the_cores(resnet9: Settings, monk
         return model.width
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert width(8000, 32, CPU, "time=10m") == 32
-    assert width(8000, 64, CPU, "time=10m") == 32, "a stride keeps the maps as small"
-    assert width(8000, 48, CPU, "time=10m") < 32
-    assert width(45_000, 32, CPU, "time=10m") == 16
+    bf16 = "precision=bf16"
+    assert width(8000, 32, CPU, "time=10m", bf16) == 32
+    assert width(8000, 64, CPU, "time=10m", bf16) == 32, "a stride keeps the maps as small"
+    assert width(8000, 48, CPU, "time=10m", bf16) < 32
+    assert width(8000, 32, CPU, "time=10m", "precision=fp32") == 16
+    assert width(45_000, 32, CPU, "time=10m", bf16) == 16
     assert width(45_000, 32, CUDA, "time=10s") == 64
     assert width(45_000, 32, CPU, "epochs=3") == 32
     assert width(45_000, 32, CPU, "time=10m", "model.width=24") == 24

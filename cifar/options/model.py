@@ -61,7 +61,7 @@ USUAL_WIDTH = 32
 WIDTHS = 16, 64
 """The least and the greatest width for model.width=auto."""
 WIDTH_PER_ROOT = 80
-"""model.width=auto: so many times the square root of the seconds of one core for each training image of 32 pixels.
+"""model.width=auto: so many times the root of the seconds of one core (bf16) for each image of 32 pixels.
 
 The width that is twice as large takes four times as long for an epoch, so the number of epochs stays about the same.
 """
