@@ -18,7 +18,7 @@ from cifar.options.yaml_lines import option_files, settings
 
 COPY = (
     ("data=digits", "model.width=16"),
-    ("data=image_folder", "data.root=DIR"),
+    ("experiment=photographs", "data=image_folder", "data.root=DIR"),
     ("-m", "hydra/sweeper=optuna", "data=digits", "model.width=16"),
 )
 """The arguments of the commands to copy."""

@@ -41,7 +41,7 @@ def test_help_fits_two_screens_and_names_every_group_option_and_key_outside_the_
 def test_the_commands_of_help_compose(compose: Callable[..., DictConfig]) -> None:
     for arguments in COPY:
         assert " ".join(arguments) in help_text()
-        assert check(compose(*(word for word in arguments if word != "-m"), hydra=True)).epochs == 10
+        check(compose(*(word for word in arguments if word != "-m"), hydra=True))
 
 
 @pytest.mark.parametrize("name", [*GROUPS, *OF_A_SEARCH])
