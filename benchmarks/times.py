@@ -26,6 +26,7 @@ from benchmarks.busy import busy_process
 from benchmarks.folders import add_sets, sets, written
 from benchmarks.typed import RUN, Kept, finish, started, typed
 from cifar.compose import recorded_config
+from cifar.durations import COUNTED
 from cifar.results import read_metrics, read_result
 from cifar.training.optim import build_optimizer
 from cifar.training.schedulers import build_schedule
@@ -33,8 +34,6 @@ from cifar.training.schedulers import build_schedule
 SECONDS = (20, 30, 45, 60, 75, 90, 105, 120, 150, 180)
 IMAGES = 2000
 KILLED_EVERY = 4
-COUNTED = ("features", "measuring", "training", "validation", "saving")
-"""Of the seconds in result.json: what a time covers."""
 
 
 def main(argv: list[str]) -> None:

@@ -14,12 +14,11 @@ import torch
 from omegaconf import OmegaConf
 
 from cifar.options.config import Config
-from cifar.options.model import AUTO
+from cifar.options.model import AUTO, WIDTH, ResNet9
 from cifar.options.resume import recorded_settings
 from cifar.options.times import seconds_of
 from cifar.training.device import dtype_of
 
-WIDTH = "model.width"
 WITHOUT_BF16 = 0.4
 """The speed of a core in fp32, as a share of that in bf16: 2.4 to 2.7 times as fast, where it has AVX512-bf16."""
 CONFIG = "config.yaml"
@@ -27,18 +26,19 @@ CONFIG = "config.yaml"
 
 
 def decided(config: Config, images: int, image_size: int, device: torch.device) -> Config:
-    """The settings with numbers in place of auto, for so many training images of this height and width.
+    """The settings with a number in place of auto, for so many training images of this height and width.
 
-    A run that is resumed keeps those of the run.
+    A run that is resumed, or begins with another one, keeps that one's.
     """
-    if getattr(config.model, "width", None) != AUTO:
+    model = config.model
+    if not isinstance(model, ResNet9) or model.width != AUTO:
         return config
-    model = config.model.sized(image_size, _seconds_per_image(config, images, device))
-    if config.resume is not None:
-        recorded = recorded_settings(config, config.resume).get(WIDTH, AUTO)
-        if recorded != AUTO:
-            model = dataclasses.replace(model, width=recorded)  # type: ignore[call-arg]  # it has one, as seen above
-    return dataclasses.replace(config, model=model)
+    width = model.at(image_size, _seconds_per_image(config, images, device)).width
+    source = config.resume or config.from_run
+    if source is not None:
+        recorded = recorded_settings(config, source).get(WIDTH, AUTO)
+        width = width if recorded == AUTO else recorded
+    return dataclasses.replace(config, model=dataclasses.replace(model, width=width))
 
 
 def _seconds_per_image(config: Config, images: int, device: torch.device) -> float | None:
@@ -52,17 +52,18 @@ def _seconds_per_image(config: Config, images: int, device: torch.device) -> flo
 
 
 def facts(typed: Config, config: Config) -> dict[str, Any]:
-    """What result.json says of what was decided."""
-    if typed is config:
+    """What result.json says of what was decided; nothing where nothing was."""
+    if typed is config or not isinstance(config.model, ResNet9):
         return {}
-    return {"decided": {WIDTH: config.model.width}}  # type: ignore[attr-defined]  # as above
+    return {"decided": {WIDTH: config.model.width}}
 
 
 def as_decided(settings: Mapping[str, str], typed: Config, config: Config) -> dict[str, str]:
     """The files of .hydra/ with what was decided."""
-    if typed is config or CONFIG not in settings:
+    values = facts(typed, config).get("decided", {})
+    if not values or CONFIG not in settings:
         return dict(settings)
     recorded = OmegaConf.create(settings[CONFIG])
-    for key, value in facts(typed, config)["decided"].items():
+    for key, value in values.items():
         OmegaConf.update(recorded, key, value)
     return {**settings, CONFIG: OmegaConf.to_yaml(recorded)}

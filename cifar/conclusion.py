@@ -57,13 +57,18 @@ def time(facts: Mapping[str, Any]) -> str:
     """What the setting `time` covers, and what else took long."""
     seconds: Mapping[str, float] = facts["seconds"]
     total = facts["plan"]["seconds"] if "plan" in facts else sum(seconds.get(name, 0.0) for name in COUNTED)
-    covered = _parts({name: seconds[name] for name in COUNTED if name in seconds})
-    besides = _parts({name: value for name, value in seconds.items() if name not in COUNTED})
-    return f"time: {format_time(total)}: {covered}" + (f"; besides: {besides}" if besides else "")
+    covered = _parts(": ", {name: seconds[name] for name in COUNTED if name in seconds})
+    besides = _parts("; besides: ", {name: value for name, value in seconds.items() if name not in COUNTED})
+    return f"time: {format_time(total)}{covered}{besides}"
 
 
-def _parts(seconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {format_time(value)}" for name, value in seconds.items() if value >= SHOWN)
+def _parts(before: str, seconds: Mapping[str, float]) -> str:
+    shown = ", ".join(f"{name} {format_time(value)}" for name, value in seconds.items() if _shown(name, value))
+    return before + shown if shown else ""
+
+
+def _shown(name: str, seconds: float) -> bool:
+    return name == "training" or seconds >= SHOWN
 
 
 def example_of(config: Config, val: Images) -> str:

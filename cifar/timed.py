@@ -29,8 +29,8 @@ AFTER_RESUMING = 0.03
 """The share of the time after which it is compared first when a run was resumed: the machine may be another one."""
 MOST = 1000
 """Epochs at most."""
-MOST_OF_FEATURES = 100
-"""Epochs at most of a linear layer on features."""
+OF_FEATURES = 20, 100
+"""Epochs at least and at most of a linear layer on features, which may take all of the time."""
 
 
 class Untimed:
@@ -54,8 +54,8 @@ class Timekeeper(Untimed):
     """Keeps a run to its time, which is over all its resumptions.
 
     `durations` are those of the run, of which `spent` seconds count before it trains. `check` is called with the
-    planned number of epochs, before the first step, and raises ConfigError where that is too small. `most`: epochs at
-    most.
+    planned number of epochs, before the first step, and raises ConfigError where that is too small. `least`, `most`:
+    bounds of the epochs.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Timekeeper(Untimed):
         durations: Durations,
         spent: float,
         check: Callable[[float], object],
+        least: int,
         most: int,
     ) -> None:
         self.time = time
@@ -73,7 +74,7 @@ class Timekeeper(Untimed):
         self.durations = durations
         self.spent = spent
         self.check = check
-        self.most = most
+        self.least, self.most = least, most
         self.clock = trainer.clock
         self.before = 0.0
         self.planned = 0.0
@@ -104,14 +105,21 @@ class Timekeeper(Untimed):
         with self.durations.measuring("measuring"):
             self.pace = measure(trainer, MEASURED * self.seconds)
         steps = steps_left(self.seconds - self.used, self.pace, batches, tolerance=TOLERANCE * self.seconds)
-        trainer.plan(min(steps, self.most * batches))
+        trainer.plan(self._within_bounds(steps))
         self.planned = self.epochs
         self.check(self.epochs)
         self.checks = [share * self.seconds for share in CHECKS]
         of_epoch = self.pace.of_epoch(batches)
-        log.info("%s: %s of %s%s", in_words(self.time), _epochs(self.epochs), _seconds(of_epoch), settings)
+        bound = ", the most that such a run has" if self.epochs == self.most else ""
+        log.info("%s: %s of %s%s%s", in_words(self.time), _epochs(self.epochs), _seconds(of_epoch), settings, bound)
+        if self.used > self.seconds and self.least:
+            log.warning("time=%s: the features alone took %s", self.time, format_time(self.used))
         if self.epochs < 1:
             log.warning("time=%s: less than one epoch, which takes about %s", self.time, _seconds(of_epoch))
+
+    def _within_bounds(self, steps: int) -> int:
+        batches = len(self.trainer.train)
+        return max(min(steps, self.most * batches), self.least * batches)
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         self.before = state["used"]
@@ -164,7 +172,7 @@ class Timekeeper(Untimed):
         if abs(end - self.seconds) <= CORRECTED * self.seconds:
             return
         wanted = steps_left(self.seconds - used, self.pace, batches, into, TOLERANCE * self.seconds)
-        wanted = max(min(wanted, self.most * batches - trainer.steps_done), 1)
+        wanted = max(self._within_bounds(trainer.steps_done + wanted) - trainer.steps_done, 1)
         if wanted == left:
             return
         before = self.epochs
@@ -189,7 +197,7 @@ class Timekeeper(Untimed):
             "planned_epochs": self.planned,
             "steps": trainer.steps,
             "steps_per_epoch": len(trainer.train),
-            "whole_epochs": max(round(self.epochs), 1),
+            "whole_epochs": math.ceil(self.epochs),
             "corrections": self.corrections,
             "pace": asdict(self.pace),
         }
@@ -201,8 +209,8 @@ def timekeeper(config: Config, trainer: Trainer, durations: Durations) -> Untime
     if config.time is None:
         return Untimed()
     check = partial(_check_warmup, config, config.time)
-    most = MOST_OF_FEATURES if isinstance(config.transfer, Frozen) else MOST
-    return Timekeeper(config.time, trainer, durations, durations.counted, check, most)
+    bounds = OF_FEATURES if isinstance(config.transfer, Frozen) else (0, MOST)
+    return Timekeeper(config.time, trainer, durations, durations.counted, check, *bounds)
 
 
 def _check_warmup(config: Config, time: str, epochs: float) -> None:

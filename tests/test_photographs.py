@@ -53,8 +53,14 @@ def test_what_is_trained_decides_the_recipe(transfer: str, network: str, augment
     assert config.model._target_ == network and config.augment.policy == augmentation
     assert (config.ema.decay is not None) is averages
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
-    values = yaml.safe_load((CONF / f"experiment/photographs/{transfer}_sgd.yaml").read_text())["optimizer"]
+    file = CONF / f"experiment/photographs/by_optimizer/{transfer}_sgd.yaml"
+    values = yaml.safe_load(file.read_text())["optimizer"]
     assert (config.optimizer.lr, config.optimizer.weight_decay) == (values["lr"], values["weight_decay"])
+
+
+def test_another_optimizer_changes_nothing_but_its_values() -> None:
+    sgd, adamw = settings("transfer=frozen"), settings("transfer=frozen", "optimizer=adamw")
+    assert (sgd.ema, sgd.loss) == (adamw.ema, adamw.loss)
 
 
 @pytest.mark.parametrize("transfer", ["none", "frozen", "finetune"])
@@ -124,3 +130,27 @@ def test_it_is_searched_and_confirmed(digits: Path, run_py: RunPy, tmp_path: Pat
     config = yaml.safe_load((tmp_path / "r" / ".hydra" / "config.yaml").read_text())
     assert config["model"]["width"] == 4 and config["batch_size"] == 64
     assert f"optimizer.lr={config['optimizer']['lr']}" in trial["overrides"]
+
+
+def test_what_the_width_was_decided_to_be_is_kept_by_all_that_continues_or_repeats(
+    digits: Path, run_py: RunPy, tmp_path: Path
+) -> None:
+    recipe = (*PHOTOGRAPHS[:2], f"data.root={digits}", "device=cpu", "batch_size=256", "threads=1", "time=2s")
+    named = ("hydra.sweeper.study_name=s", "hydra.sweeper.n_trials=1")
+    succeed(run_py("-m", "hydra/sweeper=optuna", *recipe, *named, cwd=tmp_path))
+    trial = tmp_path / "sweeps" / "s" / "0"
+    assert read_result(trial)["decided"] == {"model.width": 16}
+    succeed(run_py("from_study=sweeps/s", "device=cpu", "hydra.run.dir=again", cwd=tmp_path))
+    edited = trial / ".hydra" / "config.yaml"
+    edited.write_text(edited.read_text("utf-8").replace("width: 16", "width: 8"), "utf-8")
+    for place, more in (("resumed", f"resume={trial}"), ("begun", f"from_run={trial}")):
+        failed = run_py(*recipe, more, f"hydra.run.dir={place}", cwd=tmp_path)
+        assert "model.width" not in failed.stderr and "of another model" in failed.stderr, (
+            "8 of the record was not taken"
+        )
+    edited.write_text(edited.read_text("utf-8").replace("width: 8", "width: 16"), "utf-8")
+    for place, more in (("resumed", f"resume={trial}"), ("begun", f"from_run={trial}")):
+        succeed(run_py(*recipe, more, f"hydra.run.dir={place}", cwd=tmp_path))
+    for place in ("again", "resumed", "begun"):
+        config = yaml.safe_load((tmp_path / place / ".hydra" / "config.yaml").read_text("utf-8"))
+        assert config["model"]["width"] == 16, place

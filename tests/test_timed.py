@@ -40,7 +40,7 @@ def keeping(
 ) -> Timekeeper:
     """The timekeeper of a trainer whose epochs have 6 steps and 3 batches to validate on."""
     trainer = slowed(planning(make_trainer(), schedulers.onecycle, warmup=0.3), clock, step, score, slowness)
-    return Timekeeper(time, trainer, Durations(clock), 0.0, lambda epochs: None, most)
+    return Timekeeper(time, trainer, Durations(clock), 0.0, lambda epochs: None, 0, most)
 
 
 def train(keeper: Timekeeper, saving: float = 0.0, epochs: int = 10**9) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cifar.options.config import Config
+from cifar.options.model import is_left_open
 from cifar.options.option import ConfigError
 from cifar.options.resume import recorded_settings, settings_of
 
@@ -37,7 +38,8 @@ def check_from_run(config: Config) -> None:
             " nothing says on which of them the run was trained; allowed: images in folders, arrays or a csv"
         )
     before, now = recorded_settings(config, run), settings_of(config)
-    changes = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and _is_fixed(config, key)]
+    different = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    changes = [key for key in different if _is_fixed(config, key) and not is_left_open(key, now.get(key))]
     if changes:
         lines = [f"{key}={now.get(key)}: was {before.get(key)}" for key in changes]
         raise ConfigError(

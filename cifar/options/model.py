@@ -23,12 +23,11 @@ class Model(Option):
 
     _target_: str = MISSING
 
-    def at(self, image_size: int) -> Model:
-        """The network for images of this height and width, in pixels."""
-        return self
+    def at(self, image_size: int, seconds_per_image: float | None = None) -> Model:
+        """The network for images of this height and width, in pixels; all that is auto is a number.
 
-    def sized(self, image_size: int, seconds_per_image: float | None) -> Model:
-        """With a number for width=auto, by the seconds of one core for each training image; None: no time is set."""
+        `seconds_per_image`: of one core (bf16), for each training image; None: no time is set.
+        """
         return self
 
 
@@ -45,7 +44,7 @@ class BottleneckResNet(Model):
     width: int = within("[1, inf)")
     stem: str = one_of("auto", "cifar", "imagenet")
 
-    def at(self, image_size: int) -> Model:
+    def at(self, image_size: int, seconds_per_image: float | None = None) -> Model:
         if self.stem != "auto":
             return self
         return replace(self, stem="cifar" if image_size <= CIFAR_STEM_SIZE else "imagenet")
@@ -56,6 +55,8 @@ class BottleneckResNet(Model):
 
 
 AUTO = "auto"
+WIDTH = "model.width"
+"""The setting that a run decides where it is auto, and records as a number."""
 USUAL_WIDTH = 32
 """The width for model.width=auto where no time is set."""
 WIDTHS = 16, 64
@@ -65,6 +66,11 @@ WIDTH_PER_ROOT = 80
 
 The width that is twice as large takes four times as long for an epoch, so the number of epochs stays about the same.
 """
+
+
+def is_left_open(key: str, value: object) -> bool:
+    """Whether a run that continues or repeats another one has in this setting what that one decided."""
+    return key == WIDTH and value == AUTO
 
 
 def width_for(seconds_per_image: float | None) -> int:
@@ -91,19 +97,13 @@ class ResNet9(Model):
     width: Any = restricted("auto, or a whole number above 0", _is_width)
     stride: int | None = within("[1, inf)")
 
-    def at(self, image_size: int) -> ResNet9:
-        width = USUAL_WIDTH if self.width == AUTO else self.width
-        if self.stride is not None:
-            return replace(self, width=width)
-        halvings = max(0, math.ceil(math.log2(image_size / RESNET9_SIZE)))
-        return replace(self, width=width, stride=2**halvings)
-
-    def sized(self, image_size: int, seconds_per_image: float | None) -> Model:
-        stride = self.at(image_size).stride
-        assert stride is not None
-        if seconds_per_image is None or self.width != AUTO:
-            return replace(self, width=self.at(image_size).width)
-        return replace(self, width=width_for(seconds_per_image * (32 * stride / image_size) ** 2))
+    def at(self, image_size: int, seconds_per_image: float | None = None) -> ResNet9:
+        stride = self.stride or 2 ** max(0, math.ceil(math.log2(image_size / RESNET9_SIZE)))
+        width = self.width
+        if width == AUTO:
+            of_32_pixels = (32 * stride / image_size) ** 2
+            width = width_for(None if seconds_per_image is None else seconds_per_image * of_32_pixels)
+        return replace(self, width=width, stride=stride)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from cifar.formatting import shortened
 from cifar.options.augment import with_suited
 from cifar.options.former import RENAMED_KEYS, upgrade_settings
 from cifar.options.hydra_private import Composition
+from cifar.options.model import is_left_open
 from cifar.options.option import groups
 from cifar.options.shared import is_training_setting, parse, read_yaml
 from cifar.overrides import is_within, to_text
@@ -61,7 +62,7 @@ def restored(start: Composition, place: str, record: Mapping[str, Any], decided:
     for key, before in record.items():
         now = _value(start, key)
         is_given = key in names or is_within(key, decided)
-        if is_given or now in (MISSING, before) or not is_training_setting(key, before):
+        if is_given or is_left_open(key, now) or now in (MISSING, before) or not is_training_setting(key, before):
             continue
         lines.append(f"{key}={to_text(before)}")
         changes.append(f"{key}={before} (conf/ says {now})")

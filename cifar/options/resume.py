@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar.options.check import typed
 from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
+from cifar.options.model import is_left_open
 from cifar.options.option import ConfigError, groups
 from cifar.options.shared import read_yaml
 from cifar.results import flatten, read_metrics, read_result
@@ -38,7 +39,7 @@ def check_resume(config: Config) -> None:
     lines = [
         f"{key}={now.get(key)}: was {before.get(key)}"
         for key in sorted({*before, *now})
-        if before.get(key) != now.get(key) and not _may_change(config, key)
+        if before.get(key) != now.get(key) and not _may_change(config, key) and not is_left_open(key, now.get(key))
     ]
     if lines:
         more = " ..." if lines[5:] else ""

@@ -48,7 +48,8 @@ class Scheduler(Option):
         if self.warmup_epochs >= epochs:
             raise ConfigError(
                 f"scheduler.warmup_epochs={self.warmup_epochs:g}: the run has no more epochs ({setting});"
-                " allowed: fewer than epochs, or more epochs; in a search, scheduler.warmup_epochs=0 leaves it out"
+                " allowed: fewer than epochs, or more epochs, as a longer time has; in a search,"
+                " scheduler.warmup_epochs=0 leaves it out"
             )
 
 

@@ -17,7 +17,7 @@ EPOCHS, TIME = "epochs", "time"
 UNITS = {"s": (1, "second"), "m": (60, "minute"), "h": (3600, "hour")}
 """Seconds, and the word, of each unit."""
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)([smh])")
-ALLOWED = "seconds, minutes or hours above 0, as 90s, 10m or 1.5h"
+ALLOWED = "seconds, minutes or hours above 0 (90s, 10m, 1.5h)"
 
 
 def seconds_of(text: str) -> float:

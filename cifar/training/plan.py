@@ -17,7 +17,7 @@ from cifar.training.device import wait
 from cifar.training.trainer import Trainer
 
 WARM_UP = 2
-"""Steps that are not measured: they choose kernels, compile and capture."""
+"""Steps that are not measured, where there is time for two."""
 FEW = 20
 """Steps, and validation batches, that are measured at most."""
 TOLERANCE = 0.015
@@ -53,7 +53,10 @@ def steps_left(seconds: float, pace: Pace, batches: int, into: int = 0, toleranc
 
 
 def measure(trainer: Trainer, most: float) -> Pace:
-    """The pace of a trainer, in at most `most` seconds after the first steps. It is as if nothing had been measured."""
+    """The pace of a trainer, in at most `most` seconds and one step. It is as if nothing had been measured.
+
+    The first step is never part of the measure: it chooses kernels, compiles and captures.
+    """
     with unchanged(trainer):
         step = _seconds(trainer, trainer.train, most, training=True)
         with torch.inference_mode():
@@ -66,20 +69,18 @@ def _seconds(trainer: Trainer, batches: EpochLoader, most: float, training: bool
     clock, device = trainer.clock, trainer.train.labels.device
     (trainer.step if training else trainer.score).model.train(training)
     compute = trainer.train_on if training else trainer.score
-    start = last = clock()
-    done = 0
+    start = since = clock()
+    warm = number = 0
     for number, (images, labels) in enumerate(_endless(batches), 1):
         compute(images, labels)
-        if number <= WARM_UP:
+        is_late = clock() - start > most
+        if number == 1 or (number <= WARM_UP and not is_late):
             wait(device)
-            first, start = start, clock()
-        done = max(number - WARM_UP, 0)
-        last = clock()
-        if done == FEW or last - first > most:
+            warm, since = number, clock()
+        elif is_late or number == warm + FEW:
             break
     wait(device)
-    last = clock()
-    return (last - start) / done if done else last - first
+    return (clock() - since) / (number - warm)
 
 
 def _endless(batches: EpochLoader) -> Iterator[tuple[Tensor, Tensor]]:
