@@ -118,7 +118,7 @@ def test_a_test_part_may_lack_classes_and_is_scored_by_name(
     make_folder(parts=("test",), classes=("bee", "dog"), each=5)
     config = settings(
         *("data=image_folder", f"data.root={root}", "data.limit=null", "data.val_size=4", "epochs=1", "test=true"),
-        *("model.width=16", "epochs=6", "batch_size=4", "optimizer.lr=0.05", "augment=none", "data.split=random"),
+        *("model.width=16", "epochs=6", "batch_size=4", "optimizer.lr=0.01", "augment=none", "data.split=random"),
     )
     colours = {"ant": "black", "bee": "red", "cat": "green", "dog": "blue"}
     for path in root.rglob("*.png"):
