@@ -120,7 +120,8 @@ def test_crops_that_were_searched_keep_their_meaning(tmp_path: Path, run_py: Run
     best = yaml.safe_load((study / "best.yaml").read_text("utf-8"))
     succeed(run_py("from_study=sweeps/crop", "device=cpu", "hydra.run.dir=trained", cwd=tmp_path))
     trial, trained = (read_metrics(path / "metrics.csv") for path in (study / str(best["trial"]), tmp_path / "trained"))
-    assert [(m.train_loss, m.val_loss) for m in trained] == [(m.train_loss, m.val_loss) for m in trial]
+    for now, then in zip(trained, trial, strict=True):  # the trial may be one of the archive, of another processor
+        assert (now.train_loss, now.val_loss) == pytest.approx((then.train_loss, then.val_loss), rel=1e-3)
     before = read_metrics(tmp_path / "run" / "metrics.csv")
     succeed(run_py("resume=run", "epochs=3", cwd=tmp_path))
     assert read_metrics(tmp_path / "run" / "metrics.csv")[:2] == before
