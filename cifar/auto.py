@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import yaml
 
 from cifar.options.config import Config
 from cifar.options.model import AUTO, WIDTH, ResNet9
@@ -63,7 +63,8 @@ def as_decided(settings: Mapping[str, str], typed: Config, config: Config) -> di
     values = facts(typed, config).get("decided", {})
     if not values or CONFIG not in settings:
         return dict(settings)
-    recorded = OmegaConf.create(settings[CONFIG])
+    recorded = yaml.safe_load(settings[CONFIG])
     for key, value in values.items():
-        OmegaConf.update(recorded, key, value)
-    return {**settings, CONFIG: OmegaConf.to_yaml(recorded)}
+        group, name = key.split(".")
+        recorded[group][name] = value
+    return {**settings, CONFIG: yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True)}
