@@ -33,8 +33,9 @@ def composed(*keys: str) -> Config:
     lines = overrides.parse(list(keys))
     check_one(lines)
     with initialize_config_dir(str(CONF)):
-        added = without_time(lines, compose("config", list(keys)))
-        return check(compose("config", [*keys, *(str(override.input_line) for override in added)]))
+        config = compose("config", list(keys))
+        added = [str(override.input_line) for override in without_time(lines, config)]
+        return check(compose("config", [*keys, *added]) if added else config)
 
 
 def composed_of_keys(keys: list[str]) -> Config:

@@ -26,17 +26,11 @@ SHOWN = 0.05
 """Seconds: what took less is not named."""
 
 
-def lines(
-    config: Config,
-    directory: Path,
-    facts: Mapping[str, Any],
-    best: EpochMetrics,
-    val: Images,
-    settings: Mapping[str, str],
-) -> Iterator[str]:
-    """The lines. `facts` are what result.json says, `settings` the files of .hydra/, empty where there are none."""
-    yield accuracy(facts, best, len(val))
-    yield time(facts)
+def next_steps(config: Config, directory: Path, val: Images, settings: Mapping[str, str]) -> Iterator[str]:
+    """The commands that use the run and that search from it. `settings`: the files of .hydra/, none if there are none.
+
+    To be shown and not recorded: a command says which modules are trusted.
+    """
     example = example_of(config, val)
     where = f" ({IMAGES}: files or folders)" if example == IMAGES else ""
     yield f"to use it: {module_command('cifar.predict', str(directory), example)}{where}"
@@ -46,7 +40,7 @@ def lines(
 
 
 def accuracy(facts: Mapping[str, Any], best: EpochMetrics, images: int) -> str:
-    """On the test images where these were evaluated, else on those that chose the epoch."""
+    """On the test images where these were evaluated, else on those that chose the epoch. `facts`: as in result.json."""
     test = facts.get("test")
     value, count = (test["accuracy"], test["images"]) if test else (best.val_accuracy, images)
     of = "test images" if test else "validation images, which chose the epoch"

@@ -159,8 +159,10 @@ class Experiment:
         value = objective.value(best)
         log.info("best %s %.4f in epoch %d · %s", objective.label, value, best.epoch, self.directory.path)
         if self.coordinator.exclusive and study is None:
-            for line in conclusion.lines(self.config, self.directory.path, facts, best, self.splits.val, settings):
-                log.info("%s", line)
+            log.info("%s", conclusion.accuracy(facts, best, len(self.splits.val)))
+            log.info("%s", conclusion.time(facts))
+            for line in conclusion.next_steps(self.config, self.directory.path, self.splits.val, settings):
+                print(line)
         return value
 
     def _begin(self, settings: Mapping[str, str]) -> dict[str, Any]:

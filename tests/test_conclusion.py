@@ -43,23 +43,31 @@ def test_durations_add_up_over_blocks_and_resumptions() -> None:
     assert durations.counted == 17
 
 
-def lines_of(config: Config, place: Path, caplog: pytest.LogCaptureFixture, typed: str, study: str | None) -> list[str]:
-    place.mkdir(exist_ok=True)
-    caplog.clear()
-    with caplog.at_level(logging.INFO):
-        run(config, str(place), NO_REPORTER, study, settings={"overrides.yaml": typed})
-    messages = [record.getMessage() for record in caplog.records]
-    best = next(index for index, text in enumerate(messages) if text.startswith("best "))
-    return messages[best + 1 :]
+LinesOf = Callable[..., list[str]]
+
+
+@pytest.fixture
+def lines_of(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> LinesOf:
+    """Runs, and returns what is said after the line of the best epoch: what is recorded, then what is shown alone."""
+
+    def last_lines(config: Config, place: Path, typed: str, study: str | None = None) -> list[str]:
+        place.mkdir(exist_ok=True)
+        with caplog.at_level(logging.INFO):
+            run(config, str(place), NO_REPORTER, study, settings={"overrides.yaml": typed})
+        messages = [record.getMessage() for record in caplog.records]
+        best = next(index for index, text in enumerate(messages) if text.startswith("best "))
+        return [*messages[best + 1 :], *capsys.readouterr().out.splitlines()]
+
+    return last_lines
 
 
 def test_a_run_ends_with_its_accuracy_its_time_and_what_to_do_next(
-    settings: Settings, make_folder: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    settings: Settings, make_folder: Callable[..., Path], tmp_path: Path, lines_of: LinesOf
 ) -> None:
     root = make_folder(each=10)
     options = ("data=image_folder", f"data.root={root}", "data.limit=null", "epochs=1", "data.test_size=0.2")
     typed = f"- data=image_folder\n- data.root={root}\n- test=true\n- resume=null\n- optimizer.lr=0.2\n"
-    accuracy, time, predict, search = lines_of(settings(*options), tmp_path / "run", caplog, typed, None)
+    accuracy, time, predict, search = lines_of(settings(*options), tmp_path / "run", typed)
     assert accuracy.startswith("accuracy 0.") or accuracy.startswith("accuracy 1.")
     assert "(95% interval 0." in accuracy and accuracy.endswith("validation images, which chose the epoch")
     assert time.startswith("time: ") and "training" in time
@@ -71,18 +79,16 @@ def test_a_run_ends_with_its_accuracy_its_time_and_what_to_do_next(
 
 
 def test_the_test_images_say_the_accuracy_where_they_were_evaluated(
-    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    settings: Settings, tmp_path: Path, lines_of: LinesOf
 ) -> None:
     config = settings("epochs=1", "test=true")
-    accuracy, _, predict, _ = lines_of(config, tmp_path, caplog, "- data=digits\n", None)
+    accuracy, _, predict, _ = lines_of(config, tmp_path, "- data=digits\n")
     assert accuracy.endswith("of the 180 test images")
     assert predict.endswith(f"{tmp_path} IMAGES (IMAGES: files or folders)")
 
 
-def test_a_trial_and_a_run_of_a_grid_say_no_such_thing(
-    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert lines_of(settings("epochs=1"), tmp_path, caplog, "- data=digits\n", str(tmp_path)) == []
+def test_a_trial_and_a_run_of_a_grid_say_no_such_thing(settings: Settings, tmp_path: Path, lines_of: LinesOf) -> None:
+    assert lines_of(settings("epochs=1"), tmp_path, "- data=digits\n", str(tmp_path)) == []
 
 
 def test_settings_of_a_search_are_not_searched_again(settings: Settings, tmp_path: Path) -> None:
