@@ -19,24 +19,26 @@ from benchmarks.folders import add_sets, sets, written
 from benchmarks.typed import BACKBONE, RUN, finish, predicted, typed
 
 ALWAYS = {
-    "optimizer.weight_decay": "tag(log, interval(0.00001, 0.1))",
     "batch_size": "choice(32, 64, 128, 256)",
     "loss.label_smoothing": "choice(0.0, 0.1, 0.2)",
-    "scheduler": "choice(onecycle, cosine)",
+    "scheduler.warmup": "interval(0.02, 0.4)",  # near 0: cosine decay
 }
 IMAGES = {
-    "ema.decay": "choice(0.5, 0.9, 0.99, 0.999)",
+    "optimizer.weight_decay": "tag(log, interval(0.00005, 0.005))",
+    "ema.decay": "null,0.99,0.995,0.998",
     "augment": "choice(crop_flip, trivial)",
     "augment.erase": "choice(0.0, 0.2, 0.4)",
-    "scheduler.warmup_epochs": "choice(0, 1)",
 }
 SPACES = {
     "none": {
-        "model.width": "choice(8, 16, 24, 32, 48, 64)",
-        "optimizer.lr": "tag(log, interval(0.005, 0.5))",
+        "model.width": "choice(16, 24, 32, 48)",
+        "optimizer.lr": "tag(log, interval(0.02, 1.0))",
         **IMAGES,
     },
-    "frozen": {"optimizer.lr": "tag(log, interval(0.0005, 0.5))"},
+    "frozen": {
+        "optimizer.lr": "tag(log, interval(0.0005, 0.5))",
+        "optimizer.weight_decay": "tag(log, interval(0.00001, 0.1))",
+    },
     "finetune": {
         "optimizer.lr": "tag(log, interval(0.001, 0.2))",
         "transfer.backbone_lr_scale": "tag(log, interval(0.01, 1))",

@@ -95,6 +95,7 @@ def one_line(error: BaseException) -> str | None:
         return (
             f"{error.override}: not a setting ({reason}); allowed: KEY=VALUE without spaces around =, and"
             " \"KEY='VALUE'\" for a value with spaces, commas, parentheses or ="
+            + ("; KEY=null,0.9 in place of choice(null, 0.9)" if "NoneType is incompatible" in reason else "")
         )
     if isinstance(error, UserError) and error.several_lines:
         return str(error)

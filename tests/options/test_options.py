@@ -47,6 +47,11 @@ def refusal(compose: Compose, *overrides: str) -> str:
 # --- what is allowed
 
 
+def test_a_choice_with_null_says_how_to_write_it(compose: Compose) -> None:
+    assert "KEY=null,0.9 in place of choice(null, 0.9)" in refusal(compose, "ema.decay=choice(null, 0.99)")
+    assert "null" not in refusal(compose, "ema.decay=choice(0.9")
+
+
 def test_the_defaults_are_the_recipe_of_the_project(compose: Compose) -> None:
     config = check(compose())
     assert (config.data.source, config.epochs, config.batch_size) == ("cifar10", 10, 32)
