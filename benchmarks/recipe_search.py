@@ -25,13 +25,13 @@ ALWAYS = {
 }
 IMAGES = {
     "optimizer.weight_decay": "tag(log, interval(0.00005, 0.005))",
-    "ema.decay": "null,0.99,0.995,0.998",
+    "ema.decay": "null,0.9,0.99,0.995",
     "augment": "choice(crop_flip, trivial)",
     "augment.erase": "choice(0.0, 0.2, 0.4)",
 }
 SPACES = {
     "none": {
-        "model.width": "choice(16, 24, 32, 48)",
+        "model.width": "choice(8, 16, 24, 32, 48, 64)",
         "optimizer.lr": "tag(log, interval(0.02, 1.0))",
         **IMAGES,
     },
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
-    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="settings of all trials, not searched")
+    parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="in place of what is searched, or beside it")
     options = parser.parse_args(argv)
     for name, source in sets(options).items():
         search(name, written(name, source, options.images, options.out / "sets"), options)
@@ -72,15 +72,15 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     words = [options.transfer] if options.transfer != "none" else []
     title = "-".join([name, str(options.images), *words, length.partition("=")[2]])
     study = options.out.resolve() / title
-    fixed = {key.partition("=")[0] for key in options.keys}
-    space = {key: values for key, values in (ALWAYS | SPACES[options.transfer]).items() if key not in fixed}
+    space = ALWAYS | SPACES[options.transfer] | dict(key.split("=", 1) for key in options.keys)
     settings = [
         *("experiment=photographs", "data=image_folder", f"data.root={folder}", length),
         *([f"transfer={options.transfer}", *BACKBONE] if words else []),
-        *("optimizer.momentum=0.9", *options.keys),
+        "optimizer.momentum=0.9",
     ]
     sweeper = [
         *("-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={study}", f"hydra.sweeper.study_name={title}"),
+        "hydra/sweeper/pruner=none",  # a pruner compares at equal epochs, of which a narrow network has more
         *(f"hydra.sweeper.n_trials={options.trials}", f"hydra.sweeper.n_jobs={options.jobs}"),
     ]
     typed([*RUN, *sweeper, *settings, *(f"{key}={choices}" for key, choices in space.items())], study)
