@@ -14,6 +14,7 @@ from cifar.data.images import Images
 from cifar.durations import COUNTED
 from cifar.formatting import format_interval, format_time
 from cifar.intervals import wilson
+from cifar.layout import CONF
 from cifar.options.config import Config
 from cifar.overrides import key_of
 from cifar.reporting import EpochMetrics
@@ -67,15 +68,29 @@ def _shown(name: str, seconds: float) -> bool:
 
 def example_of(config: Config, val: Images) -> str:
     """An image to predict: the first one to validate on, where it is a file."""
-    root = Path(config.data.root or "")
+    root = Path(config.data.root or "").expanduser()
     files = (root / str(name) for name in val.names[:1])
     return next((str(file) for file in files if config.data.root and file.is_file()), IMAGES)
 
 
 def search_command(config: Config, directory: Path, settings: Mapping[str, str]) -> str | None:
-    """The command that searches from the settings of the run; None where these are of a search, or not known."""
-    if config.from_study is not None or "overrides.yaml" not in settings:
+    """The command that searches from the settings of the run, without those that it searches.
+
+    None where the settings are of a search, or not known, and where nothing would be searched.
+    """
+    searched = _searched(directory, settings)
+    if config.from_study is not None or not searched:
         return None
     typed = [str(line) for line in yaml.safe_load(settings["overrides.yaml"]) or []]
-    kept = [line for line in typed if key_of(overrides.parse_line(line)) not in NOT_OF_A_SEARCH]
+    kept = [line for line in typed if key_of(overrides.parse_line(line)) not in {*NOT_OF_A_SEARCH, *searched}]
     return command(*config_dir.option(directory), "-m", "hydra/sweeper=optuna", *kept)
+
+
+def _searched(directory: Path, settings: Mapping[str, str]) -> set[str]:
+    """The keys that a search of these settings varies: those of search/OPTION.yaml for each option that was chosen."""
+    if "hydra.yaml" not in settings:
+        return set()
+    choices = yaml.safe_load(settings["hydra.yaml"])["hydra"]["runtime"]["choices"]
+    folders = [folder for folder in (config_dir.recorded(directory), CONF) if folder is not None]
+    files = [folder / "search" / f"{option}.yaml" for option in choices.values() for folder in folders]
+    return {str(key) for file in files if file.is_file() for key in yaml.safe_load(file.read_text("utf-8")) or {}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 from collections.abc import Callable
@@ -44,6 +45,7 @@ def test_durations_add_up_over_blocks_and_resumptions() -> None:
 
 
 LinesOf = Callable[..., list[str]]
+CHOICES = "hydra: {runtime: {choices: {optimizer: sgd, transfer: none}}}"
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def lines_of(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str
     def last_lines(config: Config, place: Path, typed: str, study: str | None = None) -> list[str]:
         place.mkdir(exist_ok=True)
         with caplog.at_level(logging.INFO):
-            run(config, str(place), NO_REPORTER, study, settings={"overrides.yaml": typed})
+            run(config, str(place), NO_REPORTER, study, settings={"overrides.yaml": typed, "hydra.yaml": CHOICES})
         messages = [record.getMessage() for record in caplog.records]
         best = next(index for index, text in enumerate(messages) if text.startswith("best "))
         return [*messages[best + 1 :], *capsys.readouterr().out.splitlines()]
@@ -66,7 +68,9 @@ def test_a_run_ends_with_its_accuracy_its_time_and_what_to_do_next(
 ) -> None:
     root = make_folder(each=10)
     options = ("data=image_folder", f"data.root={root}", "data.limit=null", "epochs=1", "data.test_size=0.2")
-    typed = f"- data=image_folder\n- data.root={root}\n- test=true\n- resume=null\n- optimizer.lr=0.2\n"
+    typed = (
+        f"- data=image_folder\n- data.root={root}\n- test=true\n- resume=null\n- optimizer.lr=0.2\n- batch_size=16\n"
+    )
     accuracy, time, predict, search = lines_of(settings(*options), tmp_path / "run", typed)
     assert accuracy.startswith("accuracy 0.") or accuracy.startswith("accuracy 1.")
     assert "(95% interval 0." in accuracy and accuracy.endswith("validation images, which chose the epoch")
@@ -74,7 +78,7 @@ def test_a_run_ends_with_its_accuracy_its_time_and_what_to_do_next(
     *_, directory, image = shlex.split(predict)
     assert directory == str(tmp_path / "run") and Path(image).is_file()
     words = shlex.split(search.removeprefix("to search for better settings: "))
-    assert words[-5:] == ["-m", "hydra/sweeper=optuna", "data=image_folder", f"data.root={root}", "optimizer.lr=0.2"]
+    assert words[-5:] == ["-m", "hydra/sweeper=optuna", "data=image_folder", f"data.root={root}", "batch_size=16"]
     parse(words[-4:])
 
 
@@ -93,5 +97,21 @@ def test_a_trial_and_a_run_of_a_grid_say_no_such_thing(settings: Settings, tmp_p
 
 def test_settings_of_a_search_are_not_searched_again(settings: Settings, tmp_path: Path) -> None:
     config = settings("from_study=sweeps/NAME")
-    assert conclusion.search_command(config, tmp_path, {"overrides.yaml": "- data=digits\n"}) is None
+    typed = {"overrides.yaml": "- data=digits\n", "hydra.yaml": CHOICES}
+    assert conclusion.search_command(config, tmp_path, typed) is None
     assert conclusion.search_command(settings(), tmp_path, {}) is None
+
+
+def test_where_nothing_would_be_searched_no_search_is_named(settings: Settings, tmp_path: Path) -> None:
+    typed = {"overrides.yaml": "- optimizer=own\n", "hydra.yaml": CHOICES.replace("sgd", "own")}
+    assert conclusion.search_command(settings(), tmp_path, typed) is None
+    folder = tmp_path / "mine"
+    (folder / "search").mkdir(parents=True)
+    (folder / "search" / "own.yaml").write_text(
+        "# @package hydra.sweeper.params\noptimizer.kwargs.lr: interval(0, 1)\n"
+    )
+    (tmp_path / ".hydra").mkdir()
+    source = {"provider": "command-line", "path": str(folder)}
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"config_sources": [source]}}}))
+    command = conclusion.search_command(settings(), tmp_path, typed)
+    assert command is not None and command.endswith("optimizer=own")
