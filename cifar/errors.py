@@ -10,3 +10,5 @@ class UserError(Exception):
 
     several_lines: ClassVar[bool] = False
     """Whether the lines of the message are kept; otherwise it is shown as one."""
+    of_one_run: ClassVar[bool] = False
+    """Whether another run with the same settings may not have it."""

@@ -12,6 +12,7 @@ from typing import Any
 from cifar.durations import Durations
 from cifar.formatting import format_time
 from cifar.options.config import Config
+from cifar.options.option import ConfigError
 from cifar.options.times import in_words, seconds_of
 from cifar.options.transfer import Frozen
 from cifar.training.device import wait
@@ -105,9 +106,10 @@ class Timekeeper(Untimed):
         with self.durations.measuring("measuring"):
             self.pace = measure(trainer, MEASURED * self.seconds)
         steps = steps_left(self.seconds - self.used, self.pace, batches, tolerance=TOLERANCE * self.seconds)
-        trainer.plan(self._within_bounds(steps))
+        steps = self._within_bounds(steps)
+        self.check(steps / batches)
+        trainer.plan(steps)
         self.planned = self.epochs
-        self.check(self.epochs)
         self.checks = [share * self.seconds for share in CHECKS]
         of_epoch = self.pace.of_epoch(batches)
         bound = ", the most that such a run has" if self.epochs == self.most else ""
@@ -213,8 +215,17 @@ def timekeeper(config: Config, trainer: Trainer, durations: Durations) -> Untime
     return Timekeeper(config.time, trainer, durations, durations.counted, check, *bounds)
 
 
+class PlanError(ConfigError):
+    """A setting does not fit the epochs that a time allows: on a faster machine, or with a smaller network, it may."""
+
+    of_one_run = True
+
+
 def _check_warmup(config: Config, time: str, epochs: float) -> None:
-    config.scheduler.check_warmup(f"time={time}: {_epochs(epochs)}", epochs)
+    try:
+        config.scheduler.check_warmup(f"time={time}: {_epochs(epochs)}", epochs)
+    except ConfigError as error:
+        raise PlanError(str(error)) from None
 
 
 def plan_settings(config: Config, image_size: int) -> str:

@@ -259,8 +259,11 @@ def test_a_run_that_is_stopped_and_resumed_ends_in_its_time(settings: Settings, 
     assert result["seconds"]["training"] > stopped["seconds"]["training"]
 
 
-def test_a_warm_up_that_is_longer_than_the_plan_is_an_error_before_training(settings: Settings, tmp_path: Path) -> None:
-    config = settings("time=30s", "scheduler.warmup_epochs=50")
+@pytest.mark.parametrize("scheduler", ["plateau", "onecycle"])
+def test_a_warm_up_that_is_longer_than_the_plan_is_an_error_before_training(
+    scheduler: str, settings: Settings, tmp_path: Path
+) -> None:
+    config = settings("time=30s", f"scheduler={scheduler}", "scheduler.warmup_epochs=50")
     with pytest.raises(ConfigError, match=r"scheduler\.warmup_epochs=50: the run has no more epochs \(time=30s: "):
         run(config, str(tmp_path), NO_REPORTER, clock=Ticking(0.5))
     assert read_metrics(tmp_path / "metrics.csv") == []

@@ -47,33 +47,40 @@ def check_resume(config: Config) -> None:
             f"{'; '.join(lines[:5])}{more}; a run that is resumed (resume={config.resume}) keeps these; allowed: leave"
             " them out, or start a new run"
         )
-    if config.time is not None:
-        return _check_time(config, before.get("time"))
     metrics = Path(config.resume) / "metrics.csv"
     done = len(read_metrics(metrics)) if metrics.exists() else 0
-    if config.epochs < done:
+    if config.time is not None:
+        is_at_end = _check_time(config, before.get("time"), done)
+    elif config.epochs < done:
         raise ConfigError(f"epochs={config.epochs}: {done} epochs of {config.resume} are done; allowed: from {done} on")
+    else:
+        is_at_end = config.epochs == done
     late = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and _waits_for_epoch(key)]
-    if late and config.epochs == done:
+    if late and is_at_end:
         raise ConfigError(
             f"{late[0]}={now.get(late[0])}: was {before.get(late[0])}, and no epoch is left in which it would take"
             f" effect: all {done} epochs of {config.resume} are done; allowed: epochs=N above {done}, or leave it out"
         )
 
 
-def _check_time(config: Config, before: str | None) -> None:
-    """Raises ConfigError for a time where the run, with `before`, had none."""
+def _check_time(config: Config, before: str | None, done: int) -> bool:
+    """Whether the run, with the time `before` and `done` epochs, is trained to its end.
+
+    Raises ConfigError for a time where the run had none, and for another one where no step is left.
+    """
     if before is None:
         raise ConfigError(
             f"time={config.time}: {config.resume} was started with epochs and keeps these; allowed: epochs=N, or a new"
             " run"
         )
     result = Path(config.resume or "") / "result.json"
-    if config.time != before and result.exists() and read_result(result.parent)["status"] == "finished":
+    is_at_end = result.exists() and read_result(result.parent).get("epochs") == done
+    if config.time != before and is_at_end:
         raise ConfigError(
             f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"
             " run"
         )
+    return is_at_end
 
 
 def _waits_for_epoch(key: str) -> bool:

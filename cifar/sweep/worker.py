@@ -214,7 +214,7 @@ class WorkerLoop:
         drawn = [canonical(name) for name in frozen.params]
         names_key = is_within(key, drawn) or any(is_within(place, [key]) for place in drawn)
         names_value = any(isinstance(value, str) and value in text for value in frozen.params.values())
-        return not (has_begun or names_key or names_value)
+        return not (error.of_one_run or has_begun or names_key or names_value)
 
     def executed_as_before(self, trial: Trial, drawn: list[str]) -> list[str]:
         """The overrides of a trial; one of a confirmation is executed as that of the search was.
@@ -232,7 +232,8 @@ class WorkerLoop:
         execution = self.worker.app.execution(self.worker.folder / folder_of(self.study.frozen(trial)))
         if execution:
             with suppress(UpdateFinishedTrialError):  # it was taken over
-                trial.set_user_attr("execution", dict(execution))
+                before = self.study.frozen(trial).user_attrs.get("execution", {})
+                trial.set_user_attr("execution", {**before, **execution})
 
     def draw(self, trial: Trial) -> list[str]:
         """Sample the trial's parameters; returns its overrides."""

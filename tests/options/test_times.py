@@ -118,6 +118,7 @@ def test_a_run_with_a_time_is_resumed_by_epochs_and_one_with_epochs_not_by_a_tim
     before = read_result(tmp_path / "timed")
     assert before["plan"]["time"] == "2s" and before["epochs_done"] == before["epochs"]
     assert "time=3s: was 2s, and timed is trained to its end; allowed: epochs=N" in start("resume=timed", "time=3s")
+    assert "optimizer.lr=0.3: was 0.01, and no epoch is left" in start("resume=timed", "optimizer.lr=0.3")
     more = before["epochs"] + 2
     assert start("resume=timed", f"epochs={more}") == ""
     after = read_result(tmp_path / "timed")
@@ -144,7 +145,7 @@ def test_trials_with_a_time_are_repeated_by_their_epochs(tmp_path: Path, run_py:
     assert f"with epochs={trained}, which the time of the trial allowed" in text
     assert "fixed.time: was 2s, now 3s" in start(*search, "time=3s", code=1)
     confirm = ("-m", "hydra/sweeper=confirm", "hydra.sweeper.study=search", "hydra.sweeper.top=1")
-    start(*confirm, "hydra.sweeper.seeds=1", "hydra.sweeper.test=false")
+    start(*confirm, "hydra.sweeper.seeds=1")
     confirmed = read_result(tmp_path / "search" / "confirmation" / "0")
     assert (confirmed["epochs"], "plan" in confirmed) == (trained, False)
     start("from_study=search", "hydra.run.dir=again")
@@ -152,6 +153,13 @@ def test_trials_with_a_time_are_repeated_by_their_epochs(tmp_path: Path, run_py:
     assert (repeated["epochs"], "plan" in repeated) == (trained, False)
     start("from_study=search", "time=2s", "hydra.run.dir=timed")
     assert read_result(tmp_path / "timed")["plan"]["time"] == "2s"
+
+
+def test_a_trial_whose_time_is_too_short_for_its_warm_up_does_not_end_the_search(tmp_path: Path, run_py: RunPy) -> None:
+    long = ("time=1s", "scheduler=cosine", "scheduler.warmup_epochs=900")
+    search = ("-m", "hydra/sweeper=optuna", *TINY, *long, "hydra.sweep.dir=search", "hydra.sweeper.n_trials=2")
+    done = run_py(*search, cwd=tmp_path)
+    assert "trial 1 failed" in done.stdout and "the run has no more epochs (time=1s" in done.stdout + done.stderr
 
 
 def test_trials_that_share_a_device_have_no_time(search: Any) -> None:
