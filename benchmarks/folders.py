@@ -53,6 +53,11 @@ def sets(options: argparse.Namespace) -> dict[str, Path]:
     return {name: Path(folder).expanduser() for name, _, folder in pairs}
 
 
+def words_of(options: argparse.Namespace) -> str:
+    """The sets and the folder of the results, as they are typed."""
+    return " ".join([*(f"--set {name}=DIR" for name in sets(options)), "--out OUT"])
+
+
 def written(name: str, source: Path, images: int, out: Path) -> Path:
     """OUT/NAME-IMAGES, written if it is not there."""
     place = out / f"{name}-{images}"

@@ -10,6 +10,7 @@ program predicts. The same command continues where it was stopped; OUT/runs.json
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.folders import add_sets, sets, written
+from benchmarks.folders import add_sets, sets, words_of, written
 from benchmarks.typed import BACKBONE, RUN, WEIGHTS, CommandError, Kept, accuracy, finish, line, predicted, typed
 from cifar.results import read_result
 
@@ -131,11 +132,17 @@ def main(argv: list[str]) -> None:
                 run = f"{folder.name}/{method}/{seed}"
                 place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
                 kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
-    finish("photographs", "python -m benchmarks photographs", summary(options, kept.results), options.keep)
+    finish(
+        "photographs",
+        f"python -m benchmarks photographs {words_of(options)}",
+        summary(options, kept.results),
+        options.keep,
+    )
 
 
 def measured(method: str, trained: Trained) -> dict[str, Any]:
     """What a run gives; a command that fails is a result too."""
+    shutil.rmtree(trained.place, ignore_errors=True)  # a run that was stopped
     try:
         return METHODS[method](trained)
     except CommandError as error:

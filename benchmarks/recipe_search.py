@@ -97,7 +97,7 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     }
     result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: {', '.join(chosen)}"
     command = [
-        *(f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images}",),
+        f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
         *(f"--{length.replace('=', ' ')} --transfer {options.transfer} --trials {options.trials}", *options.keys),
     ]
     finish(f"recipe-search-{title}", " ".join(command), result, options.keep)

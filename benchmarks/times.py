@@ -4,7 +4,7 @@ python -m benchmarks times --set cifar10=DIR --out OUT --keep           # 20 run
 python -m benchmarks times --set cifar10=DIR --out OUT --keep --busy    # the same beside a busy process
 
 The runs are of scikit-learn's digits and of 2,000 images of each set. Every fourth is killed (SIGKILL) in the middle,
-and resumed. What was measured is in OUT/runs.json: the same command continues.
+and resumed. What was measured is in OUT/runs-quiet.json or OUT/runs-busy.json: the same command continues.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shutil
 import signal
 import statistics
 import time
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.busy import busy_process
-from benchmarks.folders import add_sets, sets, written
+from benchmarks.folders import add_sets, sets, words_of, written
 from benchmarks.typed import RUN, Kept, finish, started, typed
 from cifar.compose import recorded_config
 from cifar.durations import COUNTED
@@ -60,12 +61,12 @@ def main(argv: list[str]) -> None:
 
 
 def command(options: argparse.Namespace) -> str:
-    names = " ".join(f"--set {name}=DIR" for name in sets(options))
-    return f"python -m benchmarks times {names}{' --busy' if options.busy else ''}"
+    return f"python -m benchmarks times {words_of(options)}{' --busy' if options.busy else ''}"
 
 
 def measured(data: tuple[str, ...], seconds: int, place: Path, killed: bool) -> dict[str, Any]:
     """A run of so many seconds in the folder `place`: seconds that it took, of all processes that it had."""
+    shutil.rmtree(place, ignore_errors=True)  # a run that was stopped
     words = (*RUN, "experiment=photographs", *data, f"time={seconds}s", "hydra.run.dir=run")
     before = 0.0
     if killed:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +62,12 @@ def typed(words: Sequence[str], place: Path, environment: Mapping[str, str] | No
     Raises CommandError where it fails.
     """
     process, start = started(words, place, environment), time.perf_counter()
-    if process.wait() != 0:
+    try:
+        process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # Ctrl-C does not reach it
+        raise
+    if process.returncode != 0:
         end = (place / "log").read_text("utf-8", "replace")[-1000:]
         raise CommandError(f"{shlex.join(words)}: exit code {process.returncode}\n{end}")
     return time.perf_counter() - start

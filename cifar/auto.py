@@ -21,24 +21,40 @@ from cifar.training.device import dtype_of
 
 WITHOUT_BF16 = 0.4
 """The speed of a core in fp32, as a share of that in bf16: 2.4 to 2.7 times as fast, where it has AVX512-bf16."""
+WIDTHS = 16, 64
+"""The least and the greatest width for model.width=auto."""
+WIDTH_PER_ROOT = 80
+"""model.width=auto: so many times the root of the seconds of one core (bf16) for each image of 32 pixels.
+
+The width that is twice as large takes four times as long for an epoch, so the number of epochs stays about the same.
+"""
 CONFIG = "config.yaml"
 """The file of the settings in .hydra/."""
 
 
-def decided(config: Config, images: int, image_size: int, device: torch.device) -> Config:
-    """The settings with a number in place of auto, for so many training images of this height and width.
+def decided(config: Config, images: int, image_size: int, device: torch.device) -> dict[str, Any]:
+    """The settings that are auto, as numbers, for so many training images of this height and width.
 
     A run that is resumed, or begins with another one, keeps that one's.
     """
     model = config.model
     if not isinstance(model, ResNet9) or model.width != AUTO:
-        return config
-    width = model.at(image_size, _seconds_per_image(config, images, device)).width
+        return {}
     source = config.resume or config.from_run
-    if source is not None:
-        recorded = recorded_settings(config, source).get(WIDTH, AUTO)
-        width = width if recorded == AUTO else recorded
-    return dataclasses.replace(config, model=dataclasses.replace(model, width=width))
+    recorded = AUTO if source is None else recorded_settings(config, source).get(WIDTH, AUTO)
+    if recorded != AUTO:
+        return {WIDTH: recorded}
+    fitted = model.at(image_size)
+    assert fitted.stride is not None
+    seconds = _seconds_per_image(config, images, device)
+    of_32_pixels = (32 * fitted.stride / image_size) ** 2
+    return {WIDTH: fitted.width if seconds is None else width_for(seconds * of_32_pixels)}
+
+
+def width_for(seconds_per_image: float) -> int:
+    """The width for model.width=auto, a multiple of 8; by the seconds of one core for each image of 32 pixels."""
+    least, most = WIDTHS
+    return round(min(max(WIDTH_PER_ROOT * math.sqrt(seconds_per_image), least), most) / 8) * 8
 
 
 def _seconds_per_image(config: Config, images: int, device: torch.device) -> float | None:
@@ -51,16 +67,16 @@ def _seconds_per_image(config: Config, images: int, device: torch.device) -> flo
     return seconds_of(config.time) * torch.get_num_threads() * speed / images
 
 
-def facts(typed: Config, config: Config) -> dict[str, Any]:
-    """What result.json says of what was decided; nothing where nothing was."""
-    if typed is config or not isinstance(config.model, ResNet9):
-        return {}
-    return {"decided": {WIDTH: config.model.width}}
+def as_decided(config: Config, values: Mapping[str, Any]) -> Config:
+    """The settings with what was decided."""
+    model = config.model
+    if not (values and isinstance(model, ResNet9)):
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(model, width=values[WIDTH]))
 
 
-def as_decided(settings: Mapping[str, str], typed: Config, config: Config) -> dict[str, str]:
+def files_as_decided(settings: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
     """The files of .hydra/ with what was decided."""
-    values = facts(typed, config).get("decided", {})
     if not values or CONFIG not in settings:
         return dict(settings)
     recorded = yaml.safe_load(settings[CONFIG])

@@ -90,7 +90,7 @@ class Experiment:
     ) -> None:
         self.start_time = time.perf_counter()
         self.durations = Durations(clock)
-        self.typed = self.config = config
+        self.config = config
         self.directory = directory
         self.coordinator = reporter.coordinator
         self.reporter = reporter
@@ -103,7 +103,8 @@ class Experiment:
             self._check_content()
             self.test = self.data.load_test() if config.test else None
         images = self.splits.train.images
-        self.config = config = auto.decided(config, len(images), images.shape[-1], isolation.device)
+        self.decided = auto.decided(config, len(images), images.shape[-1], isolation.device)
+        self.config = config = auto.as_decided(config, self.decided)
         with self.durations.measuring("features" if isinstance(config.transfer, Frozen) else "building"):
             self.task = build_task(config, self.splits, isolation.device, resources)
             self.task.check(len(self.splits.train.classes))
@@ -139,7 +140,7 @@ class Experiment:
     def run(self, study: str | None, settings: Mapping[str, str]) -> float:
         """Train, record, and return the objective of the best epoch."""
         objective = self.trainer.objective
-        settings = auto.as_decided(settings, self.typed, self.config)
+        settings = auto.files_as_decided(settings, self.decided)
         signals = self.stop.handling_signals() if self.coordinator.exclusive else nullcontext()
         with signals:  # before result.json says that the run has begun
             facts = self._begin(settings)
@@ -177,7 +178,7 @@ class Experiment:
             self.durations.resume(self.resumed.get("seconds", {}))
         facts = metadata.run_facts(config, self.data.facts, self.trainer) | self.task.facts
         facts |= metadata.loss_facts(config, self.trainer.train.labels, self.splits.train.classes)
-        facts |= self.data.initial_facts | auto.facts(self.typed, self.config)
+        facts |= self.data.initial_facts | ({"decided": self.decided} if self.decided else {})
         first_result = result_of("running", None, self.history, facts, self.trainer.objective)
         directory.start(self.history, source is not None and same_directory(source, directory.path), first_result)
         if settings:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -245,6 +246,8 @@ def _in_order(
 ) -> Iterator[Decoded | Unreadable]:
     """The images of these files, or why one cannot be read. An error ends what is still to be decoded."""
 
+    is_ended = Event()
+
     def attempt(path: Path) -> Decoded | Unreadable:
         try:
             return decode(path, format, storage)
@@ -252,12 +255,13 @@ def _in_order(
             return problem
 
     def attempt_all(chunk: Sequence[Path]) -> list[Decoded | Unreadable]:
-        return [attempt(path) for path in chunk]
+        return [attempt(path) for path in chunk if not is_ended.is_set()]
 
     size = min(MOST_AT_ONCE, -(-len(paths) // (4 * available_cores())))
     chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     try:
         yield from chain.from_iterable(pool.map(attempt_all, chunks))
     except BaseException:
+        is_ended.set()
         pool.shutdown(cancel_futures=True)
         raise

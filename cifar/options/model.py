@@ -23,11 +23,8 @@ class Model(Option):
 
     _target_: str = MISSING
 
-    def at(self, image_size: int, seconds_per_image: float | None = None) -> Model:
-        """The network for images of this height and width, in pixels; all that is auto is a number.
-
-        `seconds_per_image`: of one core (bf16), for each training image; None: no time is set.
-        """
+    def at(self, image_size: int) -> Model:
+        """The network for images of this height and width, in pixels."""
         return self
 
 
@@ -44,7 +41,7 @@ class BottleneckResNet(Model):
     width: int = within("[1, inf)")
     stem: str = one_of("auto", "cifar", "imagenet")
 
-    def at(self, image_size: int, seconds_per_image: float | None = None) -> Model:
+    def at(self, image_size: int) -> Model:
         if self.stem != "auto":
             return self
         return replace(self, stem="cifar" if image_size <= CIFAR_STEM_SIZE else "imagenet")
@@ -59,26 +56,11 @@ WIDTH = "model.width"
 """The setting that a run decides where it is auto, and records as a number."""
 USUAL_WIDTH = 32
 """The width for model.width=auto where no time is set."""
-WIDTHS = 16, 64
-"""The least and the greatest width for model.width=auto."""
-WIDTH_PER_ROOT = 80
-"""model.width=auto: so many times the root of the seconds of one core (bf16) for each image of 32 pixels.
-
-The width that is twice as large takes four times as long for an epoch, so the number of epochs stays about the same.
-"""
 
 
 def is_left_open(key: str, value: object) -> bool:
     """Whether a run that continues or repeats another one has in this setting what that one decided."""
     return key == WIDTH and value == AUTO
-
-
-def width_for(seconds_per_image: float | None) -> int:
-    """The width for model.width=auto, a multiple of 8; by the seconds of one core for each training image."""
-    if seconds_per_image is None:
-        return USUAL_WIDTH
-    least, most = WIDTHS
-    return round(min(max(WIDTH_PER_ROOT * math.sqrt(seconds_per_image), least), most) / 8) * 8
 
 
 RESNET9_SIZE = 48
@@ -97,13 +79,10 @@ class ResNet9(Model):
     width: Any = restricted("auto, or a whole number above 0", _is_width)
     stride: int | None = within("[1, inf)")
 
-    def at(self, image_size: int, seconds_per_image: float | None = None) -> ResNet9:
+    def at(self, image_size: int) -> ResNet9:
+        """With the usual width where it is auto: cifar.auto decides that of a run with a time."""
         stride = self.stride or 2 ** max(0, math.ceil(math.log2(image_size / RESNET9_SIZE)))
-        width = self.width
-        if width == AUTO:
-            of_32_pixels = (32 * stride / image_size) ** 2
-            width = width_for(None if seconds_per_image is None else seconds_per_image * of_32_pixels)
-        return replace(self, width=width, stride=stride)
+        return replace(self, width=USUAL_WIDTH if self.width == AUTO else self.width, stride=stride)
 
 
 @dataclass

@@ -73,8 +73,9 @@ def _check_time(config: Config, before: str | None, done: int) -> bool:
             f"time={config.time}: {config.resume} was started with epochs and keeps these; allowed: epochs=N, or a new"
             " run"
         )
-    result = Path(config.resume or "") / "result.json"
-    is_at_end = result.exists() and read_result(result.parent).get("epochs") == done
+    run = Path(config.resume or "")
+    result = read_result(run) if (run / "result.json").exists() else {}
+    is_at_end = result.get("status") != "running" and result.get("epochs") == done  # of a killed run it says the plan
     if config.time != before and is_at_end:
         raise ConfigError(
             f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"

@@ -95,6 +95,9 @@ class SearchedApp:
     execution_keys: tuple[str, ...] = ()
     """Keys that say where and how a trial runs, not what it is: they may change between two starts of a study."""
 
+    left_open: Mapping[str, Any] = field(default_factory=dict)
+    """The value of a key with which each run decides for itself what it is: not one of several that are searched."""
+
     process_keys: tuple[str, ...] = ()
     """Keys that all trials of a process share: not searched where a worker runs several trials at once."""
 

@@ -213,6 +213,9 @@ def check_keys(call: Invocation, space: Space) -> None:
         reasons[app.time_key] = "the same for all trials, by which they can be compared; allowed: one time"
     for key in filter(searched.__contains__, reasons):
         raise SpaceError(f"{key}: cannot be searched; {reasons[key]}")
+    for key, value in ((key, value) for _, branch in spaces.branches(space) for key, value in spaces.ends(branch)):
+        if canonical(key) in app.left_open and app.left_open[canonical(key)] == value:
+            raise SpaceError(f"{key}: searched with {value}, which each run decides anew; allowed: the other values")
     of_process = [key for key in app.process_keys if key in searched]
     if of_process and config.hydra.sweeper.trials_per_worker > 1:
         raise SpaceError(

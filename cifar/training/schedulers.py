@@ -172,8 +172,9 @@ class Warmup(Schedule):
 
     def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
         self._take(state)
+        after_warmup = max(0, self.done - self.steps)
         self.done -= state.get(AHEAD, 0)
-        of_schedule = state["schedule"] | {AHEAD: state.get(AHEAD, 0)}
+        of_schedule = state["schedule"] | {AHEAD: after_warmup - max(0, self.done - self.steps)}
         whole = [values | {"lr": rate} for values, rate in zip(configured, self.rates, strict=True)]
         self.schedule.follow(of_schedule, whole, changed)
         if self.done <= self.steps:

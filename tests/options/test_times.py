@@ -173,6 +173,12 @@ def test_epochs_are_not_searched_where_there_is_a_time(sweep: Any, tmp_path: Pat
         sweep("hydra/sweeper=optuna", "data=digits", "device=cpu", f"+{searched}", "time=5s")
 
 
+def test_what_a_run_decides_is_not_one_of_several_choices(search: Any) -> None:
+    for searched in ("model.width=choice(auto,48)", "model.width=48,auto"):
+        with pytest.raises(SpaceError, match=r"model\.width: searched with auto, .* allowed: the other values"):
+            search("model=resnet9", searched)
+
+
 def test_a_time_is_not_searched(search: Any) -> None:
     with pytest.raises(SpaceError, match="time: cannot be searched; the same for all trials"):
         search("time=5s,6s")

@@ -150,3 +150,24 @@ def test_the_state_of_another_kind_of_scheduler_is_refused() -> None:
     state = schedulers.constant(optimizer, 10).state_dict()
     with pytest.raises(ValueError, match=r"ConstantLR scheduler.* is a CosineAnnealingLR"):
         schedulers.cosine(optimizer, 10).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("position", "done"), [(3, 8), (8, 3), (7, 9), (2, 4)])
+def test_a_stretched_schedule_with_a_warm_up_follows_as_one_of_so_many_steps(position: int, done: int) -> None:
+    """`position`: steps of the schedule, of which the warm-up has 5; `done`: those of training."""
+
+    def stepped(steps: int) -> schedulers.Schedule:
+        optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule = build_schedule({"_target_": "cifar.training.schedulers.cosine"}, optimizer, 20, warmup=5)
+        for _ in range(steps):
+            optimizer.step()
+            schedule.step()
+        return schedule
+
+    def rate(schedule: schedulers.Schedule) -> float:
+        return float(schedule.scheduler.optimizer.param_groups[0]["lr"])
+
+    followed = stepped(0)
+    configured = [{"lr": 1.0, "initial_lr": 1.0}]
+    followed.follow(stepped(position).state_dict() | {schedulers.AHEAD: position - done}, configured, ())
+    assert rate(followed) == pytest.approx(rate(stepped(done)))
