@@ -44,16 +44,8 @@ def format_interval(low: float, high: float, pattern: str = ".4f", missing: str 
     return missing if math.isnan(low) else f"{low:{pattern}} to {high:{pattern}}"
 
 
-def format_duration(seconds: float) -> str:
-    """In days, hours or minutes with one decimal; below a minute in whole seconds."""
-    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s"
-
-
 def format_time(seconds: float) -> str:
-    """In whole seconds from ten seconds on, as 9 min 54 s, and in whole minutes from an hour on, as 1 h 5 min."""
+    """In seconds, then as 9 min 54 s, as 1 h 5 min from an hour on, as 2 d 3 h from a day on."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -61,7 +53,11 @@ def format_time(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
+    minutes = round(seconds / 60)
+    if minutes < 1440:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"
 
 
 def as_whole(value: Any) -> Any:

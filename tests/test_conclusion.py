@@ -24,7 +24,15 @@ Settings = Callable[..., Config]
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 0 s"), (594, "9 min 54 s"), (3900, "1 h 5 min")],
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 0 s"),
+        (594, "9 min 54 s"),
+        (3900, "1 h 5 min"),
+        (180_000, "2 d 2 h"),
+    ],
 )
 def test_a_time_is_read_at_a_glance(seconds: float, text: str) -> None:
     assert format_time(seconds) == text

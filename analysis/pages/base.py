@@ -13,7 +13,7 @@ import yaml
 
 from cifar import config_dir
 from cifar.commands import command
-from cifar.formatting import as_whole, count_of, format_count, format_duration, format_interval, format_value
+from cifar.formatting import as_whole, count_of, format_count, format_interval, format_time, format_value
 from cifar.intervals import wilson
 from cifar.objective import ACCURACY, OBJECTIVES
 
@@ -132,4 +132,4 @@ def accuracy_fact(run: pd.Series[Any]) -> Fact:
 
 
 def time_fact(seconds: float, note: str = "") -> Fact:
-    return Fact("training time", format_duration(seconds), note)
+    return Fact("training time", format_time(seconds), note)

@@ -333,7 +333,7 @@ TEMPLATES.filters |= {
     "counted": formatting.count_of,
     "count": formatting.format_count,
     "data_name": data_name,
-    "duration": formatting.format_duration,
+    "duration": formatting.format_time,
     "interval": _interval,
     "interval_of_share": _of_share,
     "model_text": model_text,

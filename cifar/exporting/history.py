@@ -70,7 +70,7 @@ def history_of(study: Path, run: Path) -> History:
         pruner=_class_name(reading.value_at(sweeper, "pruner._target_")),
         planned=reading.value_at(sweeper, "n_trials"),
         epochs=int(frames.runs.epochs_done.sum()),
-        duration=formatting.format_duration(float(frames.trials.seconds.sum())),
+        duration=formatting.format_time(float(frames.trials.seconds.sum())),
         seeds=", ".join(str(seed) for seed in sorted(frames.runs.seed.dropna().unique())[:10]),
         sampler_seed=reading.value_at(sweeper, "sampler.seed"),
         candidates=candidates_table(frames),
