@@ -9,6 +9,7 @@ benchmarks/results/recipe-search-SET-IMAGES-TIME.json keeps the settings and the
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,10 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: {', '.join(chosen)}"
     command = [
         f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
-        *(f"--{length.replace('=', ' ')} --transfer {options.transfer} --trials {options.trials}", *options.keys),
+        *(f"--{length.replace('=', ' ')} --transfer {options.transfer} --trials {options.trials}",),
+        shlex.join(options.keys),
     ]
-    finish(f"recipe-search-{title}", " ".join(command), result, options.keep)
+    finish(f"recipe-search-{title}", " ".join(filter(None, command)), result, options.keep)
 
 
 def trials(study: Path) -> list[dict[str, Any]]:

@@ -21,12 +21,12 @@ from cifar.training.device import dtype_of
 
 WITHOUT_BF16 = 0.4
 """The speed of a core in fp32, as a share of that in bf16: 2.4 to 2.7 times as fast, where it has AVX512-bf16."""
-WIDTHS = 16, 64
+WIDTHS = 8, 64
 """The least and the greatest width for model.width=auto."""
-WIDTH_PER_ROOT = 80
-"""model.width=auto: so many times the root of the seconds of one core (bf16) for each image of 32 pixels.
+WIDTH_OF_A_SECOND = 42
+"""model.width=auto: so many times the cube root of the seconds of one core (bf16) for each image of 32 pixels.
 
-The width that is twice as large takes four times as long for an epoch, so the number of epochs stays about the same.
+An epoch takes about the square of the width, so eight times the time is twice the width and twice the epochs.
 """
 CONFIG = "config.yaml"
 """The file of the settings in .hydra/."""
@@ -54,7 +54,7 @@ def decided(config: Config, images: int, image_size: int, device: torch.device) 
 def width_for(seconds_per_image: float) -> int:
     """The width for model.width=auto, a multiple of 8; by the seconds of one core for each image of 32 pixels."""
     least, most = WIDTHS
-    return round(min(max(WIDTH_PER_ROOT * math.sqrt(seconds_per_image), least), most) / 8) * 8
+    return round(min(max(WIDTH_OF_A_SECOND * math.pow(seconds_per_image, 1 / 3), least), most) / 8) * 8
 
 
 def _seconds_per_image(config: Config, images: int, device: torch.device) -> float | None:

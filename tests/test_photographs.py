@@ -143,14 +143,15 @@ def test_what_the_width_was_decided_to_be_is_kept_by_all_that_continues_or_repea
     succeed(run_py("from_study=sweeps/s", "device=cpu", "hydra.run.dir=again", cwd=tmp_path))
     edited = trial / ".hydra" / "config.yaml"
     edited.write_text(edited.read_text("utf-8").replace("width: 16", "width: 8"), "utf-8")
-    for place, more in (("resumed", f"resume={trial}"), ("begun", f"from_run={trial}")):
-        failed = run_py(*recipe, more, f"hydra.run.dir={place}", cwd=tmp_path)
+    continued = {"resumed": (f"resume={trial}",), "begun": (*recipe, f"from_run={trial}")}
+    for place, words in continued.items():
+        failed = run_py(*words, f"hydra.run.dir={place}", cwd=tmp_path)
         assert "model.width" not in failed.stderr and "of another model" in failed.stderr, (
             "8 of the record was not taken"
         )
     edited.write_text(edited.read_text("utf-8").replace("width: 8", "width: 16"), "utf-8")
-    for place, more in (("resumed", f"resume={trial}"), ("begun", f"from_run={trial}")):
-        succeed(run_py(*recipe, more, f"hydra.run.dir={place}", cwd=tmp_path))
+    for place, words in continued.items():
+        succeed(run_py(*words, f"hydra.run.dir={place}", cwd=tmp_path))
     for place in ("again", "resumed", "begun"):
         config = yaml.safe_load((tmp_path / place / ".hydra" / "config.yaml").read_text("utf-8"))
         assert config["model"]["width"] == 16, place

@@ -36,11 +36,12 @@ def check_resume(config: Config) -> None:
     if config.resume is None:
         return
     before, now = recorded_settings(config, config.resume), settings_of(config)
-    lines = [
-        f"{key}={now.get(key)}: was {before.get(key)}"
+    changed = [
+        key
         for key in sorted({*before, *now})
-        if before.get(key) != now.get(key) and not _may_change(config, key) and not is_left_open(key, now.get(key))
+        if before.get(key) != now.get(key) and not is_left_open(key, now.get(key))
     ]
+    lines = [f"{key}={now.get(key)}: was {before.get(key)}" for key in changed if not _may_change(config, key)]
     if lines:
         more = " ..." if lines[5:] else ""
         raise ConfigError(
@@ -55,7 +56,7 @@ def check_resume(config: Config) -> None:
         raise ConfigError(f"epochs={config.epochs}: {done} epochs of {config.resume} are done; allowed: from {done} on")
     else:
         is_at_end = config.epochs == done
-    late = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and _waits_for_epoch(key)]
+    late = [key for key in changed if _waits_for_epoch(key)]
     if late and is_at_end:
         raise ConfigError(
             f"{late[0]}={now.get(late[0])}: was {before.get(late[0])}, and no epoch is left in which it would take"
