@@ -128,7 +128,7 @@ def test_it_is_searched_and_confirmed(digits: Path, run_py: RunPy, tmp_path: Pat
     trial = yaml.safe_load((tmp_path / "sweeps" / "s" / "best.yaml").read_text())
     succeed(run_py("from_study=sweeps/s", "hydra.run.dir=r", "device=cpu", "threads=1", cwd=tmp_path))
     config = yaml.safe_load((tmp_path / "r" / ".hydra" / "config.yaml").read_text())
-    assert config["model"]["width"] == 4 and config["batch_size"] == 64
+    assert config["model"]["width"] == 4 and config["batch_size"] == 32
     assert f"optimizer.lr={config['optimizer']['lr']}" in trial["overrides"]
 
 
