@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,8 +90,9 @@ class Trained:
 
     def _typed(self, words: Sequence[str]) -> dict[str, Any]:
         seconds = typed(words, self.place, self._environment())
+        scripts = {f"{PEERS}/": "", f"{Path(self.options.peers or sys.executable).parent}/": ""}
         return {
-            "command": line(words, {str(self.folder): "DIR", str(self.place): "OUT", WEIGHTS: "FILE"}),
+            "command": line(words, {str(self.folder): "DIR", str(self.place): "OUT", WEIGHTS: "FILE", **scripts}),
             "wall_seconds": seconds,
         }
 

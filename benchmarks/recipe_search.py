@@ -18,6 +18,7 @@ import yaml
 
 from benchmarks.folders import add_sets, sets, written
 from benchmarks.typed import BACKBONE, RUN, finish, predicted, typed
+from cifar.formatting import format_value
 
 ALWAYS = {
     "batch_size": "choice(32, 64, 128, 256)",
@@ -87,7 +88,7 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     typed([*RUN, *sweeper, *settings, *(f"{key}={choices}" for key, choices in space.items())], study)
     best = yaml.safe_load((study / "best.yaml").read_text("utf-8"))
     run = study / Path(best["folder"]).name
-    chosen = [line for line in best["overrides"] if line.partition("=")[0] in space]
+    chosen = {key: value for key, value in best["params"].items() if key in space}
     result: dict[str, Any] = {
         "what": f"{options.trials} trials of {length} on {options.images:,} images of {name},"
         f" transfer={options.transfer}: best validation accuracy, and its accuracy on the test images",
@@ -96,7 +97,8 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
         "test_accuracy": predicted(run, folder / "test", study / "test"),
         "trials": trials(study),
     }
-    result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: {', '.join(chosen)}"
+    result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: "
+    result["figure"] += ", ".join(f"{key}={format_value(value)}" for key, value in chosen.items())
     command = [
         f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
         *(f"--{length.replace('=', ' ')} --transfer {options.transfer} --trials {options.trials}",),
