@@ -10,6 +10,7 @@ program predicts. The same command continues where it was stopped; OUT/runs.json
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import statistics
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 
 from benchmarks.folders import add_sets, sets, words_of, written
 from benchmarks.typed import BACKBONE, RUN, WEIGHTS, CommandError, Kept, accuracy, finish, line, predicted, typed
+from cifar.formatting import count_of
 from cifar.results import read_result
 
 PEERS = Path(__file__).parent / "peers"
@@ -135,9 +137,10 @@ def main(argv: list[str]) -> None:
                 run = f"{folder.name}/{method}/{seed}"
                 place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
                 kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
+    only = "".join(f" --only {shlex.quote(name)}" for name in options.only or [])
     finish(
         "photographs",
-        f"python -m benchmarks photographs {words_of(options)}",
+        f"python -m benchmarks photographs {words_of(options)} --seeds {options.seeds}{only}",
         summary(options, kept.results),
         options.keep,
     )
@@ -160,13 +163,13 @@ def summary(options: argparse.Namespace, runs: dict[str, Any]) -> dict[str, Any]
         values = accuracies.setdefault(folder, {}).setdefault(method, [])
         values += [run["accuracy"]] if "accuracy" in run else []
     means = {
-        folder: ", ".join(f"{method} {statistics.mean(values):.3f}" for method, values in rows.items() if values)
+        folder: "; ".join(f"{method} {statistics.mean(values):.3f}" for method, values in rows.items() if values)
         for folder, rows in accuracies.items()
     }
     return {
         "what": f"folders of {options.images:,} images, a fifth to validate, {options.minutes:g} minutes each (frozen:"
-        f" {options.frozen_minutes:g}), {options.seeds} seeds: mean accuracy on the test images",
-        "figure": "; ".join(f"{folder}: {text}" for folder, text in means.items()),
+        f" {options.frozen_minutes:g}), {count_of(options.seeds, 'seed')}: mean accuracy on the test images",
+        "figure": ". ".join(f"{folder}: {text}" for folder, text in means.items()),
         "notes": NOTES,
         "accuracies": accuracies,
         "runs": runs,
