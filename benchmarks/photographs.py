@@ -128,22 +128,28 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args(argv)
-    kept = Kept(options.out / "runs.json")
+    kept, length = (
+        Kept(options.out / "runs.json"),
+        f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g}m",
+    )
+    rows: dict[str, dict[str, Any]] = {}
     names = options.only or [name for name in METHODS if options.peers or not name.startswith(OF_PEERS)]
     for name, source in sets(options).items():
         folder = written(name, source, options.images, options.out / "sets")
         for seed in range(options.seeds):
             for method in names:
-                run = f"{folder.name}/{method}/{seed}"
+                run = f"{folder.name}/{method}/{seed}/{length}"
                 place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
-                kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
-    only = "".join(f" --only {shlex.quote(name)}" for name in options.only or [])
-    finish(
-        "photographs",
-        f"python -m benchmarks photographs {words_of(options)} --seeds {options.seeds}{only}",
-        summary(options, kept.results),
-        options.keep,
-    )
+                rows[run] = kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
+    finish(f"photographs-{options.images}-{length}", command(options), summary(options, rows), options.keep)
+
+
+def command(options: argparse.Namespace) -> str:
+    values = {name: getattr(options, name) for name in ("images", "minutes", "frozen_minutes", "seeds")}
+    words = [f"--{name.replace('_', '-')} {value:g}" for name, value in values.items()]
+    words += [f"--only {shlex.quote(name)}" for name in options.only or []]
+    words += ["--peers PYTHON"] if options.peers else []
+    return f"python -m benchmarks photographs {words_of(options)} {' '.join(words)}"
 
 
 def measured(method: str, trained: Trained) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def summary(options: argparse.Namespace, runs: dict[str, Any]) -> dict[str, Any]
     """Mean test accuracies by set and method, and all runs."""
     accuracies: dict[str, dict[str, list[float]]] = {}
     for name, run in runs.items():
-        folder, method, _ = name.split("/")
+        folder, method, *_ = name.split("/")
         values = accuracies.setdefault(folder, {}).setdefault(method, [])
         values += [run["accuracy"]] if "accuracy" in run else []
     means = {
@@ -168,7 +174,8 @@ def summary(options: argparse.Namespace, runs: dict[str, Any]) -> dict[str, Any]
     }
     return {
         "what": f"folders of {options.images:,} images, a fifth to validate, {options.minutes:g} minutes each (frozen:"
-        f" {options.frozen_minutes:g}), {count_of(options.seeds, 'seed')}: mean accuracy on the test images",
+        f" {options.frozen_minutes:g}), {count_of(options.seeds, 'seed')}: mean accuracy on the test images;"
+        " fastai has an epoch more, which is timed first",
         "figure": ". ".join(f"{folder}: {text}" for folder, text in means.items()),
         "notes": NOTES,
         "accuracies": accuracies,

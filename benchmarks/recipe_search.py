@@ -101,7 +101,8 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     result["figure"] += ", ".join(f"{key}={format_value(value)}" for key, value in chosen.items())
     command = [
         f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
-        *(f"--{length.replace('=', ' ')} --transfer {options.transfer} --trials {options.trials}",),
+        f"--{length.replace('=', ' ')} --transfer {options.transfer}",
+        f"--trials {options.trials} --jobs {options.jobs}",
         shlex.join(options.keys),
     ]
     finish(f"recipe-search-{title}", " ".join(filter(None, command)), result, options.keep)

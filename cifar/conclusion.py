@@ -16,7 +16,7 @@ from cifar.formatting import format_interval, format_time
 from cifar.intervals import wilson
 from cifar.layout import CONF
 from cifar.options.config import Config
-from cifar.overrides import key_of
+from cifar.overrides import canonical, key_of
 from cifar.reporting import EpochMetrics
 
 NOT_OF_A_SEARCH = ("test", "resume", "from_study")
@@ -87,10 +87,18 @@ def search_command(config: Config, directory: Path, settings: Mapping[str, str])
 
 
 def _searched(directory: Path, settings: Mapping[str, str]) -> set[str]:
-    """The keys that a search of these settings varies: those of search/OPTION.yaml for each option that was chosen."""
+    """The keys that a search of these settings varies: those of search/OPTION.yaml for each option that was chosen.
+
+    Of two such files, Hydra reads that of the program.
+    """
     if "hydra.yaml" not in settings:
         return set()
     choices = yaml.safe_load(settings["hydra.yaml"])["hydra"]["runtime"]["choices"]
-    folders = [folder for folder in (config_dir.recorded(directory), CONF) if folder is not None]
-    files = [folder / "search" / f"{option}.yaml" for option in choices.values() for folder in folders]
-    return {str(key) for file in files if file.is_file() for key in yaml.safe_load(file.read_text("utf-8")) or {}}
+    folders = CONF, config_dir.recorded(directory) or CONF
+    searched: set[str] = set()
+    for option in choices.values():
+        files = (folder / "search" / f"{option}.yaml" for folder in folders)
+        file = next(filter(Path.is_file, files), None)
+        entries = yaml.safe_load(file.read_text("utf-8")) if file else None
+        searched |= {canonical(key) for key, value in (entries or {}).items() if "(" in str(value)}
+    return searched

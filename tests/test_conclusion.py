@@ -66,7 +66,9 @@ def lines_of(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str
             run(config, str(place), NO_REPORTER, study, settings={"overrides.yaml": typed, "hydra.yaml": CHOICES})
         messages = [record.getMessage() for record in caplog.records]
         best = next(index for index, text in enumerate(messages) if text.startswith("best "))
-        return [*messages[best + 1 :], *capsys.readouterr().out.splitlines()]
+        shown = capsys.readouterr().out.splitlines()
+        assert not set(shown) & set(messages)
+        return [*messages[best + 1 :], *shown]
 
     return last_lines
 

@@ -26,10 +26,10 @@ TINY = ("model.width=4", "device=cpu", "threads=1")
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 of scikit-learn's digits as a folder of classes."""
+    """320 of scikit-learn's digits as a folder of classes."""
     folder = tmp_path_factory.mktemp("data") / "digits"
     images = load_digits()
-    for number, (pixels, label) in enumerate(zip(images.images[:300], images.target[:300], strict=True)):
+    for number, (pixels, label) in enumerate(zip(images.images[:320], images.target[:320], strict=True)):
         place = folder / str(label)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((pixels * 15.9).astype("uint8")).save(place / f"{number}.png")

@@ -76,7 +76,8 @@ def _check_time(config: Config, before: str | None, done: int) -> bool:
         )
     run = Path(config.resume or "")
     result = read_result(run) if (run / "result.json").exists() else {}
-    is_at_end = result.get("status") != "running" and result.get("epochs") == done  # of a killed run it says the plan
+    status, planned = result.get("status"), result.get("epochs")  # of a killed run, status is running
+    is_at_end = status == "finished" or (status != "running" and planned == done)
     if config.time != before and is_at_end:
         raise ConfigError(
             f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"
