@@ -128,12 +128,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args(argv)
-    kept, length = (
-        Kept(options.out / "runs.json"),
-        f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g}m",
-    )
+    kept = Kept(options.out / "runs.json")
+    length = f"{options.epochs}-epochs" if options.epochs else f"{options.minutes:g}m"
     rows: dict[str, dict[str, Any]] = {}
     names = options.only or [name for name in METHODS if options.peers or not name.startswith(OF_PEERS)]
+    if not options.peers and any(name.startswith(OF_PEERS) for name in names):
+        parser.error("--only: a peer needs --peers PYTHON, the interpreter of an environment with the extra `peers`")
     for name, source in sets(options).items():
         folder = written(name, source, options.images, options.out / "sets")
         for seed in range(options.seeds):
@@ -149,6 +149,7 @@ def command(options: argparse.Namespace) -> str:
     words = [f"--{name.replace('_', '-')} {value:g}" for name, value in values.items()]
     words += [f"--only {shlex.quote(name)}" for name in options.only or []]
     words += ["--peers PYTHON"] if options.peers else []
+    words += [f"--epochs {options.epochs}"] if options.epochs else []
     return f"python -m benchmarks photographs {words_of(options)} {' '.join(words)}"
 
 

@@ -19,7 +19,7 @@ from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import RENAMED_KEYS, former_overrides, is_whole, upgrade_settings, without_neutral
 from cifar.options.from_run import check_from_run
-from cifar.options.model import AUTO, WIDTH
+from cifar.options.model import is_left_open
 from cifar.options.option import ConfigError, groups
 from cifar.options.splits import TEST_PART
 from cifar.results import ResultsError, read_metrics, read_result
@@ -126,7 +126,7 @@ APP = SearchedApp(
         "resume": "it resumes by itself; allowed: resume=null",
     },
     execution_keys=("device", "threads", "cuda_graph", "cache", "resume", "test", "data.root", "from_study", "tracker"),
-    left_open={WIDTH: AUTO},
+    is_left_open=is_left_open,
     process_keys=("device", "threads", "deterministic"),
     threads_key="threads",
     device_key="device",

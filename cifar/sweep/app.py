@@ -49,6 +49,11 @@ def no_notes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def nothing_open(key: str, value: Any) -> bool:
+    """The default of SearchedApp.is_left_open: no run decides what a value is."""
+    return False
+
+
 def nothing_recorded(run: Path) -> Mapping[str, Any]:
     """The default of SearchedApp.recorded_content and SearchedApp.execution: a run directory does not say it."""
     return {}
@@ -95,8 +100,8 @@ class SearchedApp:
     execution_keys: tuple[str, ...] = ()
     """Keys that say where and how a trial runs, not what it is: they may change between two starts of a study."""
 
-    left_open: Mapping[str, Any] = field(default_factory=dict)
-    """The value of a key with which each run decides for itself what it is: not one of several that are searched."""
+    is_left_open: Callable[[str, Any], bool] = nothing_open
+    """Whether, with this value of a key, each run decides for itself what it is: not one of several to search."""
 
     process_keys: tuple[str, ...] = ()
     """Keys that all trials of a process share: not searched where a worker runs several trials at once."""

@@ -214,7 +214,7 @@ def check_keys(call: Invocation, space: Space) -> None:
     for key in filter(searched.__contains__, reasons):
         raise SpaceError(f"{key}: cannot be searched; {reasons[key]}")
     for key, value in ((key, value) for _, branch in spaces.branches(space) for key, value in spaces.ends(branch)):
-        if canonical(key) in app.left_open and app.left_open[canonical(key)] == value:
+        if app.is_left_open(canonical(key), value):
             raise SpaceError(f"{key}: searched with {value}, which each run decides anew; allowed: the other values")
     of_process = [key for key in app.process_keys if key in searched]
     if of_process and config.hydra.sweeper.trials_per_worker > 1:
