@@ -3,9 +3,11 @@
 python -m benchmarks folders --set cifar10=DIR --set fashion=DIR --images 10000 --out OUT
 
 DIR is a folder of classes, with or without train/ and test/, or holds the files of Fashion-MNIST, as those of Debian's
-dataset-fashion-mnist (/usr/share/dataset-fashion-mnist). OUT/NAME-N gets train/, val/ and test/: of N images that are
-drawn from those to train on, the same share of each class, every fifth is to validate. Without test/, the test images
-are drawn first. Images are as they are; those of Fashion-MNIST become PNG files.
+dataset-fashion-mnist (/usr/share/datasets/fashion-mnist). The word scikit-learn in its place: its digits, brought to 32
+pixels. Drawings of all sizes: /usr/share/openclipart/png of Debian's openclipart-png. OUT/NAME-N gets train/, val/ and
+test/: of N images that are drawn from those to train on, the same share of each class, every fifth is to validate.
+Without test/, the test images are drawn first. Classes of fewer than 100 images are left out. Images are as they are;
+those that are no files become PNG files.
 """
 
 from __future__ import annotations
@@ -14,19 +16,25 @@ import argparse
 import gzip
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.datasets import load_digits
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 VALIDATED = 5
 """One image of so many is to validate."""
 TEST = 5000
 """Test images, if there are so many; at most a fifth of a set that has no test part."""
+FEWEST = 100
+"""Images of a class that has enough of them."""
+DIGITS = "scikit-learn"
+"""The word for scikit-learn's digits, in place of a folder."""
 
 Item = tuple[str, Callable[[Path], object]]
 """The name of an image file, and what writes it."""
@@ -83,7 +91,7 @@ def parts(source: Path) -> tuple[Classes, Classes]:
         return idx_classes(source, "train"), idx_classes(source, "t10k")
     if (source / "train").is_dir():
         return folder_classes(source / "train"), folder_classes(source / "test")
-    everything = folder_classes(source)
+    everything = digit_classes() if str(source) == DIGITS else folder_classes(source)
     test = drawn(everything, min(TEST, sum(map(len, everything.values())) // 5))
     names = {label: {name for name, _ in items} for label, items in test.items()}
     return {label: [item for item in items if item[0] not in names[label]] for label, items in everything.items()}, test
@@ -92,17 +100,28 @@ def parts(source: Path) -> tuple[Classes, Classes]:
 def folder_classes(folder: Path) -> Classes:
     classes: dict[str, list[Item]] = {}
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
-        classes[place.name] = [(path.name, partial(shutil.copyfile, path)) for path in files]
-    return classes
+        files = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        names = ["-".join(path.relative_to(place).parts) for path in files]
+        classes[place.name] = [(name, partial(shutil.copyfile, path)) for name, path in zip(names, files, strict=True)]
+    return {label: items for label, items in classes.items() if len(items) >= FEWEST}
+
+
+def digit_classes() -> Classes:
+    digits = load_digits()
+    images = (Image.fromarray((pixels * 15.9).astype(np.uint8)).resize((32, 32)) for pixels in digits.images)
+    return labelled(images, digits.target)
 
 
 def idx_classes(folder: Path, part: str) -> Classes:
     images = idx_values(next(folder.glob(f"{part}-images-idx3-ubyte*")), 16).reshape(-1, 28, 28)
     labels = idx_values(next(folder.glob(f"{part}-labels-idx1-ubyte*")), 8)
+    return labelled(map(Image.fromarray, images), labels)
+
+
+def labelled(images: Iterable[Image.Image], labels: NDArray[np.integer[Any]]) -> Classes:
     classes: dict[str, list[Item]] = {str(label): [] for label in np.unique(labels)}
-    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-        classes[str(label)].append((f"{number:05}.png", Image.fromarray(pixels).save))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        classes[str(label)].append((f"{number:05}.png", image.save))
     return classes
 
 

@@ -3,6 +3,7 @@
 python -m benchmarks recipe_search --set cifar10=DIR --images 10000 --time 5m --trials 60 --jobs 2 --out OUT --keep
 
 The same command continues a search that was stopped. Of the best trial, the weights that it kept are tested, once.
+Beside them is the recipe as it is, on all cores for the time of one trial: what the search adds, on these images.
 benchmarks/results/recipe-search-SET-IMAGES-TIME.json keeps the settings and the value of every trial (with --keep).
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import optuna
 import yaml
 
 from benchmarks.folders import add_sets, sets, written
-from benchmarks.typed import BACKBONE, RUN, finish, predicted, typed
+from benchmarks.typed import BACKBONE, RUN, Kept, finish, predicted, typed
 from cifar.formatting import format_value
 
 ALWAYS = {
@@ -60,6 +63,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--transfer", choices=SPACES, default="none")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3, help="of the recipe as it is")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
     parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="in place of what is searched, or beside it")
@@ -78,12 +82,12 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     settings = [
         *("experiment=photographs", "data=image_folder", f"data.root={folder}", length),
         *([f"transfer={options.transfer}", *BACKBONE] if words else []),
-        "optimizer.momentum=0.9",
     ]
     sweeper = [
         *("-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={study}", f"hydra.sweeper.study_name={title}"),
         "hydra/sweeper/pruner=none",  # a pruner compares at equal epochs, of which a narrow network has more
         *(f"hydra.sweeper.n_trials={options.trials}", f"hydra.sweeper.n_jobs={options.jobs}"),
+        "optimizer.momentum=0.9",  # that of the recipe: not searched
     ]
     typed([*RUN, *sweeper, *settings, *(f"{key}={choices}" for key, choices in space.items())], study)
     best = yaml.safe_load((study / "best.yaml").read_text("utf-8"))
@@ -95,17 +99,32 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
         "space": space,
         "best": {"trial": best["trial"], "value": best["value"], "settings": chosen},
         "test_accuracy": predicted(run, folder / "test", study / "test"),
+        "recipe": recipe(settings, folder, study / "recipe", options.seeds),
         "trials": trials(study),
     }
     result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: "
     result["figure"] += ", ".join(f"{key}={format_value(value)}" for key, value in chosen.items())
+    result["figure"] += f". The recipe as it is: test {', '.join(f'{test:.3f}' for test in result['recipe'])}"
     command = [
         f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
         f"--{length.replace('=', ' ')} --transfer {options.transfer}",
-        f"--trials {options.trials} --jobs {options.jobs}",
+        f"--trials {options.trials} --jobs {options.jobs} --seeds {options.seeds}",
         shlex.join(options.keys),
     ]
     finish(f"recipe-search-{title}", " ".join(filter(None, command)), result, options.keep)
+
+
+def recipe(settings: list[str], folder: Path, place: Path, seeds: int) -> list[float]:
+    """The test accuracies of the recipe with these settings, by seed."""
+    kept = Kept(place / "runs.json")
+
+    def measured(seed: int) -> dict[str, Any]:
+        run = place / str(seed)
+        shutil.rmtree(run, ignore_errors=True)  # a run that was stopped
+        typed([*RUN, *settings, f"seed={seed}", f"hydra.run.dir={run}"], run.with_suffix(".typed"))
+        return {"accuracy": predicted(run, folder / "test", run.with_suffix(".test"))}
+
+    return [kept.get(str(seed), partial(measured, seed))["accuracy"] for seed in range(seeds)]
 
 
 def trials(study: Path) -> list[dict[str, Any]]:
