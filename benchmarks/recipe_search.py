@@ -66,6 +66,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the recipe as it is")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
+    parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of trials and recipe alike")
     parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="in place of what is searched, or beside it")
     options = parser.parse_args(argv)
     for name, source in sets(options).items():
@@ -80,7 +81,7 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
     study = options.out.resolve() / title
     space = ALWAYS | SPACES[options.transfer] | dict(key.split("=", 1) for key in options.keys)
     settings = [
-        *("experiment=photographs", "data=image_folder", f"data.root={folder}", length),
+        *("experiment=photographs", "data=image_folder", f"data.root={folder}", length, *options.setting),
         *([f"transfer={options.transfer}", *BACKBONE] if words else []),
     ]
     sweeper = [
@@ -109,6 +110,7 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
         f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
         f"--{length.replace('=', ' ')} --transfer {options.transfer}",
         f"--trials {options.trials} --jobs {options.jobs} --seeds {options.seeds}",
+        *(f"--setting {shlex.quote(setting)}" for setting in options.setting),
         shlex.join(options.keys),
     ]
     finish(f"recipe-search-{title}", " ".join(filter(None, command)), result, options.keep)
