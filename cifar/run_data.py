@@ -86,11 +86,12 @@ def with_recorded_fixes(config: Config) -> Config:
 class TestData:
     """The images to test on. `also_in_train`: how many of them are among those to train on, pixel by pixel.
 
-    `without_fixes`: the test part as it is, where data.fixes changes it.
+    `names`: those of the test part as it is; `without_fixes`: that part, where data.fixes changes it.
     """
 
     images: Images
     also_in_train: int
+    names: tuple[str, ...]
     without_fixes: Images | None
 
 
@@ -115,13 +116,15 @@ class RunData:
         images = load_test_images(self.config, self.splits, self.resources)
         copies = warn_of_copies(images, train, "test")
         warn_of_shared_groups(images, train, "test")
-        return TestData(images, copies, None if self.config.data.fixes is None else self._without_fixes(images))
-
-    def _without_fixes(self, images: Images) -> Images | None:
-        """The test part as it is, where fixes change it and all of its classes are known."""
+        if self.config.data.fixes is None:
+            return TestData(images, copies, images.names, None)
         as_it_is = request(self.config, "test", self.resources, corrected=False)
         raw = unseen_test(self.resources.images(self.config.data, as_it_is), as_it_is.known, quiet=True)
         self.facts["fixes"]["of_test_images"] = self.fixes.counts(raw.names)
+        return TestData(images, copies, raw.names, self._without_fixes(images, raw))
+
+    def _without_fixes(self, images: Images, raw: Images) -> Images | None:
+        """The test part as it is, where fixes change it and all of its classes are known."""
         with suppress(DataError):  # images that are dropped may have other classes
             known = raw.with_classes(self.splits.train.classes)
             return known if known.fingerprint != images.fingerprint else None
@@ -164,7 +167,7 @@ class RunData:
             return
         write_atomically(directory / FIXES, self.fixes.content())
         known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
-        known |= set(test.images.names) if test else set()
+        known |= set(test.names) if test else set()
         known |= {printable(name) for images in read.values() for name in images.unreadable}
         unused = self.fixes.unused(known)
         where = "" if test else " (those of the test part are read with test=true)"
@@ -172,3 +175,10 @@ class RunData:
         others = f"; not among the images that were read: {names}" if unused else ""
         counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
         log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)
+        alone = self.fixes.groups_of_one(known)
+        if alone:
+            log.warning(
+                "data.fixes=%s: these groups have no effect, as no second image that was read has their name in the"
+                " column label, or is the file that it names: %s",
+                *(self.config.data.fixes, shortened(alone, NAMES_SHOWN)),
+            )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -74,6 +74,14 @@ class Fixes:
 
     def _of(self, names: Iterable[str]) -> list[Fix]:
         return [fix for name in names for fix in self.by_file.get(name, ())]
+
+    def groups_of_one(self, names: Collection[str]) -> list[str]:
+        """The labels of groups to which only one of the images with these names belongs."""
+        members: dict[str, set[str]] = {}
+        for fix in self.all():
+            if fix.action == GROUP and fix.file in names:
+                members.setdefault(fix.label, {fix.label} & set(names)).add(fix.file)
+        return sorted(label for label, files in members.items() if len(files) < 2)
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """The names of files that are none of these."""

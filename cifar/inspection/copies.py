@@ -147,18 +147,3 @@ def _crosses(survey: Survey, copy: Copy) -> bool:
 
 def _conflicts(survey: Survey, copy: Copy) -> bool:
     return survey.samples[copy.first].label != survey.samples[copy.later].label
-
-
-def group_names(survey: Survey) -> dict[int, str]:
-    """Of each sample that has a copy, the name of the group of all copies: that of the first of them."""
-    roots: dict[int, int] = {}
-
-    def root(index: int) -> int:
-        while roots.setdefault(index, index) != index:
-            roots[index] = index = roots[roots[index]]
-        return index
-
-    for copy in copies(survey):
-        first, second = sorted((root(copy.first), root(copy.later)))
-        roots[second] = first
-    return {index: survey.samples[root(index)].file for index in list(roots)}

@@ -14,7 +14,7 @@ const text = card => card.querySelector("input[type=text]");
 /** The lines of one finding. */
 function lines(file, related, action, label) {
   if (action === "other") return [[related, "drop", ""]];
-  if (action === "group") return [[file, "group", label], [related, "group", label]];
+  if (action === "group") return [[file, "group", related]];
   return [[file, action, action === "relabel" ? label : ""]];
 }
 
@@ -25,8 +25,7 @@ function marked() {
   for (const card of cards) {
     if (!box(card).checked) continue;
     const action = menu(card).value;
-    const label = action === "group" ? card.dataset.group : text(card).value;
-    rows.push(...lines(card.dataset.file, card.dataset.related, action, label));
+    rows.push(...lines(card.dataset.file, card.dataset.related, action, text(card).value));
   }
   return rows;
 }

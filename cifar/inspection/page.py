@@ -16,7 +16,6 @@ from cifar.data.cells import FORMULA
 from cifar.data.decode import one_at_a_time
 from cifar.data.preprocessing import ImageError, InputFormat
 from cifar.html import STYLE
-from cifar.inspection.copies import group_names
 from cifar.inspection.findings import Finding, Kind
 from cifar.inspection.report import Sheet, heading
 from cifar.inspection.survey import Sample
@@ -40,10 +39,9 @@ def page(sheet: Sheet, title: str, command: str) -> str:
 
     thumbnails = _thumbnails(sheet)
     shown = next((count for count in SHOWN if _size(sheet, thumbnails, count) <= MOST_BYTES), SHOWN[-1])
-    groups = group_names(sheet.survey)
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    kinds = [_kind(sheet, kind, shown, groups, bool(kind.action and command)) for kind in sheet.findings]
+    kinds = [_kind(sheet, kind, shown, bool(kind.action and command)) for kind in sheet.findings]
     used = sorted({index for kind in kinds for card in kind["cards"] for index in card["indices"]})
     return environment.get_template("page.html.jinja").render(
         title=title,
@@ -61,9 +59,9 @@ def page(sheet: Sheet, title: str, command: str) -> str:
     )
 
 
-def _kind(sheet: Sheet, kind: Kind, shown: int, groups: dict[int, str], fixable: bool) -> dict[str, Any]:
+def _kind(sheet: Sheet, kind: Kind, shown: int, fixable: bool) -> dict[str, Any]:
     rows = sheet.findings[kind]
-    cards = [_card(sheet, kind, row, groups) for row in rows[:shown]]
+    cards = [_card(sheet, kind, row) for row in rows[:shown]]
     others = rows[shown : shown + MOST_HIDDEN] if fixable else []
     return {
         "name": kind.name,
@@ -71,14 +69,14 @@ def _kind(sheet: Sheet, kind: Kind, shown: int, groups: dict[int, str], fixable:
         "advice": kind.advice,
         "count": len(rows),
         "cards": cards,
-        "hidden": [_fix(sheet, kind, row, groups) for row in others],
+        "hidden": [_fix(sheet, kind, row) for row in others],
         "fixable": fixable,
     }
 
 
-def _card(sheet: Sheet, kind: Kind, row: Finding, groups: dict[int, str]) -> dict[str, Any]:
+def _card(sheet: Sheet, kind: Kind, row: Finding) -> dict[str, Any]:
     samples = sheet.survey.samples
-    file, related, action, label = _fix(sheet, kind, row, groups)
+    file, related, action, label = _fix(sheet, kind, row)
     return {
         "indices": row.indices,
         "file": file,
@@ -90,16 +88,15 @@ def _card(sheet: Sheet, kind: Kind, row: Finding, groups: dict[int, str]) -> dic
         "suggested": row.suggested,
         "action": action,
         "label": label if action == "relabel" else "",
-        "group": groups.get(row.indices[0], "") if row.indices else "",
     }
 
 
-def _fix(sheet: Sheet, kind: Kind, row: Finding, groups: dict[int, str]) -> tuple[str, str, str, str]:
+def _fix(sheet: Sheet, kind: Kind, row: Finding) -> tuple[str, str, str, str]:
     """file, related, action, label: as the page offers to fix a finding."""
     action = kind.action
     if kind.name == "leak" and all(sheet.survey.samples[index].source == "train" for index in row.indices):
         action = "group"  # both are of the part that is split
-    label = sheet.label_of_fix(kind, row, groups) if action in ("relabel", "group") else ""
+    label = sheet.label_of_fix(kind, row) if action in ("relabel", "group") else ""
     return row.file, row.related, action, label
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from cifar.data.cells import safe_cell
 from cifar.data.images import on_one_line
 from cifar.files import csv_bytes
-from cifar.inspection.copies import group_names
 from cifar.inspection.findings import Finding, Kind
 from cifar.inspection.survey import PARTS_BY_PRIORITY, Survey
 
@@ -39,10 +38,10 @@ class Sheet:
     def count(self, name: str) -> int:
         return self.common.get(name, 0) + sum(len(rows) for kind, rows in self.findings.items() if kind.name == name)
 
-    def label_of_fix(self, kind: Kind, finding: Finding, groups: Mapping[int, str]) -> str:
-        """What the column label holds: the class, or the name of the group, by which `action` of the kind fixes it."""
+    def label_of_fix(self, kind: Kind, finding: Finding) -> str:
+        """What the column label holds for the `action` of the kind: the class, or the other image of a group."""
         if kind.action == "group" or kind.name == "leak":
-            return groups[finding.indices[0]]
+            return finding.related
         if kind.action == "relabel":
             return finding.suggested or self.survey.samples[finding.indices[-1]].label
         return ""
@@ -51,10 +50,9 @@ class Sheet:
 def table(sheet: Sheet) -> bytes:
     """findings.csv: filled in, its column `action` makes it a file for data.fixes."""
     lines: list[Iterable[str]] = [COLUMNS]
-    groups = group_names(sheet.survey)
     for kind, rows in sheet.findings.items():
         for row in rows:
-            label = sheet.label_of_fix(kind, row, groups)
+            label = sheet.label_of_fix(kind, row)
             cells = (row.file, row.part, row.label, row.kind, row.value, row.related, kind.advice, "", label)
             lines.append(map(safe_cell, cells))
     for fix in sheet.survey.fixes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -114,6 +115,21 @@ def test_a_run_records_its_split_and_fixes_and_tests_with_and_without(of_folder:
     assert read_fixes(str(tmp_path / "run" / "fixes.csv")).sha256() == result["data"]["fixes"]["sha256"]
     parts = [row.part for row in split_file.read_rows(tmp_path / "run")]
     assert (parts.count("train"), parts.count("val")) == (15, 4)
+
+
+def test_fixes_without_effect_are_named_and_no_others(
+    of_folder: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cifar")
+    rows = ("test/dog/1.png,drop,", "train/cat/nine.png,drop,", "train/cat/1.png,group,train/cat/2.png")
+    alone = ("train/dog/1.png,group,burst", "train/dog/2.png,group,train/dog/2.png")
+    (tmp_path / "run").mkdir()
+    tiny = ("test=true", "epochs=1", "model.width=2", "model.depths=[1]")
+    run(of_folder(*rows, *alone, more=tiny), str(tmp_path / "run"), NO_REPORTER, resources=Resources())
+    (line,) = (message for message in caplog.messages if "drop 2" in message)
+    assert line.endswith("relabel 0, group 3; not among the images that were read: train/cat/nine.png")
+    (line,) = (message for message in caplog.messages if "no effect" in message)
+    assert line.endswith("the file that it names: burst, train/dog/2.png")
 
 
 def test_who_resumes_a_run_is_bound_to_its_split(of_folder: Make, tmp_path: Path) -> None:

@@ -40,11 +40,10 @@ def test_what_is_marked_is_saved_as_fixes(browser: Browser, out: Path, tmp_path:
     assert browser.run("return document.getElementById('save').disabled")
     click(browser, "section[data-kind=unreadable] button.all")
     click(browser, "section[data-kind=near_duplicate] input[type=checkbox]")
-    double, smaller = "train/cat/double.jpg", "train/cat/005.jpg"
     dropped = {Fix(f"train/cat/{name}.jpg", "drop", "") for name in ("truncated", "nothing")}
-    grouped = {Fix(name, "group", smaller) for name in (double, smaller)}
+    grouped = {Fix("train/cat/005.jpg", "group", "train/cat/double.jpg")}
     assert fixes(browser, tmp_path) == dropped | grouped
-    assert browser.run("return document.getElementById('marked').textContent") == "4 fixes"
+    assert browser.run("return document.getElementById('marked').textContent") == "3 fixes"
 
     click(browser, "section[data-kind=unreadable] button.all")
     click(browser, "section[data-kind=near_duplicate] input[type=checkbox]")
