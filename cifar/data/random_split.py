@@ -43,11 +43,12 @@ def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple
     images' labels and groups, size and seed. Raises DataError where a class or either side is too small.
     """
     check_fits(images, size, f"{purpose}_size")
+    count = part_size(len(images), size, len(images.classes))
     if images.groups is not None:
-        share = part_size(len(images), size) / len(images)
+        share = count / len(images)
         parts = partition(images.labels.numpy(), images.groups.numpy(), [1 - share, share], seed)
         return images.take(np.flatnonzero(parts == 0)), images.take(np.flatnonzero(parts == 1))
-    rest, part = _stratified(images, part_size(len(images), size), seed)
+    rest, part = _stratified(images, count, seed)
     _complete(images.labels.numpy(), part, rest, 1, seed)
     _complete(images.labels.numpy(), rest, part, 1, seed)
     return images.take(np.sort(rest)), images.take(np.sort(part))

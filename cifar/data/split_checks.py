@@ -10,15 +10,15 @@ CLASSES_SHOWN = 20
 """Classes in one message, the smallest first."""
 
 
-def part_size(total: int, size: float) -> int:
-    """How many of `total` images `size` is: a share where it is below 1."""
-    return round(size * total) if size < 1 else int(size)
+def part_size(total: int, size: float, classes: int) -> int:
+    """How many of `total` images `size` is: a share where it is below 1, of which each side has one of each class."""
+    return max(min(round(size * total), total - classes), classes) if size < 1 else int(size)
 
 
 def fits(total: int, images: Images, size: float) -> bool:
     """Whether `size` of `total` images leaves an image for each class on both sides."""
     classes = len(images.classes)
-    return classes <= part_size(total, size) <= total - classes
+    return classes <= part_size(total, size, classes) <= total - classes
 
 
 def check_fits(images: Images, size: float, key: str = "val_size") -> None:
@@ -27,9 +27,20 @@ def check_fits(images: Images, size: float, key: str = "val_size") -> None:
     check_classes(images)
     if not fits(len(images), images, size):
         raise DataError(
-            f"data.{key}={size:g}: cannot take {part_size(len(images), size)} of {len(images)} images in {classes}"
-            f" classes, because both sides need at least one image of each class; allowed: {classes} to"
-            f" {len(images) - classes} images, or such a fraction"
+            f"data.{key}={size:g}: cannot take {part_size(len(images), size, classes)} of {len(images)} images in"
+            f" {classes} classes, because both sides need at least one image of each class; allowed: {classes} to"
+            f" {len(images) - classes} images, or a fraction"
+        )
+
+
+def check_three_parts(images: Images, test_size: float) -> None:
+    """Raises DataError where a class has an image for two parts alone, and the test part is one of three."""
+    counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+    if min(counts) == 2:
+        raise DataError(
+            f"data.test_size={test_size:g}: too few images to train, to validate and to test on; the smallest has 2"
+            f" of all classes ({_smallest(counts, images.classes)}); allowed: at least three images in each class, or"
+            " data.test_size=0"
         )
 
 
@@ -47,12 +58,12 @@ def check_limit(images: Images, limit: int, parts: int) -> None:
 
 
 def limit_error(images: Images, kept: int, val_size: float) -> DataError:
-    """For a data.limit that leaves too few images for a data.val_size that all images would allow."""
+    """For a data.limit that leaves too few images for a number, data.val_size, that all images would allow."""
     classes = len(images.classes)
     enough = next(total for total in range(kept, len(images) + 1) if fits(total, images, val_size))
     return DataError(
-        f"data.limit={kept}: leaves {part_size(kept, val_size)} images to validate on (data.val_size={val_size:g}) and"
-        f" {kept - part_size(kept, val_size)} to train on, in {classes} classes that need one of each on both sides;"
+        f"data.limit={kept}: leaves {int(val_size)} images to validate on (data.val_size={val_size:g}) and"
+        f" {kept - int(val_size)} to train on, in {classes} classes that need one of each on both sides;"
         f" allowed: at least {enough}, or null (all)"
     )
 

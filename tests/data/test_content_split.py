@@ -138,6 +138,19 @@ def test_a_folder_without_parts_is_split_into_three(
     assert len(set.union(*names)) == 40
 
 
+def test_a_folder_of_three_images_of_each_class_is_split_into_three_and_one_of_two_is_refused(
+    settings: Callable[..., Config], make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_folder(each=3) / "train"
+    config = settings("data=image_folder", f"data.root={root}", f"cache.dir={tmp_path / 'cache'}")
+    splits = load_splits(config, Resources())
+    parts = (splits.train, splits.val, load_test_images(config, splits, Resources()))
+    assert [part.labels.bincount().tolist() for part in parts] == [[1, 1]] * 3
+    (root / "cat" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"the smallest has 2 of all classes \(cat 2, dog 3\).*or data\.test_size=0"):
+        load_splits(config, Resources())
+
+
 def test_a_folder_without_parts_has_no_validation_part(
     settings: Callable[..., Config], make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
