@@ -217,7 +217,7 @@ def test_a_bad_setting_of_a_sweep_is_one_error(run_py: RunPy, no_torch: dict[str
 @pytest.mark.parametrize(
     "overrides, phrases",
     [
-        (["data=image_folder", "data.root=nowhere"], ["nowhere/train: no such directory"]),
+        (["data=image_folder", "data.root=nowhere"], ["nowhere: no such directory"]),
         (["data.limit=null", "data.val_size=5000"], ["data.val_size", "5000"]),
         (["device=cuda:99"], ["device=cuda:99"]),
         (["optimizer.lr=1e30", "precision=fp32"], ["epoch 1", "lr"]),

@@ -32,9 +32,10 @@ def directory(walk: Walk, root: Path, part: str) -> Path:
         if part == "train":
             _check_beside(walk, root)
         return root / names[0]
-    if part != "train" or not walk.is_dir(root):
+    if part != "train":
         return root / part
-    _check_classes(walk, root)
+    if walk.is_dir(root):
+        _check_classes(walk, root)
     return root
 
 

@@ -189,6 +189,8 @@ def upright(
         problem = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its text holds the path
             problem = "in no format that Pillow reads"
+        elif isinstance(error, Image.DecompressionBombError):
+            problem = f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: make it smaller"
         raise ImageError(f"not an image that can be decoded ({problem})", "repair or remove the file") from None
     if transposition is not None:
         changes.append(UPRIGHT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pkgutil
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from cifar.data import content_split
 from cifar.data.extended_split import extended_test
 from cifar.data.fixes import corrected, grouped, read_fixes
 from cifar.data.folder import has_parts
-from cifar.data.images import DataError, Images, from_arrays
+from cifar.data.images import DataError, Images, from_arrays, printable
+from cifar.data.listing import image_suffixes
 from cifar.data.random_split import split
 from cifar.data.request import Request
+from cifar.data.split_checks import check_three_parts
 from cifar.options.data import Data, ImageFolder
 
 if TYPE_CHECKING:
@@ -80,6 +83,7 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
     from torchvision.datasets.utils import check_integrity
 
     archive = directory / dataset.filename
+    _check_is_no_folder_of_images(dataset.__name__, directory)
     damaged = archive.exists() and not check_integrity(str(archive), dataset.tgz_md5)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -92,6 +96,17 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
             f"{damage} Put {dataset.filename} into {directory} yourself, name another data.root, or use data=digits,"
             " which needs no download."
         ) from None
+
+
+def _check_is_no_folder_of_images(name: str, directory: Path) -> None:
+    """Raises DataError where images are in class folders, which are meant then and are never written to."""
+    files = itertools.chain(directory.glob("*/*"), directory.glob("train/*/*"))
+    image = next((file for file in files if file.suffix.lower() in image_suffixes()), None)
+    if image is not None:
+        raise DataError(
+            f"data.root={printable(directory)}: not {name}, but a folder with images ({printable(image)}); add"
+            f" data=image_folder to train on these, or name another data.root, to which {name} is downloaded"
+        )
 
 
 def load(option: Data, request: Request) -> Images:
@@ -112,6 +127,7 @@ def _part(option: ImageFolder, images: Images, request: Request) -> Images:
     if request.known is not None:
         rest, test = extended_test(option.test_size, images, request.known)
     else:
+        check_three_parts(images, option.test_size)
         rest, test = content_split.split(images, option.test_size, 0, "test")
     if request.part == "test":
         return replace(test, unreadable={})  # these are of the whole folder

@@ -173,8 +173,16 @@ def test_hidden_files_do_not_count(make_folder: MakeFolder, tmp_path: Path) -> N
     assert len(read_folder(root, tmp_path / "cache")) == 8
 
 
+def test_an_image_of_too_many_pixels_is_to_be_made_smaller(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(DataError, match=r"it has more than 40 pixels: make it smaller"):
+        read_folder(make_folder(), tmp_path / "cache")
+
+
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere/train: no such directory; data\.root must"):
+    with pytest.raises(DataError, match=r"nowhere: no such directory; data\.root must"):
         read_folder(tmp_path / "nowhere", tmp_path / "cache")
 
 

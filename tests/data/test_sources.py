@@ -191,6 +191,15 @@ def served(make_cifar: Callable[[str], Path]) -> Iterator[tuple[dict[str, Any], 
     server.shutdown()
 
 
+def test_a_folder_of_images_is_not_taken_for_a_place_to_download_to(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder()
+    for root in (folder / "train", folder):
+        before = sorted(root.rglob("*"))
+        with pytest.raises(DataError, match=r"not CIFAR10, but a folder with images \(.*\); add data=image_folder"):
+            sources.cifar10(Data(root=str(root)), Request("train", root))
+        assert sorted(root.rglob("*")) == before
+
+
 def test_two_processes_on_an_empty_directory_download_once(
     served: tuple[dict[str, Any], list[str]], tmp_path: Path
 ) -> None:
