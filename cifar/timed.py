@@ -14,7 +14,7 @@ from cifar.formatting import format_time
 from cifar.options.config import Config
 from cifar.options.option import ConfigError
 from cifar.options.times import in_words, seconds_of
-from cifar.options.transfer import Frozen
+from cifar.options.transfer import Frozen, Pretrained
 from cifar.training.device import wait
 from cifar.training.plan import TOLERANCE, Pace, measure, steps_left
 from cifar.training.trainer import Trainer
@@ -118,6 +118,14 @@ class Timekeeper(Untimed):
             log.warning("time=%s: the features alone took %s", self.time, format_time(self.used))
         if self.epochs < 1:
             log.warning("time=%s: less than one epoch, which takes about %s", self.time, _seconds(of_epoch))
+        least = self.used + self.pace.step + self.pace.epoch
+        if least > (1 + CORRECTED) * self.seconds and not self.least:
+            log.warning(
+                "time=%s: it takes about %s, as a step of %d images takes %s and validation %s; allowed: a longer time,"
+                " a smaller batch_size, image_size or network",
+                *(self.time, format_time(least), min(trainer.train.batch_size, len(trainer.train.labels))),
+                *(_seconds(self.pace.step), _seconds(self.pace.epoch)),
+            )
 
     def _within_bounds(self, steps: int) -> int:
         batches = len(self.trainer.train)
@@ -232,7 +240,8 @@ def plan_settings(config: Config, image_size: int) -> str:
     """A few settings that say what is trained, to follow a plan in one line."""
     width = getattr(config.model, "width", None)
     of_model = "" if width is None else f", width {width}"
-    return f"{of_model}, {image_size} pixels"
+    size = config.transfer.image_size if isinstance(config.transfer, Pretrained) else image_size
+    return f"{of_model}, {size} pixels" if size else of_model  # else that of the weights
 
 
 def _epochs(epochs: float) -> str:

@@ -22,7 +22,7 @@ from cifar.reporting import NO_REPORTER, Interrupted, Reporter
 from cifar.results import read_metrics, read_result
 from cifar.timed import Timekeeper
 from cifar.training import schedulers
-from cifar.training.plan import measure
+from cifar.training.plan import Pace, measure
 from cifar.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -117,6 +117,16 @@ def test_a_time_shorter_than_an_epoch_trains_a_part_of_it(
     rates = train(keeper)
     assert keeper.trainer.done == 1 and len(rates) < 6 and keeper.used < 105
     assert "time=100s: less than one epoch" in caplog.text
+
+
+def test_a_step_longer_than_the_time_is_taken_twice_and_a_warning_says_so(
+    make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = keeping(make_trainer, Clock(), "5s", step=11, score=1)
+    keeper.begin({})
+    assert keeper.used == 12 and keeper.pace == Pace(11, 3)
+    assert "time=5s: it takes about 26 s, as a step of" in caplog.text and "smaller batch_size" in caplog.text
+    assert len(train(keeper)) == 1
 
 
 def test_there_is_a_most_of_epochs(make_trainer: MakeTrainer) -> None:

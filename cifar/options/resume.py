@@ -8,19 +8,22 @@ executed and tracked.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cifar.formatting import format_time
 from cifar.options.check import typed
 from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
 from cifar.options.model import is_left_open
 from cifar.options.option import ConfigError, groups
 from cifar.options.shared import read_yaml
+from cifar.options.times import seconds_of
+from cifar.reporting import EpochMetrics
 from cifar.results import flatten, read_metrics, read_result
 
 CHANGEABLE = {
@@ -48,10 +51,11 @@ def check_resume(config: Config) -> None:
             f"{'; '.join(lines[:5])}{more}; a run that is resumed (resume={config.resume}) keeps these; allowed: leave"
             " them out, or start a new run"
         )
-    metrics = Path(config.resume) / "metrics.csv"
-    done = len(read_metrics(metrics)) if metrics.exists() else 0
+    file = Path(config.resume) / "metrics.csv"
+    metrics = read_metrics(file) if file.exists() else []
+    done = len(metrics)
     if config.time is not None:
-        is_at_end = _check_time(config, before.get("time"), done)
+        is_at_end = _check_time(config, before.get("time"), metrics)
     elif config.epochs < done:
         raise ConfigError(f"epochs={config.epochs}: {done} epochs of {config.resume} are done; allowed: from {done} on")
     else:
@@ -64,11 +68,12 @@ def check_resume(config: Config) -> None:
         )
 
 
-def _check_time(config: Config, before: str | None, done: int) -> bool:
-    """Whether the run, with the time `before` and `done` epochs, is trained to its end.
+def _check_time(config: Config, before: str | None, metrics: Sequence[EpochMetrics]) -> bool:
+    """Whether the run, with the time `before` and these epochs, is trained to its end.
 
-    Raises ConfigError for a time where the run had none, and for another one where no step is left.
+    Raises ConfigError for a time where the run had none, and for another one where no step, or no time, is left.
     """
+    assert config.time is not None
     if before is None:
         raise ConfigError(
             f"time={config.time}: {config.resume} was started with epochs and keeps these; allowed: epochs=N, or a new"
@@ -77,11 +82,17 @@ def _check_time(config: Config, before: str | None, done: int) -> bool:
     run = Path(config.resume or "")
     result = read_result(run) if (run / "result.json").exists() else {}
     status, planned = result.get("status"), result.get("epochs")  # of a killed run, status is running
-    is_at_end = status == "finished" or (status != "running" and planned == done)
+    is_at_end = status == "finished" or (status != "running" and planned == len(metrics))
     if config.time != before and is_at_end:
         raise ConfigError(
             f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"
             " run"
+        )
+    used = sum(epoch.seconds for epoch in metrics)
+    if config.time != before and seconds_of(config.time) <= used:
+        raise ConfigError(
+            f"time={config.time}: was {before}, and the {len(metrics)} epochs of {config.resume} took"
+            f" {format_time(used)}; allowed: a longer time"
         )
     return is_at_end
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +120,9 @@ def test_a_run_with_a_time_is_resumed_by_epochs_and_one_with_epochs_not_by_a_tim
     before = read_result(tmp_path / "timed")
     assert before["plan"]["time"] == "2s" and before["epochs_done"] == before["epochs"]
     assert "time=3s: was 2s, and timed is trained to its end; allowed: epochs=N" in start("resume=timed", "time=3s")
+    shutil.copytree(tmp_path / "timed", tmp_path / "killed")
+    (tmp_path / "killed" / "result.json").write_text(json.dumps({**before, "status": "running"}))
+    assert "time=0.1s: was 2s, and the" in start("resume=killed", "time=0.1s")
     assert "optimizer.lr=0.3: was 0.01, and no epoch is left" in start("resume=timed", "optimizer.lr=0.3")
     more = before["epochs"] + 2
     assert start("resume=timed", f"epochs={more}") == ""
