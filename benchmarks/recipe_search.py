@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the recipe as it is")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
-    parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of trials and recipe alike")
+    parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of trials and recipe")
     parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="in place of what is searched, or beside it")
     options = parser.parse_args(argv)
     for name, source in sets(options).items():

@@ -27,12 +27,12 @@ from cifar.data.split import Splits
 from cifar.data.unreadable import SHOWN
 from cifar.models.dry_run import copy_without_memory, unchanged_generators
 from cifar.objective import ACCURACY, OBJECTIVES, Objective
-from cifar.options.augment import BY_DATA, Augment
+from cifar.options.augment import BY_DATA
 from cifar.options.config import Config
 from cifar.options.data import Data
 from cifar.options.own import code_digests
 from cifar.options.splits import TRAINING_PART
-from cifar.options.transfer import Pretrained
+from cifar.options.transfer import Frozen, Pretrained
 from cifar.reporting import EpochMetrics
 from cifar.results import best_of, flatten
 from cifar.training.device import dtype_of, uses_cuda_graph
@@ -193,7 +193,8 @@ def log_start(config: Config, facts: dict[str, Any], directory: Path) -> None:
     train = f"{data['train']['images']} training{calibration}"
     images = f"{train} and {data['val']['images']} validation images{_of_split(data)}"
     log.info("%s · %.2f M parameters · %.3f GFLOPs an image", model_name(config), millions, gflops)
-    log.info("%s · %s in %d classes · %s", data["source"], images, data["classes"], augmentation_text(config.augment))
+    words = [data["source"], f"{images} in {data['classes']} classes", augmentation_text(config)]
+    log.info("%s", " · ".join(filter(None, words)))
     log.info("%s, %s, threads=%d · results in %s", device["type"], device["precision"], device["threads"], directory)
 
 
@@ -217,14 +218,16 @@ def model_name(config: Config) -> str:
     return " ".join(f"{key}={value}" for key, value in settings.items() if key != "_target_")
 
 
-def augmentation_text(augment: Augment) -> str:
-    """The augmentation in a few words."""
+def augmentation_text(config: Config) -> str:
+    """The augmentation in a few words; empty where features of the images as they are were computed once."""
+    if isinstance(config.transfer, Frozen) and config.transfer.views == 1:
+        return ""
     values = {
         key: value
-        for key, value in dataclasses.asdict(augment).items()
+        for key, value in dataclasses.asdict(config.augment).items()
         if key in BY_DATA or (key != "policy" and value)
     }
-    return " ".join([f"augment={augment.policy}", *(f"{key}={value}" for key, value in values.items())])
+    return " ".join([f"augment={config.augment.policy}", *(f"{key}={value}" for key, value in values.items())])
 
 
 def epoch_line(metrics: EpochMetrics, total: int, best: bool, objective: Objective = ACCURACY) -> str:

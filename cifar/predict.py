@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # imported where they are needed, as torch takes seconds: --h
     from cifar.inference.paths import ImagePaths
     from cifar.inference.reading import Batch
 
-BATCH_SIZE = 128
+BATCH_SIZE = 32
 STDOUT = "-"
 
 
@@ -195,7 +195,7 @@ def evaluate(options: argparse.Namespace) -> None:
     import numpy as np
 
     from cifar.inference import output
-    from cifar.inference.evaluation import Evaluation, labelled_images
+    from cifar.inference.evaluation import Evaluation, count_seen, labelled_images
     from cifar.inference.marks import Tally
     from cifar.inference.paths import ImagePaths
 
@@ -215,8 +215,15 @@ def evaluate(options: argparse.Namespace) -> None:
         tally.add(list(marker.marks(assessment)), evaluation.right[-1].tolist())
     if not evaluation.images:
         raise PredictError(f"{options.images[0]}: none of its {len(labelled.paths)} images could be read")
-    facts = output.facts(model, options.tta, marker) | tally.figures(marker)
+    seen = count_seen(model.chosen.file.parent, labelled.paths)
+    facts = output.facts(model, options.tta, marker) | {"seen_images": seen} | tally.figures(marker)
     output.write_evaluation(evaluation, facts, files.unreadable, options.csv, options.json, tally.lines(marker))
+    if seen:
+        print(
+            f"{seen:,} of these images are among those that it was trained on, or that chose its epoch: of others,"
+            " fewer will be right",
+            file=sys.stderr,
+        )
     files.check()
 
 

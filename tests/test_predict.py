@@ -57,7 +57,8 @@ def trained(photos: Path, compose: Any, tmp_path_factory: pytest.TempPathFactory
     config = compose(
         *settings, "model.width=4", "device=cpu", "threads=1", "precision=fp32", "batch_size=8", "augment=none"
     )
-    run(check(config), str(folder), NO_REPORTER, settings={"config.yaml": "augment: {flip: false}"})
+    kept = f"augment: {{flip: false}}\ndata: {{root: {photos}}}"
+    run(check(config), str(folder), NO_REPORTER, settings={"config.yaml": kept})
     return folder
 
 
@@ -133,7 +134,7 @@ def test_predictions_are_those_of_the_model(predicted: Predict, photos: Path, tr
 def test_evaluation_of_the_test_part_is_that_of_the_run(
     predicted: Predict, photos: Path, trained: Path, tmp_path: Path
 ) -> None:
-    out, _ = predicted(photos / "test", "--evaluate", "--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv")
+    out, err = predicted(photos / "test", "--evaluate", "--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv")
     test = read_result(trained)["test"]
     content = json.loads((tmp_path / "e.json").read_bytes())
     for name in ("images", "accuracy", "balanced_accuracy", "macro_f1"):
@@ -143,6 +144,8 @@ def test_evaluation_of_the_test_part_is_that_of_the_run(
     interval = content["interval"]
     assert f"accuracy {test['accuracy']:.4f} of 10 images (95% interval {interval['low']:.4f}" in out
     assert 0 <= content["expected_calibration_error"] <= 1 and content["classes"][1]["class"] == "light one"
+    assert content["seen_images"] == 0 and "trained on" not in err
+    assert "24 of these images are among those that it was trained on" in predicted(photos / "train", "--evaluate")[1]
 
 
 def test_evaluation_names_what_it_leaves_out(predicted: Predict, tmp_path: Path) -> None:

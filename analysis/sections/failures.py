@@ -1,4 +1,4 @@
-"""The trials that failed, and at which learning rates most did."""
+"""The trials that failed and that no other trial retried, and at which learning rates most did."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDER = 130
 
 def section(context: Context) -> Section | None:
     trials = context.frames.trials
-    lost = trials[(trials.state == "FAIL") & (trials.outcome != "withdrawn")]
+    lost = trials[(trials.state == "FAIL") & (trials.outcome != "withdrawn") & ~trials.number.isin(trials.retry_of)]
     if context.kind != "study" or lost.empty:
         return None
     were = "was" if len(lost) == 1 else "were"

@@ -24,7 +24,7 @@ from cifar.exporting.source import ExportError, Source
 from cifar.metadata import PROGRAM, augmentation_text, model_name, program_name
 from cifar.objective import OBJECTIVES
 from cifar.options.config import Config
-from cifar.options.transfer import Frozen, Pretrained
+from cifar.options.transfer import Pretrained
 from cifar.unsure import Reliability
 
 if TYPE_CHECKING:
@@ -260,12 +260,6 @@ def pretrained_weights(result: Mapping[str, Any]) -> dict[str, str] | None:
     return {"weights": public_weights(transfer["weights"]), "weights_sha256": transfer["weights_sha256"]}
 
 
-def augmentation(config: Config) -> str:
-    """The augmentation in a few words; empty where none is used."""
-    transfer = config.transfer
-    return "" if isinstance(transfer, Frozen) and transfer.views == 1 else augmentation_text(config.augment)
-
-
 def recipe(config: Config) -> list[Row]:
     """The settings that matter most, by full key."""
     optimizer, scheduler = config.optimizer, config.scheduler
@@ -328,7 +322,7 @@ def plain(text: Any) -> str:
 
 
 TEMPLATES.filters |= {
-    "augmentation": augmentation,
+    "augmentation": augmentation_text,
     "cell": plain,
     "counted": formatting.count_of,
     "count": formatting.format_count,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 
 from cifar import intervals, layout
 from cifar.calibration import expected_calibration_error
-from cifar.data.images import printable
+from cifar.data.images import DataError, printable
 from cifar.data.listing import Walk, list_images
+from cifar.data.split_file import read_rows
 from cifar.errors import UserError
 from cifar.objective import ClassScore, balanced_accuracy, class_scores, macro_f1
+from cifar.options.restored import of_run
+from cifar.options.splits import TRAIN, VAL
 
 if TYPE_CHECKING:
     from analysis.statistics import confusion
@@ -52,6 +56,18 @@ def labelled_images(folder: Path, classes: Sequence[str], walk: Walk) -> Labelle
         )
     labels = [classes.index(names[number]) for _, number in files]
     return Labelled([path for path, _ in files], labels, [name for name in classes if name not in names])
+
+
+def count_seen(run: Path, paths: Sequence[Path]) -> int:
+    """How many of these files the run in a directory trained on, or chose its epoch by; 0 where it has no record."""
+    root = of_run(str(run)).get("data.root")
+    if root is None:
+        return 0
+    with suppress(DataError):
+        names = (row.file for row in read_rows(run) if row.part in (TRAIN, VAL))
+        seen = {(Path(root).expanduser() / name).resolve() for name in names}
+        return sum(path.resolve() in seen for path in paths)
+    return 0
 
 
 @dataclass

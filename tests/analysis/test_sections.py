@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
-from analysis import pages, sections
+from analysis import pages, schema, sections
 from analysis.frames import Frames, of_study, read
+from analysis.sections import Context, Place, failures
 
 SECTION = """
 from . import Context, Section
@@ -86,3 +88,14 @@ def test_each_kind_of_report_has_its_sections_in_their_order(places: str, search
 
 def test_file_names_hold_letters_digits_and_hyphens() -> None:
     assert sections.file_name("optimizer.weight_decay") == "optimizer-weight-decay"
+
+
+def test_a_trial_that_another_one_retried_has_not_failed() -> None:
+    rows = [
+        {"number": 0, "state": "FAIL", "outcome": "interrupted"},
+        {"number": 1, "state": "COMPLETE", "outcome": "complete", "retry_of": 0},
+        {"number": 2, "state": "FAIL", "outcome": "lost"},
+    ]
+    frames = replace(studied(), trials=schema.table(rows, schema.TRIALS))
+    shown = failures.section(Context("study", [Place("s", frames)]))
+    assert shown and list(shown.table.trial) == ["2"] and "1 trial failed" in shown.text
