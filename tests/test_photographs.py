@@ -155,3 +155,9 @@ def test_what_the_width_was_decided_to_be_is_kept_by_all_that_continues_or_repea
     for place in ("again", "resumed", "begun"):
         config = yaml.safe_load((tmp_path / place / ".hydra" / "config.yaml").read_text("utf-8"))
         assert config["model"]["width"] == 16, place
+
+
+def test_a_backbone_has_no_width(run_py: RunPy) -> None:
+    done = run_py(*PHOTOGRAPHS, "transfer=frozen", "model.width=16", "--cfg", "job")
+    message = "error: model.width: no such key; allowed: none with this option; leave it out"
+    assert done.returncode == 1 and done.stderr.splitlines() == [message]
