@@ -43,9 +43,9 @@ def settings(*more: str) -> Any:
 @pytest.mark.parametrize(
     ("transfer", "network", "augmentation", "averages"),
     [
-        ("none", "cifar.models.resnet9.ResNet9", "trivial", True),
+        ("none", "cifar.models.resnet9.ResNet9", "crop_flip", True),
         ("frozen", "cifar.models.pretrained.load_backbone", "crop_flip", False),
-        ("finetune", "cifar.models.pretrained.load_backbone", "trivial", True),
+        ("finetune", "cifar.models.pretrained.load_backbone", "crop_flip", True),
     ],
 )
 def test_what_is_trained_decides_the_recipe(transfer: str, network: str, augmentation: str, averages: bool) -> None:
