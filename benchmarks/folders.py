@@ -16,7 +16,8 @@ import argparse
 import gzip
 import random
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,38 @@ def written(name: str, source: Path, images: int, out: Path) -> Path:
     if place.exists():
         return place.resolve()
     training, test = parts(source)
-    partial_folder = place.with_suffix(".partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    for part, classes in (("train", drawn(training, images)), ("test", drawn(test, TEST))):
-        for label, items in classes.items():
-            for number, (file, write) in enumerate(items):
-                is_validated = part == "train" and number % VALIDATED == 0
-                target = partial_folder / ("val" if is_validated else part) / label
-                target.mkdir(parents=True, exist_ok=True)
-                write(target / file)
-    partial_folder.rename(place)
+    with made(place) as folder:
+        for label, items in drawn(training, images).items():
+            write({label: [item for number, item in enumerate(items) if number % VALIDATED]}, folder / "train")
+            write({label: items[::VALIDATED]}, folder / "val")
+        write(drawn(test, TEST), folder / "test")
     return place.resolve()
+
+
+def further(name: str, source: Path, images: int, count: int, out: Path) -> Path:
+    """OUT/NAME-IMAGES-further, written if it is not there: at most `count` images to train on that `written` left."""
+    place = out / f"{name}-{images}-further"
+    if not place.exists():
+        training, _ = parts(source)
+        with made(place) as folder:
+            write(drawn(without(training, drawn(training, images)), count), folder)
+    return place.resolve()
+
+
+@contextmanager
+def made(place: Path) -> Iterator[Path]:
+    """A folder to write to, which gets its name when it is complete."""
+    unfinished = place.with_suffix(".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    yield unfinished
+    unfinished.rename(place)
+
+
+def write(classes: Classes, folder: Path) -> None:
+    for label, items in classes.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for file, write_file in items:
+            write_file(folder / label / file)
 
 
 def parts(source: Path) -> tuple[Classes, Classes]:
@@ -93,8 +115,12 @@ def parts(source: Path) -> tuple[Classes, Classes]:
         return folder_classes(source / "train"), folder_classes(source / "test")
     everything = digit_classes() if str(source) == DIGITS else folder_classes(source)
     test = drawn(everything, min(TEST, sum(map(len, everything.values())) // 5))
-    names = {label: {name for name, _ in items} for label, items in test.items()}
-    return {label: [item for item in items if item[0] not in names[label]] for label, items in everything.items()}, test
+    return without(everything, test), test
+
+
+def without(classes: Classes, others: Classes) -> Classes:
+    names = {label: {name for name, _ in items} for label, items in others.items()}
+    return {label: [item for item in items if item[0] not in names[label]] for label, items in classes.items()}
 
 
 def folder_classes(folder: Path) -> Classes:

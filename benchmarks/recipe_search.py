@@ -3,7 +3,8 @@
 python -m benchmarks recipe_search --set cifar10=DIR --images 10000 --time 5m --trials 60 --jobs 2 --out OUT --keep
 
 The same command continues a search that was stopped. Of the best trial, the weights that it kept are tested, once.
-Beside them is the recipe as it is, on all cores for the time of one trial: what the search adds, on these images.
+With --further, all trials are measured on images that are in no part, which says more than a few hundred validation
+images. Beside them is the recipe as it is, on all cores for the time of one trial: what the search adds.
 benchmarks/results/recipe-search-SET-IMAGES-TIME.json keeps the settings and the value of every trial (with --keep).
 """
 
@@ -19,9 +20,10 @@ from typing import Any
 import optuna
 import yaml
 
-from benchmarks.folders import add_sets, sets, written
+from benchmarks.folders import add_sets, further, sets, written
 from benchmarks.typed import BACKBONE, RUN, Kept, finish, predicted, typed
 from cifar.formatting import format_value
+from cifar.sweep.trials import folder_of
 
 ALWAYS = {
     "batch_size": "choice(32, 64, 128, 256)",
@@ -66,14 +68,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the recipe as it is")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/")
+    parser.add_argument("--further", type=int, default=0, help="images of the set on which all trials are measured")
     parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of trials and recipe")
     parser.add_argument("keys", nargs="*", metavar="KEY=VALUE", help="in place of what is searched, or beside it")
     options = parser.parse_args(argv)
     for name, source in sets(options).items():
-        search(name, written(name, source, options.images, options.out / "sets"), options)
+        place = options.out / "sets"
+        others = further(name, source, options.images, options.further, place) if options.further else None
+        search(name, written(name, source, options.images, place), others, options)
 
 
-def search(name: str, folder: Path, options: argparse.Namespace) -> None:
+def search(name: str, folder: Path, others: Path | None, options: argparse.Namespace) -> None:
     """Search on one set, as far as it has not been done, and test the best trial."""
     length = f"epochs={options.epochs}" if options.epochs else f"time={options.time}"
     words = [options.transfer] if options.transfer != "none" else []
@@ -101,15 +106,20 @@ def search(name: str, folder: Path, options: argparse.Namespace) -> None:
         "best": {"trial": best["trial"], "value": best["value"], "settings": chosen},
         "test_accuracy": predicted(run, folder / "test", study / "test"),
         "recipe": recipe(settings, folder, study / "recipe", options.seeds),
-        "trials": trials(study),
+        "trials": trials(study, others),
     }
     result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: "
     result["figure"] += ", ".join(f"{key}={format_value(value)}" for key, value in chosen.items())
     result["figure"] += f". The recipe as it is: test {', '.join(f'{test:.3f}' for test in result['recipe'])}"
+    if others is not None:
+        values = {trial["number"]: trial["further"] for trial in result["trials"] if "further" in trial}
+        result["figure"] += f". On {options.further:,} further images: {values[best['trial']]:.3f}"
+        result["figure"] += f", the best of all trials {max(values.values()):.3f}"
     command = [
         f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
         f"--{length.replace('=', ' ')} --transfer {options.transfer}",
         f"--trials {options.trials} --jobs {options.jobs} --seeds {options.seeds}",
+        *([f"--further {options.further}"] if options.further else []),
         *(f"--setting {shlex.quote(setting)}" for setting in options.setting),
         shlex.join(options.keys),
     ]
@@ -129,11 +139,20 @@ def recipe(settings: list[str], folder: Path, place: Path, seeds: int) -> list[f
     return [kept.get(str(seed), partial(measured, seed))["accuracy"] for seed in range(seeds)]
 
 
-def trials(study: Path) -> list[dict[str, Any]]:
-    """State, settings and value of each trial."""
+def trials(study: Path, others: Path | None) -> list[dict[str, Any]]:
+    """State, settings and value of each trial, and its accuracy on other images."""
+    kept = Kept(study / "further.json")
+
+    def of_others(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        if others is None or trial.state != optuna.trial.TrialState.COMPLETE:
+            return {}
+        run, place = study / folder_of(trial), study / "further" / str(trial.number)
+        measured = kept.get(str(trial.number), lambda: {"further": predicted(run, others, place)})
+        return {"further": measured["further"]}
+
     storage = f"sqlite:///{study / 'study.db'}"
     (name,) = optuna.get_all_study_names(storage)
     return [
-        {"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params}
+        {"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params, **of_others(trial)}
         for trial in optuna.load_study(study_name=name, storage=storage).get_trials()
     ]
