@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cifar.errors import UserError
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 VALIDATED = 5
 """One image of so many is to validate."""
@@ -73,7 +75,7 @@ def written(name: str, source: Path, images: int, out: Path) -> Path:
     if place.exists():
         return place.resolve()
     training, test = parts(source)
-    with made(place) as folder:
+    with new_folder(place) as folder:
         for label, items in drawn(training, images).items():
             write({label: [item for number, item in enumerate(items) if number % VALIDATED]}, folder / "train")
             write({label: items[::VALIDATED]}, folder / "val")
@@ -86,13 +88,16 @@ def further(name: str, source: Path, images: int, count: int, out: Path) -> Path
     place = out / f"{name}-{images}-further"
     if not place.exists():
         training, _ = parts(source)
-        with made(place) as folder:
-            write(drawn(without(training, drawn(training, images)), count), folder)
+        with new_folder(place) as folder:
+            others = without(training, drawn(training, images))
+            if not any(others.values()):
+                raise UserError(f"--further {count}: all images to train on are in the set; allowed: fewer --images")
+            write(drawn(others, count), folder)
     return place.resolve()
 
 
 @contextmanager
-def made(place: Path) -> Iterator[Path]:
+def new_folder(place: Path) -> Iterator[Path]:
     """A folder to write to, which gets its name when it is complete."""
     unfinished = place.with_suffix(".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -112,8 +117,10 @@ def parts(source: Path) -> tuple[Classes, Classes]:
     if list(source.glob("train-images-idx3-ubyte*")):
         return idx_classes(source, "train"), idx_classes(source, "t10k")
     if (source / "train").is_dir():
-        return folder_classes(source / "train"), folder_classes(source / "test")
-    everything = digit_classes() if str(source) == DIGITS else folder_classes(source)
+        training = large_enough(folder_classes(source / "train"))
+        test = folder_classes(source / "test")
+        return training, {label: test[label] for label in training if label in test}
+    everything = large_enough(digit_classes() if str(source) == DIGITS else folder_classes(source))
     test = drawn(everything, min(TEST, sum(map(len, everything.values())) // 5))
     return without(everything, test), test
 
@@ -129,6 +136,10 @@ def folder_classes(folder: Path) -> Classes:
         files = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES]
         names = ["-".join(path.relative_to(place).parts) for path in files]
         classes[place.name] = [(name, partial(shutil.copyfile, path)) for name, path in zip(names, files, strict=True)]
+    return classes
+
+
+def large_enough(classes: Classes) -> Classes:
     return {label: items for label, items in classes.items() if len(items) >= FEWEST}
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +95,11 @@ def predicted(run: Path, test: Path, place: Path) -> float:
     """The accuracy of a run's best epoch on a folder of classes; a file that cannot be read counts as wrong."""
     file = place / "predictions.csv"
     file.unlink(missing_ok=True)
-    with suppress(CommandError):  # it names files that it cannot read, after it has predicted the others
+    try:
         typed((sys.executable, "-m", "cifar.predict", str(run), str(test), "--csv", str(file)), place)
+    except CommandError:
+        if not file.exists():  # else it names files that it cannot read, after it has predicted the others
+            raise
     return accuracy(file, test)
 
 

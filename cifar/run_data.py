@@ -19,11 +19,12 @@ from cifar.data.groups import warn_of_shared_groups
 from cifar.data.images import DataError, Images, printable
 from cifar.data.known import as_recorded
 from cifar.data.split import Splits
-from cifar.data.val_part import log_val_from
+from cifar.data.val_part import log_val_from, resolved
 from cifar.files import write_atomically
 from cifar.formatting import shortened
 from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
+from cifar.options.splits import TRAIN, VAL_PARTS
 from cifar.options.transfer import Pretrained
 from cifar.resources import SHARED, Resources
 from cifar.unreadable import write_unreadable
@@ -166,19 +167,25 @@ class RunData:
         if self.config.data.fixes is None:
             return
         write_atomically(directory / FIXES, self.fixes.content())
-        known = {*load_images(self.config, self.resources, corrected=False).names, *self.splits.val.names}
-        known |= set(test.names) if test else set()
-        known |= {printable(name) for images in read.values() for name in images.unreadable}
-        unused = self.fixes.unused(known)
+        names_by_part = self._names(test)
+        unreadable = {printable(name) for images in read.values() for name in images.unreadable}
+        unused = self.fixes.unused(unreadable.union(*names_by_part))
         where = "" if test else " (those of the test part are read with test=true)"
         names = f"{shortened(unused, NAMES_SHOWN)}{where}"
         others = f"; not among the images that were read: {names}" if unused else ""
         counts = ", ".join(f"{action} {count}" for action, count in self.fixes.counts().items())
         log.info("data.fixes=%s: %s%s", self.config.data.fixes, counts, others)
-        alone = self.fixes.groups_of_one(known)
+        alone = self.fixes.groups_without_effect(names_by_part)
         if alone:
             log.warning(
-                "data.fixes=%s: these groups have no effect, as no second image that was read has their name in the"
+                "data.fixes=%s: these groups have no effect, as no second image of the same part has their name in the"
                 " column label, or is the file that it names: %s",
                 *(self.config.data.fixes, shortened(alone, NAMES_SHOWN)),
             )
+
+    def _names(self, test: TestData | None) -> list[set[str]]:
+        """The names of the images of each part that the run reads, before data.fixes."""
+        of_val = VAL_PARTS.get(resolved(self.config.data), TRAIN)
+        asked = (request(self.config, part, self.resources, corrected=False) for part in dict.fromkeys((TRAIN, of_val)))
+        parts = [set(self.resources.images(self.config.data, each).names) for each in asked]
+        return [*parts, set(test.names)] if test else parts

@@ -21,7 +21,7 @@ from cifar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 MEASURED = 0.02
-"""The share of the time that measuring takes at most."""
+"""The share of the time that measuring takes at most, or two steps."""
 CHECKS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Shares of the time after which the plan is compared with the pace so far."""
 CORRECTED = 0.025

@@ -41,16 +41,18 @@ def settings(*more: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("transfer", "network", "augmentation", "averages"),
+    ("transfer", "network", "erase", "averages"),
     [
-        ("none", "cifar.models.resnet9.ResNet9", "crop_flip", True),
-        ("frozen", "cifar.models.pretrained.load_backbone", "crop_flip", False),
-        ("finetune", "cifar.models.pretrained.load_backbone", "crop_flip", True),
+        ("none", "cifar.models.resnet9.ResNet9", 0.2, True),
+        ("frozen", "cifar.models.pretrained.load_backbone", 0.0, False),
+        ("finetune", "cifar.models.pretrained.load_backbone", 0.2, True),
     ],
 )
-def test_what_is_trained_decides_the_recipe(transfer: str, network: str, augmentation: str, averages: bool) -> None:
+def test_what_is_trained_decides_the_recipe(transfer: str, network: str, erase: float, averages: bool) -> None:
     config = settings(f"transfer={transfer}")
-    assert config.model._target_ == network and config.augment.policy == augmentation
+    assert config.model._target_ == network
+    assert (config.augment.policy, config.augment.erase) == ("crop_flip", erase)
+    assert settings(f"transfer={transfer}", "augment=none").augment.erase == 0
     assert (config.ema.decay is not None) is averages
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
     file = CONF / f"experiment/photographs/by_optimizer/{transfer}_sgd.yaml"
@@ -161,3 +163,5 @@ def test_a_backbone_has_no_width(run_py: RunPy) -> None:
     done = run_py(*PHOTOGRAPHS, "transfer=frozen", "model.width=16", "--cfg", "job")
     message = "error: model.width: no such key; allowed: none with this option; leave it out"
     assert done.returncode == 1 and done.stderr.splitlines() == [message]
+    done = run_py(*PHOTOGRAPHS, "transfer=frozen", "transfer.backbone.model_name=x", "--cfg", "job")
+    assert "allowed: a new key, as +transfer.backbone.model_name=VALUE" in done.stderr

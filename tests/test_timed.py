@@ -119,13 +119,13 @@ def test_a_time_shorter_than_an_epoch_trains_a_part_of_it(
     assert "time=100s: less than one epoch" in caplog.text
 
 
-def test_a_step_longer_than_the_time_is_taken_twice_and_a_warning_says_so(
+def test_a_step_longer_than_the_time_is_taken_and_a_warning_says_so(
     make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
 ) -> None:
     keeper = keeping(make_trainer, Clock(), "5s", step=11, score=1)
     keeper.begin({})
-    assert keeper.used == 12 and keeper.pace == Pace(11, 3)
-    assert "time=5s: it takes about 26 s, as a step of" in caplog.text and "smaller batch_size" in caplog.text
+    assert keeper.used == 24 and keeper.pace == Pace(11, 3)
+    assert "time=5s: it takes about 38 s, as a step of" in caplog.text and "smaller batch_size" in caplog.text
     assert len(train(keeper)) == 1
 
 

@@ -14,7 +14,8 @@ ORDER = 130
 
 def section(context: Context) -> Section | None:
     trials = context.frames.trials
-    lost = trials[(trials.state == "FAIL") & (trials.outcome != "withdrawn") & ~trials.number.isin(trials.retry_of)]
+    trials = trials[~trials.number.isin(trials.retry_of)]
+    lost = trials[(trials.state == "FAIL") & (trials.outcome != "withdrawn")]
     if context.kind != "study" or lost.empty:
         return None
     were = "was" if len(lost) == 1 else "were"

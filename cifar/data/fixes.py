@@ -6,7 +6,7 @@ open these files in spreadsheets: cells are as cifar.data.cells.safe_cell has th
 
 drop     the image is not used
 relabel  its class is `label`
-group    images with the same `label` stay on one side of every split
+group    images with the same `label`, and the one that it names, stay on one side of every split
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -75,13 +76,13 @@ class Fixes:
     def _of(self, names: Iterable[str]) -> list[Fix]:
         return [fix for name in names for fix in self.by_file.get(name, ())]
 
-    def groups_of_one(self, names: Collection[str]) -> list[str]:
-        """The labels of groups to which only one of the images with these names belongs."""
+    def groups_without_effect(self, parts: Sequence[AbstractSet[str]]) -> list[str]:
+        """The labels of groups of which no part, by the names of its images, has two images, and one has one."""
         members: dict[str, set[str]] = {}
         for fix in self.all():
-            if fix.action == GROUP and fix.file in names:
-                members.setdefault(fix.label, {fix.label} & set(names)).add(fix.file)
-        return sorted(label for label, files in members.items() if len(files) < 2)
+            if fix.action == GROUP:
+                members.setdefault(fix.label, {fix.label}).add(fix.file)
+        return sorted(label for label, files in members.items() if max(len(files & part) for part in parts) == 1)
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """The names of files that are none of these."""
@@ -131,7 +132,8 @@ def _check(place: str, fix: Fix, others: Sequence[Fix]) -> None:
     if not fix.file:
         raise DataError(f"{place}: file is empty; give its name below data.root, as findings.csv has it")
     if fix.action != DROP and not fix.label:
-        needed = {RELABEL: "the class that it is", GROUP: "a name for its group"}[fix.action]
+        of_group = "a name for its group, or the name of the other image"
+        needed = {RELABEL: "the class that it is", GROUP: of_group}[fix.action]
         raise DataError(f"{place}: {fix.action} without a label; give {needed}")
     for other in others:
         if other.action == fix.action and fix.action == RELABEL:

@@ -99,14 +99,16 @@ def _download(dataset: type[CIFAR10], directory: Path) -> None:
 
 
 def _check_is_no_folder_of_images(name: str, directory: Path) -> None:
-    """Raises DataError where images are in class folders, which are meant then and are never written to."""
-    files = itertools.chain(directory.glob("*/*"), directory.glob("train/*/*"))
-    image = next((file for file in files if file.suffix.lower() in image_suffixes()), None)
-    if image is not None:
-        raise DataError(
-            f"data.root={printable(directory)}: not {name}, but a folder with images ({printable(image)}); add"
-            f" data=image_folder to train on these, or name another data.root, to which {name} is downloaded"
-        )
+    """Raises DataError where images are in two class folders, which are meant then and are never written to."""
+    for place in (directory, directory / "train"):
+        files = (file for file in place.glob("[!.]*/*") if file.suffix.lower() in image_suffixes())
+        examples = list(itertools.islice({file.parent: file for file in files}.values(), 2))
+        if len(examples) == 2:
+            raise DataError(
+                f"data.root={printable(directory)}: not {name}, but folders of images"
+                f" ({' and '.join(map(printable, examples))}); add data=image_folder to train on these, or name another"
+                f" data.root, to which {name} is downloaded"
+            )
 
 
 def load(option: Data, request: Request) -> Images:

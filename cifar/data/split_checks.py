@@ -34,13 +34,13 @@ def check_fits(images: Images, size: float, key: str = "val_size") -> None:
 
 
 def check_three_parts(images: Images, test_size: float) -> None:
-    """Raises DataError where a class has an image for two parts alone, and the test part is one of three."""
+    """Raises DataError where a class has fewer images than three parts need, of which the test part is one."""
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
-    if min(counts) == 2:
+    if min(counts) < 3:
         raise DataError(
-            f"data.test_size={test_size:g}: too few images to train, to validate and to test on; the smallest has 2"
-            f" of all classes ({_smallest(counts, images.classes)}); allowed: at least three images in each class, or"
-            " data.test_size=0"
+            f"data.test_size={test_size:g}: too few images to train, to validate and to test on; the smallest has"
+            f" {min(counts)} of all classes ({_smallest(counts, images.classes)}); allowed: at least three images in"
+            " each class, or data.test_size=0"
         )
 
 

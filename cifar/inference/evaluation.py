@@ -58,16 +58,19 @@ def labelled_images(folder: Path, classes: Sequence[str], walk: Walk) -> Labelle
     return Labelled([path for path, _ in files], labels, [name for name in classes if name not in names])
 
 
-def count_seen(run: Path, paths: Sequence[Path]) -> int:
-    """How many of these files the run in a directory trained on, or chose its epoch by; 0 where it has no record."""
-    root = of_run(str(run)).get("data.root")
-    if root is None:
-        return 0
+def count_seen(run: Path, paths: Sequence[Path]) -> int | None:
+    """How many of these files the run in a directory trained on, or chose its epoch by.
+
+    None where that is not known: an export, images of an archive, a run that recorded no files.
+    """
+    place = Path(of_run(str(run)).get("data.root") or "").expanduser()
+    folder = place.parent if place.suffix.lower() == ".csv" else place
     with suppress(DataError):
-        names = (row.file for row in read_rows(run) if row.part in (TRAIN, VAL))
-        seen = {(Path(root).expanduser() / name).resolve() for name in names}
-        return sum(path.resolve() in seen for path in paths)
-    return 0
+        files = [folder / row.file for row in read_rows(run) if row.part in (TRAIN, VAL)]
+        if any(map(Path.is_file, files)):
+            seen = {file.resolve() for file in files}
+            return sum(path.resolve() in seen for path in paths)
+    return None
 
 
 @dataclass

@@ -136,9 +136,10 @@ class Leak(CopyKind):
 
 
 def _together(survey: Survey, copy: Copy) -> bool:
-    """Whether both are in one part and of one class, and data.fixes has no group that names both."""
-    first, later = (survey.groups.get(survey.samples[index].file, set()) for index in (copy.first, copy.later))
-    return not (_crosses(survey, copy) or _conflicts(survey, copy) or first & later)
+    """Whether both are in one part and of one class, and not in one group of data.fixes."""
+    first, later = (survey.groups.get(survey.samples[index].file) for index in (copy.first, copy.later))
+    is_grouped = first is not None and first == later
+    return not (_crosses(survey, copy) or _conflicts(survey, copy) or is_grouped)
 
 
 def _crosses(survey: Survey, copy: Copy) -> bool:

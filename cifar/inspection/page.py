@@ -87,7 +87,7 @@ def _card(sheet: Sheet, kind: Kind, row: Finding) -> dict[str, Any]:
         "value": row.value,
         "suggested": row.suggested,
         "action": action,
-        "label": label if action == "relabel" else "",
+        "label": label,
     }
 
 
@@ -96,8 +96,7 @@ def _fix(sheet: Sheet, kind: Kind, row: Finding) -> tuple[str, str, str, str]:
     action = kind.action
     if kind.name == "leak" and all(sheet.survey.samples[index].source == "train" for index in row.indices):
         action = "group"  # both are of the part that is split
-    label = sheet.label_of_fix(kind, row) if action in ("relabel", "group") else ""
-    return row.file, row.related, action, label
+    return row.file, row.related, action, sheet.label_of_fix(kind, row) if action == "relabel" else ""
 
 
 def _thumbnails(sheet: Sheet) -> dict[int, str]:

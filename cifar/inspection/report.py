@@ -39,12 +39,10 @@ class Sheet:
         return self.common.get(name, 0) + sum(len(rows) for kind, rows in self.findings.items() if kind.name == name)
 
     def label_of_fix(self, kind: Kind, finding: Finding) -> str:
-        """What the column label holds for the `action` of the kind: the class, or the other image of a group."""
-        if kind.action == "group" or kind.name == "leak":
-            return finding.related
+        """What the column label holds: the class for a kind that is relabelled, else the other image, to group it."""
         if kind.action == "relabel":
             return finding.suggested or self.survey.samples[finding.indices[-1]].label
-        return ""
+        return finding.related
 
 
 def table(sheet: Sheet) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -78,14 +77,19 @@ class Survey:
         return np.array([index for index, row in enumerate(self.measures) if row is not None], np.int64)
 
     @cached_property
-    def groups(self) -> dict[str, set[str]]:
-        """The groups of data.fixes that each file is in; the label of a group may itself be a file of it."""
-        groups: defaultdict[str, set[str]] = defaultdict(set)
+    def groups(self) -> dict[str, str]:
+        """Of each file in a group of data.fixes, a name for all that groups connect; a label may itself be a file."""
+        parents: dict[str, str] = {}
+
+        def root(name: str) -> str:
+            while parents.setdefault(name, name) != name:
+                name = parents[name]
+            return name
+
         for fix in self.fixes:
             if fix.action == GROUP:
-                groups[fix.file].add(fix.label)
-                groups[fix.label].add(fix.label)
-        return groups
+                parents[root(fix.file)] = root(fix.label)
+        return {name: root(name) for name in parents}
 
     def column(self, name: str) -> NDArray[np.float64]:
         """One of the measures, of the readable samples."""

@@ -142,8 +142,8 @@ def explain(error: OmegaConfBaseException) -> str:
     key = error.full_key or str(error.key)
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
         names = sorted(str(name) for name in error.parent_node or () if name != "_target_")
-        of_option = "_target_" in (error.parent_node or ())
-        other = "none with this option; leave it out" if of_option else f"a new key, as +{key}=VALUE"
+        is_of_option = key.count(".") == 1 and "_target_" in (error.parent_node or ())  # as model.width
+        other = "none with this option; leave it out" if is_of_option else f"a new key, as +{key}=VALUE"
         allowed = ", ".join(names) or other
         return f"{key}: no such key; allowed: {allowed}{of_launcher(key)}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):

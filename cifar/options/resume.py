@@ -88,11 +88,11 @@ def _check_time(config: Config, before: str | None, metrics: Sequence[EpochMetri
             f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"
             " run"
         )
-    used = sum(epoch.seconds for epoch in metrics)
+    used = max(result.get("plan", {}).get("seconds", 0.0), sum(epoch.seconds for epoch in metrics))
     if config.time != before and seconds_of(config.time) <= used:
         raise ConfigError(
-            f"time={config.time}: was {before}, and the {len(metrics)} epochs of {config.resume} took"
-            f" {format_time(used)}; allowed: a longer time"
+            f"time={config.time}: was {before}, and {config.resume} has used {format_time(used)}; allowed: a longer"
+            " time"
         )
     return is_at_end
 

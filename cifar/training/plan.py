@@ -18,8 +18,6 @@ from cifar.training.trainer import Trainer
 
 WARM_UP = 2
 """Steps that are not measured, where there is time for two."""
-FIRST = 10
-"""So many times the seconds for measuring: no second step is taken after a first one that took longer, on a CPU."""
 FEW = 20
 """Steps, and validation batches, that are measured at most."""
 TOLERANCE = 0.015
@@ -55,10 +53,9 @@ def steps_left(seconds: float, pace: Pace, batches: int, into: int = 0, toleranc
 
 
 def measure(trainer: Trainer, most: float) -> Pace:
-    """The pace of a trainer, in at most `most` seconds and one step. It is as if nothing had been measured.
+    """The pace of a trainer, in at most `most` seconds, or two steps. It is as if nothing had been measured.
 
-    The first step is not part of the measure, as it chooses kernels, compiles and captures. Where it took FIRST times
-    as long as there is, on a CPU, it is the measure.
+    The first step is never part of the measure: it chooses kernels, compiles and captures.
     """
     with unchanged(trainer):
         step = _seconds(trainer, trainer.train, most, training=True)
@@ -77,8 +74,6 @@ def _seconds(trainer: Trainer, batches: EpochLoader, most: float, training: bool
     for number, (images, labels) in enumerate(_endless(batches), 1):
         compute(images, labels)
         is_late = clock() - start > most
-        if number == 1 and device.type == "cpu" and clock() - start > FIRST * most:
-            break
         if number == 1 or (number <= WARM_UP and not is_late):
             wait(device)
             warm, since = number, clock()

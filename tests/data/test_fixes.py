@@ -122,7 +122,7 @@ def test_fixes_without_effect_are_named_and_no_others(
 ) -> None:
     caplog.set_level(logging.INFO, "cifar")
     rows = ("test/dog/1.png,drop,", "train/cat/nine.png,drop,", "train/cat/1.png,group,train/cat/2.png")
-    alone = ("train/dog/1.png,group,burst", "train/dog/2.png,group,train/dog/2.png")
+    alone = ("train/dog/1.png,group,burst", "test/dog/0.png,group,train/dog/2.png")
     (tmp_path / "run").mkdir()
     tiny = ("test=true", "epochs=1", "model.width=2", "model.depths=[1]")
     run(of_folder(*rows, *alone, more=tiny), str(tmp_path / "run"), NO_REPORTER, resources=Resources())

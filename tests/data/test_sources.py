@@ -195,7 +195,7 @@ def test_a_folder_of_images_is_not_taken_for_a_place_to_download_to(make_folder:
     folder = make_folder()
     for root in (folder / "train", folder):
         before = sorted(root.rglob("*"))
-        with pytest.raises(DataError, match=r"not CIFAR10, but a folder with images \(.*\); add data=image_folder"):
+        with pytest.raises(DataError, match=r"not CIFAR10, but folders of images \(.*\); add data=image_folder"):
             sources.cifar10(Data(root=str(root)), Request("train", root))
         assert sorted(root.rglob("*")) == before
 

@@ -76,8 +76,8 @@ def test_a_filled_table_fixes_what_the_next_inspection_sees(out: Path, folder: P
 def test_a_second_round_keeps_the_fixes_of_the_first(out: Path, folder: Path, tmp_path: Path) -> None:
     near = next(row for row in rows(out) if row["kind"] == "near_duplicate")
     first = tmp_path / "first.csv"
-    group = [f"{near[name]},group,{near['label']}" for name in ("file", "related")]
-    first.write_text("\n".join(["file,action,label", "train/cat/dark.jpg,drop,", *group]) + "\n")
+    chain = [f"{near['file']},group,another", f"another,group,{near['related']}"]
+    first.write_text("\n".join(["file,action,label", "train/cat/dark.jpg,drop,", *chain]) + "\n")
     main(keys(folder, tmp_path, f"data.fixes={first}"))
     kinds = {(row["kind"], row["file"]) for row in rows(tmp_path)}
     assert ("near_duplicate", near["file"]) not in kinds and ("dark", "train/cat/dark.jpg") not in kinds

@@ -122,7 +122,7 @@ def test_a_run_with_a_time_is_resumed_by_epochs_and_one_with_epochs_not_by_a_tim
     assert "time=3s: was 2s, and timed is trained to its end; allowed: epochs=N" in start("resume=timed", "time=3s")
     shutil.copytree(tmp_path / "timed", tmp_path / "killed")
     (tmp_path / "killed" / "result.json").write_text(json.dumps({**before, "status": "running"}))
-    assert "time=0.1s: was 2s, and the" in start("resume=killed", "time=0.1s")
+    assert "time=0.1s: was 2s, and killed has used" in start("resume=killed", "time=0.1s")
     assert "optimizer.lr=0.3: was 0.01, and no epoch is left" in start("resume=timed", "optimizer.lr=0.3")
     more = before["epochs"] + 2
     assert start("resume=timed", f"epochs={more}") == ""
