@@ -64,9 +64,10 @@ def sets(options: argparse.Namespace) -> dict[str, Path]:
     return {name: Path(folder).expanduser() for name, _, folder in pairs}
 
 
-def words_of(options: argparse.Namespace) -> str:
+def words_of(sources: Mapping[str, Path]) -> str:
     """The sets and the folder of the results, as they are typed."""
-    return " ".join([*(f"--set {name}=DIR" for name in sets(options)), "--out OUT"])
+    words = [f"--set {name}={DIGITS if str(source) == DIGITS else 'DIR'}" for name, source in sources.items()]
+    return " ".join([*words, "--out OUT"])
 
 
 def written(name: str, source: Path, images: int, out: Path) -> Path:

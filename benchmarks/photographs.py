@@ -157,7 +157,7 @@ def command(options: argparse.Namespace) -> str:
     words += [f"--only {shlex.quote(name)}" for name in options.only or []]
     words += ["--peers PYTHON"] if options.peers else []
     words += [f"--epochs {options.epochs}"] if options.epochs else []
-    return f"python -m benchmarks photographs {words_of(options)} {' '.join(words)}"
+    return f"python -m benchmarks photographs {words_of(sets(options))} {' '.join(words)}"
 
 
 def measured(method: str, trained: Trained) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import optuna
 import yaml
 
-from benchmarks.folders import add_sets, further, sets, written
+from benchmarks.folders import add_sets, further, sets, words_of, written
 from benchmarks.typed import BACKBONE, RUN, Kept, finish, predicted, typed
 from cifar.formatting import format_value
 from cifar.sweep.trials import folder_of
@@ -116,7 +116,7 @@ def search(name: str, folder: Path, others: Path | None, options: argparse.Names
         result["figure"] += f". On {options.further:,} further images: {values[best['trial']]:.3f}"
         result["figure"] += f", the best of all trials {max(values.values()):.3f}"
     command = [
-        f"python -m benchmarks recipe_search --set {name}=DIR --images {options.images} --out OUT",
+        f"python -m benchmarks recipe_search {words_of({name: sets(options)[name]})} --images {options.images}",
         f"--{length.replace('=', ' ')} --transfer {options.transfer}",
         f"--trials {options.trials} --jobs {options.jobs} --seeds {options.seeds}",
         *([f"--further {options.further}"] if options.further else []),

@@ -61,7 +61,9 @@ def main(argv: list[str]) -> None:
 
 
 def command(options: argparse.Namespace) -> str:
-    return f"python -m benchmarks times {words_of(options)}{' --busy' if options.busy else ''}"
+    seconds = " ".join(map(str, options.seconds))
+    busy = " --busy" if options.busy else ""
+    return f"python -m benchmarks times {words_of(sets(options))} --seconds {seconds}{busy}"
 
 
 def measured(data: tuple[str, ...], seconds: int, place: Path, killed: bool) -> dict[str, Any]:
@@ -125,9 +127,14 @@ def summary(rows: dict[str, dict[str, Any]], beside: str) -> dict[str, Any]:
     finished = sum(row["finished"] for row in rows.values())
     resumed = sum(row["killed"] for row in rows.values())
     return {
-        "what": f"{len(rows)} runs with a time of 20 s to 3 minutes on digits and real images,"
+        "what": f"{len(rows)} runs with a time of {_span(rows)} on digits and real images,"
         f" {'beside a busy process' if beside == 'busy' else 'alone'}, {resumed} of them killed and resumed: how far"
         " they are from their time; schedules that were finished",
         "figure": f"{median:.1%} in the median, {most:.1%} at most; {finished} of {len(rows)}",
         "runs": rows,
     }
+
+
+def _span(rows: dict[str, dict[str, Any]]) -> str:
+    seconds = [row["time"] for row in rows.values()]
+    return f"{min(seconds)} to {max(seconds)} seconds"
