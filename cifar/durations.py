@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-COUNTED = ("features", "measuring", "training", "validation", "saving")
+COUNTED = ("measuring", "training", "validation", "saving")
 """What the setting `time` covers; the rest is before or after it."""
 
 
@@ -33,8 +33,3 @@ class Durations:
         """Add those of the run that is resumed."""
         for name, value in seconds.items():
             self.add(name, value)
-
-    @property
-    def counted(self) -> float:
-        """Seconds of what the setting `time` covers."""
-        return sum(self.seconds.get(name, 0.0) for name in COUNTED)

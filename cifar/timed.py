@@ -23,15 +23,14 @@ log = logging.getLogger(__name__)
 MEASURED = 0.02
 """The share of the time that measuring takes at most, or two steps."""
 CHECKS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98)
-"""Shares of the time after which the plan is compared with the pace so far."""
+"""Shares of the time after which the plan is compared with the pace since it was compared last."""
 CORRECTED = 0.025
 """The share of the time by which a run may miss it before the number of steps is corrected."""
 AFTER_RESUMING = 0.03
-"""The share of the time after which it is compared first when a run was resumed: the machine may be another one."""
-MOST = 1000
-"""Epochs at most."""
-OF_FEATURES = 20, 100
-"""Epochs at least and at most of a linear layer on features, which may take all of the time."""
+"""The share of the time after which it is compared first when a run was resumed, and has done a step: the machine may
+be another one."""
+MOST, MOST_ON_FEATURES = 1000, 100
+"""Epochs at most; of a linear layer on features."""
 
 
 class Untimed:
@@ -54,9 +53,8 @@ class Untimed:
 class Timekeeper(Untimed):
     """Keeps a run to its time, which is over all its resumptions.
 
-    `durations` are those of the run, of which `spent` seconds count before it trains. `check` is called with the
-    planned number of epochs, before the first step, and raises ConfigError where that is too small. `least`, `most`:
-    bounds of the epochs.
+    `durations` are those of the run. `check` is called with the planned number of epochs, before the first step, and
+    raises ConfigError where that is too small. `most`: epochs at most.
     """
 
     def __init__(
@@ -64,22 +62,20 @@ class Timekeeper(Untimed):
         time: str,
         trainer: Trainer,
         durations: Durations,
-        spent: float,
         check: Callable[[float], object],
-        least: int,
         most: int,
     ) -> None:
         self.time = time
         self.seconds = seconds_of(time)
         self.trainer = trainer
         self.durations = durations
-        self.spent = spent
         self.check = check
-        self.least, self.most = least, most
+        self.most = most
         self.clock = trainer.clock
         self.before = 0.0
         self.planned = 0.0
         self.pace = Pace(1.0, 0.0)
+        self.is_warm = True
         self.corrections: list[dict[str, Any]] = []
 
     @property
@@ -94,7 +90,7 @@ class Timekeeper(Untimed):
 
     def begin(self, state: Mapping[str, Any], settings: str = "") -> None:
         """`settings`: a few that the log names beside the plan."""
-        self.start = self.clock() - self.spent
+        self.start = self.clock()
         if "timed" in state:
             self._resume(state["timed"])
         else:
@@ -106,7 +102,7 @@ class Timekeeper(Untimed):
         with self.durations.measuring("measuring"):
             self.pace = measure(trainer, MEASURED * self.seconds)
         steps = steps_left(self.seconds - self.used, self.pace, batches, tolerance=TOLERANCE * self.seconds)
-        steps = self._within_bounds(steps)
+        steps = self._at_most(steps)
         self.check(steps / batches)
         trainer.plan(steps)
         self.planned = self.epochs
@@ -114,12 +110,13 @@ class Timekeeper(Untimed):
         of_epoch = self.pace.of_epoch(batches)
         bound = ", the most that such a run has" if self.epochs == self.most else ""
         log.info("%s: %s of %s%s%s", in_words(self.time), _epochs(self.epochs), _seconds(of_epoch), settings, bound)
-        if self.used > self.seconds and self.least:
-            log.warning("time=%s: the features alone took %s", self.time, format_time(self.used))
         if self.epochs < 1:
-            log.warning("time=%s: less than one epoch, which takes about %s", self.time, _seconds(of_epoch))
+            log.warning(
+                "time=%s: less than one epoch, which takes about %s; a run that is killed before its end is lost",
+                *(self.time, _seconds(of_epoch)),
+            )
         least = self.used + self.pace.step + self.pace.epoch
-        if least > (1 + CORRECTED) * self.seconds and not self.least:
+        if least > (1 + CORRECTED) * self.seconds:
             log.warning(
                 "time=%s: it takes about %s, as a step of %d images takes %s and validation %s; allowed: a longer time,"
                 " a smaller batch_size, image_size or network",
@@ -127,32 +124,50 @@ class Timekeeper(Untimed):
                 *(_seconds(self.pace.step), _seconds(self.pace.epoch)),
             )
 
-    def _within_bounds(self, steps: int) -> int:
-        batches = len(self.trainer.train)
-        return max(min(steps, self.most * batches), self.least * batches)
+    def _at_most(self, steps: int) -> int:
+        return min(steps, self.most * len(self.trainer.train))
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         self.before = state["used"]
         self.planned, self.corrections = state["planned"], list(state["corrections"])
         self.pace = Pace(**state["pace"])
-        used = self.used
-        self.checks = [used + AFTER_RESUMING * self.seconds, *(share * self.seconds for share in CHECKS)]
-        self.checks = sorted(check for check in self.checks if check > used)
+        self.is_warm = False
         if self.time != state["time"] and self.trainer.done < self.trainer.total:
-            self._correct(used)
+            self._correct(self.used)
+
+    def _warm_up(self) -> None:
+        """Measure the pace anew: the first step of a run that is resumed chose kernels, compiled and captured."""
+        self.is_warm = True
+        used = self.used
+        checks = used + AFTER_RESUMING * self.seconds, *(share * self.seconds for share in CHECKS)
+        self.checks = sorted(check for check in checks if check > used)
+        self._mark()
 
     def _mark(self) -> None:
         """Begin to measure the pace anew."""
-        self.marked = self.clock(), self.trainer.steps_done, self.trainer.done, self._overhead()
+        trainer = self.trainer
+        self.marked = self.clock(), trainer.steps_done, trainer.done, self._overhead()
+        self.half = trainer.steps_done + max((trainer.steps - trainer.steps_done) // 2, 1)
+
+    def _is_due(self) -> bool:
+        """Whether the plan is to be compared: at fixed shares, and halfway through what was left, which may be sooner.
+
+        A plan that was shortened by a pause of the machine would else be over before it is compared again.
+        """
+        is_late = bool(self.checks) and self.used >= self.checks[0]
+        return is_late or self.trainer.steps_done >= self.half
 
     def _overhead(self) -> float:
         """Seconds of validation and saving so far."""
         return sum(self.durations.seconds.get(name, 0.0) for name in ("validation", "saving"))
 
     def after_step(self) -> None:
-        if not self.checks or self.used < self.checks[0]:
-            return
         trainer = self.trainer
+        if not self.is_warm:
+            wait(trainer.train.labels.device)
+            self._warm_up()
+        if not self._is_due():
+            return
         batches = len(trainer.train)
         if trainer.steps_done >= trainer.steps or (trainer.step_of_epoch == batches and batches > 1):
             return
@@ -182,7 +197,7 @@ class Timekeeper(Untimed):
         if abs(end - self.seconds) <= CORRECTED * self.seconds:
             return
         wanted = steps_left(self.seconds - used, self.pace, batches, into, TOLERANCE * self.seconds)
-        wanted = max(self._within_bounds(trainer.steps_done + wanted) - trainer.steps_done, 1)
+        wanted = max(self._at_most(trainer.steps_done + wanted) - trainer.steps_done, 1)
         if wanted == left:
             return
         before = self.epochs
@@ -219,8 +234,8 @@ def timekeeper(config: Config, trainer: Trainer, durations: Durations) -> Untime
     if config.time is None:
         return Untimed()
     check = partial(_check_warmup, config, config.time)
-    bounds = OF_FEATURES if isinstance(config.transfer, Frozen) else (0, MOST)
-    return Timekeeper(config.time, trainer, durations, durations.counted, check, *bounds)
+    most = MOST_ON_FEATURES if isinstance(config.transfer, Frozen) else MOST
+    return Timekeeper(config.time, trainer, durations, check, most)
 
 
 class PlanError(ConfigError):

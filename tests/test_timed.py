@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from backbones import TRANSFER
 from timing import Clock, Ticking, assert_equal, planning, slowed
 
+from cifar import timed as timekeeping
 from cifar.durations import Durations
 from cifar.experiment import build_trainer, load_splits, run
 from cifar.options.check import check
@@ -40,7 +42,7 @@ def keeping(
 ) -> Timekeeper:
     """The timekeeper of a trainer whose epochs have 6 steps and 3 batches to validate on."""
     trainer = slowed(planning(make_trainer(), schedulers.onecycle, warmup=0.3), clock, step, score, slowness)
-    return Timekeeper(time, trainer, Durations(clock), 0.0, lambda epochs: None, 0, most)
+    return Timekeeper(time, trainer, Durations(clock), lambda epochs: None, most)
 
 
 def train(keeper: Timekeeper, saving: float = 0.0, epochs: int = 10**9) -> list[float]:
@@ -136,13 +138,26 @@ def test_there_is_a_most_of_epochs(make_trainer: MakeTrainer) -> None:
     assert (keeper.trainer.done, keeper.corrections) == (7, [])
 
 
-def test_what_counts_before_training_is_taken_off(make_trainer: MakeTrainer) -> None:
-    clock = Clock()
-    keeper = keeping(make_trainer, clock)
-    keeper.spent = 60.0
+class Pause:
+    """How slow each step is: one of them, the first after `start` seconds, `factor` times as slow as the others."""
+
+    def __init__(self, start: float, factor: float) -> None:
+        self.start, self.factor, self.was = start, factor, False
+
+    def __call__(self, now: float) -> float:
+        is_first, self.was = now >= self.start and not self.was, self.was or now >= self.start
+        return self.factor if is_first else 1.0
+
+
+@pytest.mark.parametrize("start", [5, 30, 45, 60])
+def test_a_pause_of_the_machine_does_not_end_the_run_early(start: int, make_trainer: MakeTrainer) -> None:
+    """It makes the pace look slow, which is seen before the few steps that are left then are done."""
+    keeper = keeping(make_trainer, Clock(), slowness=Pause(start, 330))
     keeper.begin({})
-    train(keeper)
-    assert clock.now == pytest.approx(40, rel=0.05) and keeper.used == pytest.approx(100, rel=0.02)
+    planned = keeper.trainer.steps
+    rates = train(keeper)
+    assert keeper.used == pytest.approx(100, rel=0.05) and len(keeper.corrections) <= 3
+    assert rates[-1] == last_rate(make_trainer, planned)
 
 
 @pytest.mark.parametrize("pace", [1.0, 2.0, 0.5])
@@ -162,6 +177,20 @@ def test_a_run_that_is_resumed_has_the_rest_of_its_time(pace: float, make_traine
     assert clock.now == pytest.approx(100 - used, rel=0.1)
     assert resumed.used == pytest.approx(100, rel=0.05)
     assert rates[-1] == last_rate(make_trainer, planned)
+
+
+def test_the_first_step_of_a_run_that_is_resumed_is_not_its_pace(make_trainer: MakeTrainer) -> None:
+    """It compiles, and captures."""
+    first = keeping(make_trainer, Clock())
+    first.begin({})
+    train(first, epochs=60)
+    state = copy.deepcopy({"timed": first.state_dict(), **first.trainer.state_dict()})
+    resumed = keeping(make_trainer, Clock(), slowness=Pause(0, 200))  # of 20 seconds
+    resumed.trainer.load_state_dict(state)
+    resumed.begin(state)
+    train(resumed)
+    assert resumed.used == pytest.approx(100, rel=0.03)
+    assert len(resumed.corrections) == 1, "for the seconds of that step"
 
 
 def test_another_time_takes_effect_when_a_run_is_resumed(make_trainer: MakeTrainer) -> None:
@@ -217,13 +246,18 @@ def rows(place: Path, timeless: Callable[[Any], dict[str, Any]]) -> list[dict[st
     ids=lambda options: options[0],
 )
 def test_a_run_of_as_many_epochs_as_were_planned_is_the_same_run(
-    options: list[str], settings: Settings, tmp_path: Path, timeless: Callable[[Any], dict[str, Any]]
+    options: list[str],
+    settings: Settings,
+    tmp_path: Path,
+    timeless: Callable[[Any], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(timekeeping, "CORRECTED", math.inf)
     timed, plain = tmp_path / "timed", tmp_path / "plain"
     for place in (timed, plain):
         place.mkdir()
     one_batch = "batch_size=96"  # so that every plan is of whole epochs
-    run(settings(*options, one_batch, "time=8m"), str(timed), NO_REPORTER, clock=Ticking(4, end=60))
+    run(settings(*options, one_batch, "time=8m"), str(timed), NO_REPORTER, clock=Ticking(4))
     result = read_result(timed)
     assert result["plan"]["corrections"] == [] and result["plan"]["steps_per_epoch"] == 1
     run(settings(*options, one_batch, f"epochs={result['epochs']}"), str(plain), NO_REPORTER)

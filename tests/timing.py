@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +24,14 @@ class Clock:
 
 
 class Ticking(Clock):
-    """A clock that is later by `tick` whenever it is read, and by hardly anything after `end`."""
+    """A clock that is later by `tick` whenever it is read."""
 
-    def __init__(self, tick: float, end: float = math.inf) -> None:
+    def __init__(self, tick: float) -> None:
         super().__init__()
-        self.tick, self.end = tick, end
+        self.tick = tick
 
     def __call__(self) -> float:
-        self.now += self.tick if self.now < self.end else 1e-6
+        self.now += self.tick
         return self.now
 
 

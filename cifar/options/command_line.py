@@ -120,7 +120,9 @@ class Earlier:
             )
         directory = resume or run
         add_recorded_folder(start.loader, Path(directory) if directory else run_of(trial_file(Path(study or ""))))
-        self.decided = with_other(start.overrides, decided_keys(start.overrides, _set_by_files(start)))
+        files = _set_by_files(start)
+        of_time = with_other(start.overrides, files if resume is None else set())
+        self.decided = decided_keys(start.overrides, files) | of_time
         self.place = directory or study or ""
         self.record = restored.of_run(directory) if directory else restored.of_trial(trial_file(Path(self.place)))
         if resume is None and run is not None:

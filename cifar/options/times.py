@@ -59,15 +59,20 @@ def _is_decisive(override: Override) -> bool:
     return key_of(override) in (EPOCHS, TIME) and not override.is_delete() and override.value() is not None
 
 
-def with_other(overrides: list[Override], keys: set[str]) -> set[str]:
-    """The `keys` that are decided, with epochs where `overrides` give a time, and time where they give epochs."""
-    return keys | {EPOCHS, TIME} if any(map(_is_decisive, overrides)) else keys
+def with_other(overrides: list[Override], of_files: set[str]) -> set[str]:
+    """The keys of epochs and time, both, where `overrides` give one of them, or the files whose keys these are."""
+    is_decided = any(map(_is_decisive, overrides)) or not of_files.isdisjoint((EPOCHS, TIME))
+    return {EPOCHS, TIME} if is_decided else set()
 
 
 def without_time(overrides: list[Override], config: DictConfig) -> list[Override]:
-    """The overrides that take a time back: the `config` has one from a file, and `overrides` give epochs."""
+    """The overrides that take a time back: the `config` has one from a file, and `overrides` give epochs.
+
+    What files the jobs of a grid or a search have is not known where these vary the experiment.
+    """
     keys = {key for override in overrides for key, _ in leaves(override)}
-    if EPOCHS not in keys or TIME in keys or OmegaConf.select(config, TIME) is None:
+    varied = any(key_of(override) == "experiment" and override.is_sweep_override() for override in overrides)
+    if EPOCHS not in keys or TIME in keys or (OmegaConf.select(config, TIME) is None and not varied):
         return []
     return parse([f"{TIME}=null"])
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 
+from cifar.cores import available_cores
 from cifar.options.option import ConfigError
 from cifar.training.threads import pin_team
 
@@ -29,8 +30,7 @@ def set_up_device(name: str, threads: int | None, deterministic: bool) -> torch.
     Raises ConfigError for another name, and for a device that this machine does not have.
     """
     device = _device(name)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), available_cores()))  # PyTorch knows no quota
     if device.type == "cpu":
         pin_team()
     keep_freed_memory()

@@ -24,9 +24,6 @@ from cifar.options.own import STEP, call, takes
 RATES = frozenset({"optimizer.lr", "transfer.backbone_lr_scale"})
 """The settings that are a learning rate, or a multiple of it."""
 
-AHEAD = "ahead"
-"""Key of the state of a schedule: its steps less those of training."""
-
 
 def build_schedule(settings: Mapping[str, object], optimizer: Optimizer, steps: int, warmup: int = 0) -> Schedule:
     """The schedule that `settings` describe: a `_target_` of this file and its arguments; `steps` are of all epochs.
@@ -71,11 +68,13 @@ class Schedule:
         if state["kind"] != kind:
             raise ValueError(f"the state is of a {state['kind']} scheduler, and the scheduler is a {kind}")
 
-    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+    def follow(
+        self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str], steps: int
+    ) -> None:
         """As load_state_dict, but with the settings that the schedule was built with where they are `changed`.
 
         `configured` are the hyperparameters that the optimizer had then. A changed learning rate is that of the next
-        step. `state` may say by how many steps the schedule is `ahead` of training, where it was stretched.
+        step. `steps` of this schedule are done: the state may be of a stretched one, which had others.
         """
         self.load_state_dict(state)
         if not RATES.isdisjoint(changed):
@@ -89,27 +88,29 @@ class StepSchedule(Schedule):
     def step(self) -> None:
         self.scheduler.step()
 
-    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+    def follow(
+        self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str], steps: int
+    ) -> None:
         """From the next step on, the learning rate is that of a run with the new settings from its first step."""
         self._check_kind(state)
         for group, values in zip(self.scheduler.optimizer.param_groups, configured, strict=True):
             group.update(values)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch expects a step of the optimizer before each of these
-            for _ in range(self._steps_done(state)):
+            for _ in range(self._changes(state, steps)):
                 self.scheduler.step()
 
-    def _steps_done(self, state: dict[str, Any]) -> int:
-        done: int = state["state"]["last_epoch"] - state.get(AHEAD, 0)
-        return done
+    def _changes(self, state: dict[str, Any], steps: int) -> int:
+        """How often the scheduler has been called."""
+        return steps
 
 
 class EpochSchedule(StepSchedule):
     """Changes the learning rate after every epoch."""
 
-    def _steps_done(self, state: dict[str, Any]) -> int:
-        done: int = state["state"]["last_epoch"]
-        return done
+    def _changes(self, state: dict[str, Any], steps: int) -> int:
+        epochs: int = state["state"]["last_epoch"]
+        return epochs
 
     def step(self) -> None:
         """Called after every training step: a no-op."""
@@ -121,10 +122,12 @@ class EpochSchedule(StepSchedule):
 class PlateauSchedule(Schedule):
     """Changes the learning rate after an epoch, by its value of the objective."""
 
-    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+    def follow(
+        self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str], steps: int
+    ) -> None:
         assert isinstance(self.scheduler, ReduceLROnPlateau)
         patience, factor = self.scheduler.patience, self.scheduler.factor
-        super().follow(state, configured, changed)
+        super().follow(state, configured, changed, steps)
         self.scheduler.patience, self.scheduler.factor = patience, factor
 
     def epoch(self, value: float) -> None:
@@ -170,13 +173,13 @@ class Warmup(Schedule):
         self._take(state)
         self.schedule.load_state_dict(state["schedule"])
 
-    def follow(self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str]) -> None:
+    def follow(
+        self, state: dict[str, Any], configured: list[dict[str, Any]], changed: Collection[str], steps: int
+    ) -> None:
         self._take(state)
-        after_warmup = max(0, self.done - self.steps)
-        self.done -= state.get(AHEAD, 0)
-        of_schedule = state["schedule"] | {AHEAD: after_warmup - max(0, self.done - self.steps)}
+        self.done = steps
         whole = [values | {"lr": rate} for values, rate in zip(configured, self.rates, strict=True)]
-        self.schedule.follow(of_schedule, whole, changed)
+        self.schedule.follow(state["schedule"], whole, changed, max(0, steps - self.steps))
         if self.done <= self.steps:
             self._set_rates()
 

@@ -19,7 +19,7 @@ from cifar.training import checkpoint
 from cifar.training.average import NoAverage
 from cifar.training.device import Clock, Stopwatch
 from cifar.training.optim import BeforeUpdate, hyperparameters, no_clipping, set_hyperparameters
-from cifar.training.schedulers import AHEAD, Schedule, Stretch, changed_schedule
+from cifar.training.schedulers import Schedule, Stretch, changed_schedule
 from cifar.training.step import EagerScore, EagerStep, Static
 
 AfterStep = Callable[[], None]
@@ -252,19 +252,13 @@ class Trainer:
         self.average.load_state_dict(state.get("average", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         if changed_schedule(changed):
-            self.schedule.follow(state["schedule"] | {AHEAD: self._ahead(state)}, configured, changed)
+            steps = state["epoch"] * len(self.train) if self.stretch is None else self.stretch.position
+            self.schedule.follow(state["schedule"], configured, changed, steps)
         else:
             self.schedule.load_state_dict(state["schedule"])
         set_hyperparameters(self.optimizer, configured, changed)
         checkpoint.set_random_state(state["random"])
         self.done = state["epoch"]
-
-    def _ahead(self, state: dict[str, Any]) -> int:
-        """By how many steps the schedule of a state is ahead of training, where this run has another one."""
-        if self.schedule_of is not None or "plan" not in state:
-            return 0
-        ahead: int = state["plan"]["stretch"]["position"] - state["epoch"] * len(self.train)
-        return ahead
 
     def _load_plan(self, plan: dict[str, Any]) -> None:
         self.plan(plan["stretch"]["total"])

@@ -133,6 +133,32 @@ def test_a_run_with_a_time_is_resumed_by_epochs_and_one_with_epochs_not_by_a_tim
     assert "time=3s: plain was started with epochs and keeps these" in start("resume=plain", "time=3s")
 
 
+@pytest.mark.parametrize(
+    ("before", "lines", "expected"),
+    [
+        ("epochs=30", ("experiment=quick",), ("2s", 10)),
+        ("time=9m", ("experiment=short",), (None, 3)),
+        ("time=9m", (), ("9m", 10)),
+    ],
+)
+def test_the_experiment_of_the_command_line_wins_over_what_a_run_had(
+    before: str, lines: tuple[str, ...], expected: tuple[str | None, int], mine: Path, run_py: RunPy
+) -> None:
+    (mine / "run" / ".hydra").mkdir(parents=True)
+    (mine / "run" / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["data=digits", before]))
+    done = run_py("--config-dir", "mine", "from_run=run", *lines, "--cfg", "job", cwd=mine)
+    shown = yaml.safe_load(done.stdout)
+    assert (shown["time"], shown["epochs"]) == expected, done.stderr
+
+
+def test_epochs_win_over_the_experiments_of_a_grid(mine: Path, run_py: RunPy) -> None:
+    grid = ("-m", "experiment=quick,short", "hydra.sweep.dir=grid")
+    assert run_py("--config-dir", "mine", *TINY, "epochs=1", *grid, cwd=mine).returncode == 0
+    for job in "01":
+        result = read_result(mine / "grid" / job)
+        assert (result["epochs"], "plan" in result) == (1, False)
+
+
 def test_trials_with_a_time_are_repeated_by_their_epochs(tmp_path: Path, run_py: RunPy) -> None:
     """In best.yaml, by a confirmation and by from_study; another time is another study."""
     search = ("-m", "hydra/sweeper=optuna", *TINY, "hydra.sweep.dir=search", "hydra.sweeper.n_trials=2", "seed=3")

@@ -8,19 +8,24 @@ import pytest
 import torch
 
 from cifar.options.option import ConfigError
+from cifar.training import device
 from cifar.training.device import dtype_of, max_concurrent_runs, set_up_device, uses_cuda_graph
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_are_those_of_the_setting(threads: int) -> None:
+def test_threads_are_those_of_the_setting_and_no_more_than_cores(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     try:
         assert set_up_device("cpu", threads, deterministic=True) == CPU
         assert torch.get_num_threads() == threads
+        monkeypatch.setattr(device, "available_cores", lambda: 64)
         set_up_device("cpu", None, deterministic=True)
         assert torch.get_num_threads() == threads
+        monkeypatch.setattr(device, "available_cores", lambda: 1)  # of a container's quota, which PyTorch does not see
+        set_up_device("cpu", None, deterministic=True)
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
