@@ -4,7 +4,8 @@ python -m benchmarks photographs --set cifar10=DIR --set fashion=DIR --peers PYT
 
 PYTHON is the interpreter of an environment with the extra `peers`; without it, only this program is measured. A run is
 a command as users type it. Its test accuracy is counted here, from one predicted class for each test image, whichever
-program predicts. The same command continues where it was stopped; OUT/runs.json has what was measured.
+program predicts. The same command continues where it was stopped; OUT/runs.json has what was measured, and all of it
+that is of these sets and this time is in the result, whichever command measured it.
 """
 
 from __future__ import annotations
@@ -137,17 +138,18 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     kept = Kept(options.out / "runs.json")
     length = f"{options.epochs}-epochs" if options.epochs else f"{options.minutes:g}m"
-    rows: dict[str, dict[str, Any]] = {}
     names = options.only or [name for name in METHODS if options.peers or not name.startswith(OF_PEERS)]
     if not options.peers and any(name.startswith(OF_PEERS) for name in names):
         parser.error("--only: a peer needs --peers PYTHON, the interpreter of an environment with the extra `peers`")
-    for name, source in sets(options).items():
-        folder = written(name, source, options.images, options.out / "sets")
+    folders = [written(name, source, options.images, options.out / "sets") for name, source in sets(options).items()]
+    for folder in folders:
         for seed in range(options.seeds):
             for method in names:
                 run = f"{folder.name}/{method}/{seed}/{length}"
                 place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
-                rows[run] = kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
+                kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
+    of_sets = tuple(f"{folder.name}/" for folder in folders)
+    rows = {run: row for run, row in kept.results.items() if run.startswith(of_sets) and run.endswith(f"/{length}")}
     finish(f"photographs-{options.images}-{length}", command(options), summary(options, rows), options.keep)
 
 
@@ -177,13 +179,16 @@ def summary(options: argparse.Namespace, runs: dict[str, Any]) -> dict[str, Any]
         values = accuracies.setdefault(folder, {}).setdefault(method, [])
         values += [run["accuracy"]] if "accuracy" in run else []
     means = {
-        folder: "; ".join(f"{method} {statistics.mean(values):.3f}" for method, values in rows.items() if values)
+        folder: "; ".join(
+            f"{method} {statistics.mean(values):.3f} ({count_of(len(values), 'seed')})"
+            for method, values in rows.items()
+            if values
+        )
         for folder, rows in accuracies.items()
     }
     return {
         "what": f"folders of {options.images:,} images, a fifth to validate, {options.minutes:g} minutes each (frozen:"
-        f" {options.frozen_minutes:g}), {count_of(options.seeds, 'seed')}: mean accuracy on the test images;"
-        " fastai has an epoch more, which is timed first",
+        f" {options.frozen_minutes:g}): mean accuracy on the test images; fastai has one more epoch, timed first",
         "figure": ". ".join(f"{folder}: {text}" for folder, text in means.items()),
         "notes": NOTES,
         "accuracies": accuracies,
