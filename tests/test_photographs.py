@@ -41,19 +41,19 @@ def settings(*more: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("transfer", "network", "erase", "averages"),
+    ("transfer", "network", "erase"),
     [
-        ("none", "cifar.models.resnet9.ResNet9", 0.2, True),
-        ("frozen", "cifar.models.pretrained.load_backbone", 0.0, False),
-        ("finetune", "cifar.models.pretrained.load_backbone", 0.2, True),
+        ("none", "cifar.models.resnet9.ResNet9", 0.2),
+        ("frozen", "cifar.models.pretrained.load_backbone", 0.0),
+        ("finetune", "cifar.models.pretrained.load_backbone", 0.2),
     ],
 )
-def test_what_is_trained_decides_the_recipe(transfer: str, network: str, erase: float, averages: bool) -> None:
+def test_what_is_trained_decides_the_recipe(transfer: str, network: str, erase: float) -> None:
     config = settings(f"transfer={transfer}")
     assert config.model._target_ == network
     assert (config.augment.policy, config.augment.erase) == ("crop_flip", erase)
     assert settings(f"transfer={transfer}", "augment=none").augment.erase == 0
-    assert (config.ema.decay is not None) is averages
+    assert (config.ema.decay, config.loss.label_smoothing) == (0.995, 0.1)
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
     file = CONF / f"experiment/photographs/by_optimizer/{transfer}_sgd.yaml"
     values = yaml.safe_load(file.read_text())["optimizer"]
