@@ -86,8 +86,9 @@ def search(name: str, folder: Path, others: Path | None, options: argparse.Names
     study = options.out.resolve() / title
     space = ALWAYS | SPACES[options.transfer] | dict(key.split("=", 1) for key in options.keys)
     settings = [
-        *("experiment=photographs", "data=image_folder", f"data.root={folder}", length, *options.setting),
+        *("experiment=photographs", "data=image_folder", f"data.root={folder}", length),
         *([f"transfer={options.transfer}", *BACKBONE] if words else []),
+        *options.setting,  # wins
     ]
     sweeper = [
         *("-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={study}", f"hydra.sweeper.study_name={title}"),

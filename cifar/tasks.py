@@ -155,7 +155,9 @@ class Finetune(ImageTask):
         settings = config.transfer
         assert isinstance(settings, options.Finetune)
         backbone = configured_backbone(config, resources)
-        model = Finetuned(_private_copy(backbone), len(splits.train.classes), settings.frozen_stages)
+        frozen_statistics = settings.frozen_statistics and settings.weights != RANDOM  # which have none yet
+        frozen = settings.frozen_stages, frozen_statistics
+        model = Finetuned(_private_copy(backbone), len(splits.train.classes), *frozen)
         model = _to_device(model, config, device)
         # The head comes first: the learning rate of the first group is the one that metrics.csv shows.
         groups = _groups(config, model.head)
@@ -169,7 +171,7 @@ class Finetune(ImageTask):
     def load(best: dict[str, Any], resources: Resources) -> Classifier:
         classes = tuple(best["classes"])
         backbone = _saved_backbone(best, RANDOM, resources)  # best.pt holds all weights of the network
-        model = Finetuned(_private_copy(backbone), len(classes), frozen_stages=0)
+        model = Finetuned(_private_copy(backbone), len(classes))
         return Classifier(classes, model, OnImages(model, best["mean"], best["std"]), input_format(best))
 
 

@@ -7,26 +7,33 @@ from torch import Tensor, nn
 from cifar.models.pretrained import Backbone
 from cifar.models.weights import TransferError
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+
 
 class Finetuned(nn.Module):
     """normalised images (B, 3, H, W) -> logits (B, classes): resized for the backbone, through it and a new head.
 
     The first `frozen_stages` stages, and what comes before them, keep their weights and their batch-norm statistics.
+    With `frozen_statistics` the others keep their statistics too, and batch norm trains its scale and offset.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, frozen_stages: int) -> None:
+    def __init__(
+        self, backbone: Backbone, classes: int, frozen_stages: int = 0, frozen_statistics: bool = False
+    ) -> None:
         super().__init__()
         self.resize_and_crop = backbone.preprocess.resize_and_crop
         self.backbone = backbone.model
         self.head = nn.Linear(backbone.width, classes)
         self.backbone.requires_grad_(True)
-        self.frozen = stages(self.backbone, frozen_stages)
-        for part in self.frozen:
+        frozen = stages(self.backbone, frozen_stages)
+        for part in frozen:
             part.requires_grad_(False)
+        norms = [part for part in self.backbone.modules() if isinstance(part, BATCH_NORMS)]
+        self.evaluated = [*frozen, *(norms if frozen_statistics else [])]
 
     def train(self, mode: bool = True) -> Finetuned:
         super().train(mode)
-        for part in self.frozen:
+        for part in self.evaluated:
             part.eval()
         return self
 

@@ -31,6 +31,8 @@ BY_CONTENT = {"split", "unreadable", "calibration_size"}
 """Keys of `data` that came with data.split; not all of them are searched, so one is among the settings of a study."""
 FORMER_STEM = {"stem": "auto"}
 """What the settings `model` of a bottleneck ResNet were: of 32 pixels, so it is the CIFAR stem."""
+FORMER_FINETUNE = {"frozen_statistics": False}
+"""What the settings `transfer` of fine-tuning were."""
 RESNET = "cifar.models.resnet.BottleneckResNet"
 NEUTRAL = {
     "objective": "accuracy",
@@ -86,6 +88,8 @@ def _completed(key: str, value: Any) -> Any:
         return FORMER_INPUT | FORMER_OF_SOURCE.get(value["source"], {}) | dict(value)
     if key == "model" and isinstance(value, Mapping) and value.get("_target_") == RESNET and "depths" in value:
         return FORMER_STEM | dict(value)
+    if key == "transfer" and isinstance(value, Mapping) and value.get("mode") == "finetune":
+        return FORMER_FINETUNE | dict(value)
     return value
 
 
@@ -108,7 +112,12 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
-    data = settings.get("data")
+    completed = _completed("transfer", settings.get("transfer"))
+    was = ["transfer.frozen_statistics=false"] if completed != settings.get("transfer") else []
+    return [*was, *_former_split(settings.get("data"))]
+
+
+def _former_split(data: Any) -> list[str]:
     if not isinstance(data, Mapping) or BY_CONTENT & data.keys() or data.get("source") not in SPLIT_BY_CONTENT:
         return []
     first = data["source"] == "image_folder" and not FORMER_INPUT.keys() & data.keys()

@@ -110,6 +110,7 @@ class Finetune(Pretrained):
     mode: str = "finetune"
     backbone_lr_scale: float = within("(0, inf)")
     frozen_stages: int = within("[0, inf)")
+    frozen_statistics: bool = MISSING
 
 
 def _wrong_model(config: Config) -> ConfigError:

@@ -16,6 +16,7 @@ from cifar.options.config import Config
 from cifar.options.former import (
     MOVED_TARGETS,
     NEUTRAL,
+    former_overrides,
     upgrade_settings,
     upgrade_target,
     with_later_settings,
@@ -44,6 +45,15 @@ def test_a_moved_target_has_todays_path_at_any_depth() -> None:
 def test_settings_of_today_stay_as_they_are() -> None:
     settings = {"_target_": "torch.optim.SGD", "lr": 0.1, "betas": [0.9, 0.99], "nested": {"none": None}}
     assert upgrade_settings(settings) == settings
+
+
+def test_fine_tuning_changed_the_statistics_of_batch_norm() -> None:
+    finetune = {"transfer": {"mode": "finetune", "weights": "random"}}
+    assert upgrade_settings(finetune)["transfer"] == {**finetune["transfer"], "frozen_statistics": False}
+    assert former_overrides(finetune) == ["transfer.frozen_statistics=false"]
+    today = {"transfer": {**finetune["transfer"], "frozen_statistics": True}}
+    assert upgrade_settings(today) == today and former_overrides(today) == []
+    assert former_overrides({"transfer": {"mode": "frozen"}}) == []
 
 
 @pytest.mark.parametrize("former", MOVED_TARGETS)
