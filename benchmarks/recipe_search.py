@@ -47,7 +47,7 @@ SPACES = {
         "optimizer.weight_decay": "tag(log, interval(0.00001, 0.1))",
     },
     "finetune": {
-        "optimizer.lr": "tag(log, interval(0.001, 0.2))",
+        "optimizer.lr": "tag(log, interval(0.0003, 0.02))",
         "transfer.backbone_lr_scale": "tag(log, interval(0.01, 1))",
         **IMAGES,
     },

@@ -155,9 +155,13 @@ class Finetune(ImageTask):
         settings = config.transfer
         assert isinstance(settings, options.Finetune)
         backbone = configured_backbone(config, resources)
-        frozen_statistics = settings.frozen_statistics and settings.weights != RANDOM  # which have none yet
-        frozen = settings.frozen_stages, frozen_statistics
-        model = Finetuned(_private_copy(backbone), len(splits.train.classes), *frozen)
+        has_statistics = settings.weights != RANDOM or config.from_run is not None
+        model = Finetuned(
+            _private_copy(backbone),
+            len(splits.train.classes),
+            frozen_stages=settings.frozen_stages,
+            frozen_statistics=settings.frozen_statistics and has_statistics,
+        )
         model = _to_device(model, config, device)
         # The head comes first: the learning rate of the first group is the one that metrics.csv shows.
         groups = _groups(config, model.head)

@@ -112,7 +112,8 @@ class Timekeeper(Untimed):
         log.info("%s: %s of %s%s%s", in_words(self.time), _epochs(self.epochs), _seconds(of_epoch), settings, bound)
         if self.epochs < 1:
             log.warning(
-                "time=%s: less than one epoch, which takes about %s; a run that is killed before its end is lost",
+                "time=%s: less than one epoch, which takes about %s: too little to learn much, and a run that is killed"
+                " before its end is lost; better: a longer time, a smaller image size or network, or transfer=frozen",
                 *(self.time, _seconds(of_epoch)),
             )
         least = self.used + self.pace.step + self.pace.epoch

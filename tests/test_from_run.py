@@ -155,6 +155,16 @@ def test_weights_go_by_the_name_of_their_class(
     assert read_result(second)["from_run"]["classes"] == {"added": ["ant"], "removed": ["bee"]}
 
 
+def test_statistics_can_stay_those_of_the_first_run_whatever_it_did(train: Train, roots: tuple[Path, Path]) -> None:
+    first = train("first", roots[0], "transfer=finetune", *TRANSFER)
+    before = load_classifier(first / "best.pt").model.state_dict()
+    for stay in ("true", "false"):
+        changed = ("transfer=finetune", *TRANSFER, f"transfer.frozen_statistics={stay}")
+        after = load_classifier(train(stay, roots[1], *changed, f"from_run={first}") / "best.pt").model.state_dict()
+        same = [torch.equal(after[name], value) for name, value in before.items() if name.endswith("running_mean")]
+        assert set(same) == {stay == "true"}
+
+
 def _is_head(name: str) -> bool:
     return name.rpartition(".")[0] in ("", "fc", "head")
 

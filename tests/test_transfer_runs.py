@@ -106,6 +106,18 @@ def test_frozen_stages_keep_weights_and_statistics_and_the_backbone_is_slower(tr
     assert read_metrics(folder / "metrics.csv")[0].lr == 0.5
 
 
+def test_frozen_statistics_stay_those_of_the_weights(train: Train, tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    torch.save(small().state_dict(), weights)
+    words = ("transfer=finetune", *TRANSFER, "transfer.frozen_statistics=true")
+    for name, more, stay in (("file", [f"transfer.weights={weights}"], True), ("random", [], False)):
+        folder, _ = train(name, *words, *more)
+        state = torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+        means = [value for key, value in state.items() if key.endswith("running_mean")]
+        assert len(means) > 3
+        assert all(bool(mean.any()) is not stay for mean in means), "random weights have none that could stay"
+
+
 def test_a_head_of_other_weights_is_refused(train: Train, tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     torch.save(small().state_dict(), weights)

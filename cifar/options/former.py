@@ -112,12 +112,7 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
 
 def former_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Overrides for settings that these, which an earlier version wrote, lack, and whose default is another today."""
-    completed = _completed("transfer", settings.get("transfer"))
-    was = ["transfer.frozen_statistics=false"] if completed != settings.get("transfer") else []
-    return [*was, *_former_split(settings.get("data"))]
-
-
-def _former_split(data: Any) -> list[str]:
+    data = settings.get("data")
     if not isinstance(data, Mapping) or BY_CONTENT & data.keys() or data.get("source") not in SPLIT_BY_CONTENT:
         return []
     first = data["source"] == "image_folder" and not FORMER_INPUT.keys() & data.keys()

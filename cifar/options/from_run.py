@@ -17,7 +17,7 @@ WEIGHTS = "best.pt"
 PREPROCESSING = ("data.image_size", "data.fit", "data.normalize", "data.mean", "data.std")
 FREE = {
     *("transfer.sha256", "transfer.views", "transfer.batch_size", "transfer.backbone_lr_scale"),
-    "transfer.frozen_stages",
+    *("transfer.frozen_stages", "transfer.frozen_statistics"),
 }
 """Keys of model and transfer that do not say of which shape the weights are."""
 

@@ -103,7 +103,7 @@ class Frozen(Pretrained):
 
 @dataclass
 class Finetune(Pretrained):
-    """Fine-tuning: a new head, and all of the backbone trains on from its pretrained weights."""
+    """Fine-tuning: a new head, and the backbone trains on from its pretrained weights."""
 
     task = "cifar.tasks.Finetune"
     changeable = (*Pretrained.changeable, "backbone_lr_scale")
