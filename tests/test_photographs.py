@@ -55,7 +55,7 @@ def test_what_is_trained_decides_the_recipe(transfer: str, network: str, erase: 
     assert settings(f"transfer={transfer}", "augment=none").augment.erase == 0
     assert (config.ema.decay, config.loss.label_smoothing) == (0.995, 0.1)
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
-    assert config.transfer.get("frozen_statistics") is (True if transfer == "finetune" else None)
+    assert getattr(config.transfer, "frozen_statistics", None) is (True if transfer == "finetune" else None)
     file = CONF / f"experiment/photographs/by_optimizer/{transfer}_sgd.yaml"
     values = yaml.safe_load(file.read_text())["optimizer"]
     assert (config.optimizer.lr, config.optimizer.weight_decay) == (values["lr"], values["weight_decay"])
