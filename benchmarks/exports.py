@@ -41,12 +41,7 @@ QUICK = (
 WEIGHTS = "transfer.weights=WEIGHTS"
 """Stands for a file of random weights whose batch-norm statistics are those of images: features of a usual size."""
 RESNET50 = ("transfer.backbone._target_=torchvision.models.resnet50", WEIGHTS)
-LITE0 = (
-    "transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name",
-    "+transfer.backbone.model_name=efficientnet-lite0",
-    "transfer.head=_fc",
-    WEIGHTS,
-)
+LITE0 = ("transfer.backbone=efficientnet_lite0", WEIGHTS)
 MODELS: dict[str, tuple[str, ...]] = {
     "resnet14": ("model=resnet14",),
     "resnet26": ("model=resnet26",),
@@ -94,7 +89,7 @@ def measured(overrides: tuple[str, ...]) -> dict[str, Any]:
         place = Path(folder)
         torch.manual_seed(0)
         if WEIGHTS in overrides:
-            backbone = lite0 if "transfer.head=_fc" in overrides else resnet50
+            backbone = lite0 if LITE0[0] in overrides else resnet50
             overrides = (*overrides, f"transfer.weights={settled_weights(backbone(), place)}")
         config = composed(*QUICK, f"cache.dir={place / 'cache'}", *overrides)
         (place / "run").mkdir()

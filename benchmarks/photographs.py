@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.folders import add_sets, sets, words_of, written
-from benchmarks.typed import BACKBONE, RUN, WEIGHTS, CommandError, Kept, accuracy, finish, line, predicted, typed
+from benchmarks.typed import BACKBONE, RUN, CommandError, Kept, accuracy, finish, line, predicted, typed
 from cifar.formatting import count_of
 from cifar.results import read_result
 
@@ -106,7 +106,7 @@ class Trained:
         seconds = typed(words, self.place, self._environment())
         scripts = {f"{PEERS}/": "", f"{Path(self.options.peers or sys.executable).parent}/": ""}
         return {
-            "command": line(words, {str(self.folder): "DIR", str(self.place): "OUT", WEIGHTS: "FILE", **scripts}),
+            "command": line(words, {str(self.folder): "DIR", str(self.place): "OUT", **scripts}),
             "wall_seconds": seconds,
         }
 

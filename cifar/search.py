@@ -14,13 +14,13 @@ from cifar import layout
 from cifar.commands import command, override
 from cifar.content import code_changes, content_differences, recorded_content
 from cifar.objective import ACCURACY, OBJECTIVES, values
-from cifar.options.augment import with_suited
 from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import RENAMED_KEYS, former_overrides, is_whole, upgrade_settings, without_neutral
 from cifar.options.from_run import check_from_run
 from cifar.options.model import is_left_open
 from cifar.options.option import ConfigError, groups
+from cifar.options.restored import explicit
 from cifar.options.splits import TEST_PART
 from cifar.results import ResultsError, read_metrics, read_result
 from cifar.sweep.app import SearchedApp
@@ -70,9 +70,9 @@ def history(run: Path) -> Iterator[tuple[int, Mapping[str, float]]]:
 def compared_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings by their present names, without those that earlier versions did not have, where they mean the same.
 
-    Where augmentation is null, what suits the data stands in its place.
+    They are made explicit: as the augmentation that suits the data in place of null.
     """
-    compared = without_neutral(with_suited(upgrade_settings(settings)))
+    compared = without_neutral(explicit(upgrade_settings(settings)))
     return {"objective": ACCURACY.name, **compared} if is_whole(settings) else compared
 
 

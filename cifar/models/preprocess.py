@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
 from cifar.models.weights import torchvision_weights
+from cifar.options.transfer import LITE_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Preprocess:
 def preprocess_of(network: str, weights: str, model: nn.Module, image_size: int | None) -> Preprocess:
     """What the weights were trained with; `image_size` replaces both sizes. `network`: its import path."""
     preprocess = _of_torchvision(network, weights) or _of_timm(model)
+    if weights == LITE_WEIGHTS:  # (x - 127) / 128
+        preprocess = replace(preprocess, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     if image_size is None:
         return preprocess
     return replace(preprocess, resize=image_size, crop=image_size)

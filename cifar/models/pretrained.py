@@ -15,8 +15,8 @@ from cifar.models.weights import RANDOM, TransferError, first_line, load_state, 
 from cifar.options.option import ConfigError
 from cifar.options.transfer import BACKBONES
 
-CLASSIFIERS = ("fc", "classifier", "head")
-"""The names that classifiers have in torchvision and timm."""
+CLASSIFIERS = ("fc", "classifier", "head", "_fc")
+"""The names that classifiers have in torchvision, timm and EfficientNet-Lite."""
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from cifar.errors import UserError
+from cifar.options.transfer import LITE, LITE_WEIGHTS
 
 RANDOM = "random"
 """The name of weights that are drawn, not read."""
@@ -28,14 +30,18 @@ def read_weights(network: str, weights: str, sha256: str | None) -> tuple[State,
     """A state dict, and what to call its source. `network`: the import path of what builds the network.
 
     `weights`: the path of a state dict (.pth, .pt, .safetensors), whose SHA-256 must be `sha256` where that is not
-    None, or a name among torchvision's weights for the network. Raises TransferError.
+    None, or a name among torchvision's weights for the network, or LITE_WEIGHTS. Raises TransferError.
     """
+    if weights == LITE_WEIGHTS:
+        (file,) = Path(str(importlib.resources.files(LITE_WEIGHTS))).glob("models/*.pth")
+        return _read_file(file, sha256), weights
     path = Path(weights).expanduser()
     if path.suffix in (".pth", ".pt", ".safetensors") or path.exists():
         return _read_file(path, sha256), str(path)
     known = torchvision_weights(network)
     if weights not in known:
-        allowed = ", ".join(known) or f"no names are known for {network}"
+        packaged = LITE_WEIGHTS if network.startswith(f"{LITE}.") else f"no names are known for {network}"
+        allowed = ", ".join(known) or packaged
         raise TransferError(
             f"transfer.weights={weights}: no such file, and no such weights; allowed: {allowed}; a .pth or .safetensors"
             f" file; {RANDOM}"

