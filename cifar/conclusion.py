@@ -82,8 +82,14 @@ def search_command(config: Config, directory: Path, settings: Mapping[str, str])
     if config.from_study is not None or not searched:
         return None
     typed = [str(line) for line in yaml.safe_load(settings["overrides.yaml"]) or []]
-    kept = [line for line in typed if key_of(overrides.parse_line(line)) not in {*NOT_OF_A_SEARCH, *searched}]
+    kept = [line for line in typed if _key(line) not in {*NOT_OF_A_SEARCH, *searched}]
+    if config.test and (config.from_run is not None or "test" not in map(_key, typed)):  # it is not of this line
+        kept.append("test=false")
     return command(*config_dir.option(directory), "-m", "hydra/sweeper=optuna", *kept)
+
+
+def _key(line: str) -> str:
+    return key_of(overrides.parse_line(line))
 
 
 def _searched(directory: Path, settings: Mapping[str, str]) -> set[str]:

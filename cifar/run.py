@@ -83,6 +83,12 @@ def command_line() -> None:
         sys.exit(f"error: {message}")
 
 
+def _quoted(setting: str | None) -> str:
+    """How to write a setting with letters that Hydra takes only in quotes, as those with an accent."""
+    key, _, value = (setting or "").partition("=")
+    return "" if value.isascii() or "'" in value else f"; here: \"{key}='{value}'\""
+
+
 def one_line(error: BaseException) -> str | None:
     """What the user needs to know of an error, or None for a defect of the program."""
     cause = error.__cause__
@@ -95,6 +101,7 @@ def one_line(error: BaseException) -> str | None:
         return (
             f"{error.override}: not a setting ({reason}); allowed: KEY=VALUE without spaces around =, and"
             " \"KEY='VALUE'\" for a value with spaces, commas, parentheses or ="
+            + _quoted(error.override)
             + ("; KEY=null,0.9 in place of choice(null, 0.9)" if "NoneType is incompatible" in reason else "")
         )
     if isinstance(error, UserError) and error.several_lines:

@@ -111,6 +111,22 @@ def test_settings_of_a_search_are_not_searched_again(settings: Settings, tmp_pat
     assert conclusion.search_command(settings(), tmp_path, {}) is None
 
 
+@pytest.mark.parametrize(
+    ("typed", "ending"),
+    [
+        ("- test=true\n- seed=3\n", "seed=3"),
+        ("- seed=3\n", "test=false"),
+        ("- from_run=r\n- test=true\n", "test=false"),
+    ],
+)
+def test_a_search_does_not_have_the_test_of_a_file_or_of_another_run(
+    settings: Settings, tmp_path: Path, typed: str, ending: str
+) -> None:
+    config = settings("test=true", *(["from_run=r"] if "from_run" in typed else []))
+    command = conclusion.search_command(config, tmp_path, {"overrides.yaml": typed, "hydra.yaml": CHOICES})
+    assert command is not None and command.endswith(ending)
+
+
 def test_where_nothing_would_be_searched_no_search_is_named(settings: Settings, tmp_path: Path) -> None:
     typed = {"overrides.yaml": "- optimizer=own\n", "hydra.yaml": CHOICES.replace("sgd", "own")}
     assert conclusion.search_command(settings(), tmp_path, typed) is None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 
 import torch
+import torchvision.models
 from hydra.utils import instantiate
 from torch import Tensor, nn
+from torchvision.models import list_models
 
 from cifar.models.build import BUILD_ERRORS, one_line
 from cifar.models.preprocess import Preprocess, preprocess_of
@@ -67,6 +70,13 @@ def build_backbone(
         try:
             model: nn.Module = instantiate(dict(target), _execution_whitelist_=BACKBONES)
         except BUILD_ERRORS as error:
+            module, _, network = str(target["_target_"]).rpartition(".")
+            if module == "torchvision.models" and network not in list_models(torchvision.models):
+                known = get_close_matches(network, list_models(torchvision.models)) or ["resnet18"]
+                raise ConfigError(
+                    f"transfer.backbone={network}: torchvision.models has no such network; allowed: efficientnet_lite0,"
+                    f" one of torchvision.models, as {', '.join(known)}"
+                ) from error
             allowed = ", ".join(BACKBONES)
             raise ConfigError(
                 f"transfer.backbone={target} cannot be built: {one_line(error)}; allowed: {allowed}"

@@ -19,6 +19,8 @@ from cifar.options.transfer import LITE, LITE_WEIGHTS
 
 RANDOM = "random"
 """The name of weights that are drawn, not read."""
+INNER = "backbone."
+"""What names begin with where a file is of a backbone and a head: a fine-tuned network, or one of other programs."""
 State = dict[str, Tensor]
 
 
@@ -117,6 +119,9 @@ def _is_state(content: object) -> bool:
 def load_state(model: nn.Module, state: State, last: str, source: str) -> None:
     """Load `state` from `source` into `model`, all but the layer `last`. Raises TransferError where they do not fit."""
     expected = _without_layer(model.state_dict(), last)
+    inner = {name.removeprefix(INNER): value for name, value in state.items() if name.startswith(INNER)}
+    if inner and not any(name.startswith(INNER) for name in expected):
+        state = inner
     loaded = _without_layer(state, last)
     differences = _differences(expected, loaded)
     if differences:

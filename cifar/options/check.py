@@ -145,7 +145,7 @@ def explain(error: OmegaConfBaseException) -> str:
         is_of_option = key.count(".") == 1 and "_target_" in (error.parent_node or ())  # as model.width
         other = "none with this option; leave it out" if is_of_option else f"a new key, as +{key}=VALUE"
         allowed = ", ".join(names) or other
-        return f"{key}: no such key; allowed: {allowed}{of_launcher(key)}"
+        return f"{key}: no such key; allowed: {allowed}{of_another_option(key)}{of_launcher(key)}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{key}: must be given, as {key}=VALUE"
     reason = str(error.msg).splitlines()[0]
@@ -154,6 +154,17 @@ def explain(error: OmegaConfBaseException) -> str:
     if reason.startswith("Cannot assign ") and " to Dict" in reason:
         return f"{key}: {reason}; allowed: a mapping, as {key}={{name: value}}"
     return f"{key}: {reason}"
+
+
+def of_another_option(key: str) -> str:
+    """What to add to the message of an unknown key: the options of its group that have it, where these have names."""
+    group, _, name = key.partition(".")
+    base = groups().get(group)
+    if base is None or base.key == "_target_":
+        return ""
+    kinds: dict[str, Any] = dict(base.options)
+    having = [option for option, kind in kinds.items() if name in {field.name for field in dataclasses.fields(kind)}]
+    return f"; it is a key of {', '.join(f'{group}={option}' for option in having)}" if having else ""
 
 
 def of_launcher(key: str) -> str:

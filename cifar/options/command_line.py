@@ -28,6 +28,7 @@ from cifar.options.option import ConfigError
 from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
 from cifar.options.start import claim
 from cifar.options.times import check_one, epochs_win, with_other
+from cifar.options.transfer import check_one_network
 from cifar.options.user_conf import add_recorded_folder, check_names
 from cifar.options.yaml_lines import option_files
 from cifar.overrides import is_within, key_of, leaves
@@ -55,6 +56,7 @@ def prepared() -> Iterator[None]:
 def settings_alone(overrides: list[Override]) -> list[Override]:
     """The overrides of settings, by today's names; says which of them had former ones."""
     check_one(overrides)
+    check_one_network(overrides)
     return [_todays(override) for override in without_trust(overrides)]
 
 

@@ -92,7 +92,7 @@ def _check_time(config: Config, before: str | None, metrics: Sequence[EpochMetri
     if config.time != before and seconds_of(config.time) <= used:
         raise ConfigError(
             f"time={config.time}: was {before}, and {config.resume} has used {format_time(used)}; allowed: a longer"
-            " time"
+            " time than that"
         )
     return is_at_end
 

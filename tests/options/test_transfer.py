@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 
-from cifar import packages
+from cifar import packages, run
 from cifar.compose import composed
 from cifar.options.option import ConfigError
-from cifar.options.transfer import LITE_WEIGHTS
+from cifar.options.transfer import LITE_WEIGHTS, check_one_network
+from cifar.overrides import parse
 from cifar.search import compared_settings
 
 RESNET50 = {"_target_": "torchvision.models.resnet50"}
@@ -41,6 +45,22 @@ def test_a_short_name_stands_for_a_network_and_its_weights(
 def test_what_is_no_name_is_refused(backbone: str) -> None:
     with pytest.raises(ConfigError, match=r"transfer\.backbone=.*allowed: efficientnet_lite0, .*resnet50"):
         composed("transfer=frozen", f"transfer.backbone={backbone}")
+
+
+def test_a_network_is_named_or_described() -> None:
+    both = ["transfer.backbone=resnet18", "transfer.backbone._target_=timm.create_model"]
+    with pytest.raises(ConfigError, match=r"transfer\.backbone=resnet18 .*_target_=timm.*allowed: .*alone, or"):
+        check_one_network(parse(both))
+    check_one_network(parse([*both[1:], "+transfer.backbone.model_name=x", "transfer.head=y"]))
+    check_one_network(parse(["transfer.backbone={_target_: x}", "transfer.backbone.y=1"]))
+
+
+def test_a_key_of_another_option_says_so(compose: Callable[..., DictConfig]) -> None:
+    with pytest.raises(HydraException) as caught:
+        compose("transfer.backbone=resnet18")
+    assert run.one_line(caught.value) == (
+        "transfer.backbone: no such key; allowed: mode; it is a key of transfer=frozen, transfer=finetune"
+    )
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
