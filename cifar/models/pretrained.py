@@ -16,7 +16,8 @@ from cifar.models.build import BUILD_ERRORS, one_line
 from cifar.models.preprocess import Preprocess, preprocess_of
 from cifar.models.weights import RANDOM, TransferError, first_line, load_state, read_weights, state_hash
 from cifar.options.option import ConfigError
-from cifar.options.transfer import BACKBONES
+from cifar.options.transfer import BACKBONES, LITE
+from cifar.packages import require
 
 CLASSIFIERS = ("fc", "classifier", "head", "_fc")
 """The names that classifiers have in torchvision, timm and EfficientNet-Lite."""
@@ -63,8 +64,11 @@ def build_backbone(
 ) -> Backbone:
     """The backbone that `target` (a `_target_` and its arguments) builds, its weights read anew.
 
-    Arguments as of load_backbone. Raises ConfigError where it cannot be built, and TransferError.
+    Arguments as of load_backbone. Raises ConfigError where it cannot be built, TransferError, and PackageError.
     """
+
+    if str(target["_target_"]).startswith(f"{LITE}."):
+        require(f"transfer.backbone._target_={target['_target_']}", "lite", LITE)
 
     def make() -> nn.Module:
         try:

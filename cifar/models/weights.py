@@ -16,6 +16,7 @@ from torchvision.models import WeightsEnum
 
 from cifar.errors import UserError
 from cifar.options.transfer import LITE, LITE_WEIGHTS
+from cifar.packages import require
 
 RANDOM = "random"
 """The name of weights that are drawn, not read."""
@@ -32,9 +33,10 @@ def read_weights(network: str, weights: str, sha256: str | None) -> tuple[State,
     """A state dict, and what to call its source. `network`: the import path of what builds the network.
 
     `weights`: the path of a state dict (.pth, .pt, .safetensors), whose SHA-256 must be `sha256` where that is not
-    None, or a name among torchvision's weights for the network, or LITE_WEIGHTS. Raises TransferError.
+    None, or a name among torchvision's weights for the network, or LITE_WEIGHTS. Raises TransferError, PackageError.
     """
     if weights == LITE_WEIGHTS:
+        require(f"transfer.weights={weights}", "lite", LITE_WEIGHTS)
         (file,) = Path(str(importlib.resources.files(LITE_WEIGHTS))).glob("models/*.pth")
         return _read_file(file, sha256), weights
     path = Path(weights).expanduser()

