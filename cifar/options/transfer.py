@@ -141,10 +141,11 @@ class Finetune(Pretrained):
 
 def check_one_network(overrides: Iterable[Override]) -> None:
     """Raises ConfigError where a command line gives a backbone both by its name and by its settings."""
-    given = [override for override in overrides if is_within(key_of(override), [BACKBONE])]
-    names = [override for override in given if key_of(override) == BACKBONE and not isinstance(override.value(), dict)]
-    if names and len(names) < len(given):
-        lines = [str(override.input_line) for override in given]
+    settings = [override for override in overrides if is_within(key_of(override), [BACKBONE])]
+    whole = [override for override in settings if key_of(override) == BACKBONE]
+    names = [override for override in whole if not isinstance(override.value(), dict)]
+    if names and len(names) < len(settings):
+        lines = [str(override.input_line) for override in settings]
         raise ConfigError(
             f"{' '.join(lines)}: a network is named or described; allowed: {BACKBONE}=NAME alone, or"
             f" {BACKBONE}._target_=... with its arguments"
