@@ -34,9 +34,7 @@ from cifar.run_data import load_images
 from cifar.training.device import dtype_of
 
 FLAGGED = 250
-SETTINGS = [
-    *("transfer=frozen", *BACKBONE, "optimizer=adam", "precision=bf16"),
-]
+SETTINGS = ["transfer=frozen", *BACKBONE, "optimizer=adam", "precision=bf16"]
 
 
 def main(argv: list[str]) -> None:

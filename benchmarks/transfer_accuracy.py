@@ -31,7 +31,8 @@ from cifar.results import read_result
 
 TRAIN, VAL = 5000, 2000
 COMMON = [
-    *("transfer=frozen", *BACKBONE),
+    "transfer=frozen",
+    *BACKBONE,
     *("data.mean=[0.498,0.498,0.498]", "data.std=[0.502,0.502,0.502]"),  # for random weights too
     *("optimizer=adam", "precision=fp32", f"data.limit={TRAIN + VAL}", f"data.val_size={VAL}"),
 ]
