@@ -5,7 +5,8 @@ python -m benchmarks photographs --set cifar10=DIR --set fashion=DIR --peers PYT
 PYTHON is the interpreter of an environment with the extra `peers`; without it, only this program is measured. A run is
 a command as users type it. Its test accuracy is counted here, from one predicted class for each test image, whichever
 program predicts. The same command continues where it was stopped; OUT/runs.json has what was measured, and all of it
-that is of these sets and this time is in the result, whichever command measured it.
+that is of these sets, this time and this processor is in the result, whichever command measured it. For a
+processor with bf16 it is in a separate file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import machine
 from benchmarks.folders import add_sets, sets, words_of, written
 from benchmarks.typed import BACKBONE, RUN, CommandError, Kept, accuracy, finish, line, predicted, typed
 from cifar.formatting import count_of
@@ -155,8 +157,14 @@ def main(argv: list[str]) -> None:
                 place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
                 kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
     of_sets = tuple(f"{folder.name}/" for folder in folders)
-    rows = {run: row for run, row in kept.results.items() if run.startswith(of_sets) and run.endswith(f"/{length}")}
-    finish(f"photographs-{options.images}-{length}", command(options), summary(options, rows), options.keep)
+    processor = machine()["processor"]
+    rows = {
+        run: row
+        for run, row in kept.results.items()
+        if run.startswith(of_sets) and run.endswith(f"/{length}") and row["machine"]["processor"] == processor
+    }
+    name = "-".join(["photographs", str(options.images), length, *(["bf16"] if "bf16" in processor else [])])
+    finish(name, command(options), summary(options, rows), options.keep)
 
 
 def command(options: argparse.Namespace) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from backbones import TRANSFER
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from optuna.distributions import FloatDistribution
 from PIL import Image
 from processes import succeed
 from sklearn.datasets import load_digits
@@ -19,6 +23,9 @@ from cifar.layout import CONF
 from cifar.options.help import group_help, help_text
 from cifar.options.yaml_lines import CHOSEN_BY_AN_EXPERIMENT
 from cifar.results import read_result
+from cifar.sweep.app import Invocation
+from cifar.sweep.plan import build_space
+from cifar.sweep.space import Space
 
 RunPy = Callable[..., Any]
 PHOTOGRAPHS = ("experiment=photographs", "data=image_folder", "data.root=DIR")
@@ -57,7 +64,7 @@ def test_what_is_trained_decides_the_recipe(transfer: str, network: str, erase: 
     assert (config.ema.decay, config.loss.label_smoothing) == (0.995, 0.1)
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
     assert getattr(config.transfer, "frozen_statistics", None) is (True if transfer == "finetune" else None)
-    file = CONF / f"experiment/photographs/by_optimizer/{transfer}_sgd.yaml"
+    file = CONF / f"experiment/photographs/by_optimizer/for_{transfer}_sgd.yaml"
     values = yaml.safe_load(file.read_text())["optimizer"]
     assert (config.optimizer.lr, config.optimizer.weight_decay) == (values["lr"], values["weight_decay"])
 
@@ -83,10 +90,37 @@ def test_options_of_the_command_line_win_and_leave_nothing_of_the_recipes() -> N
     assert settings("model.width=8").model.width == 8
 
 
+def searched(*keys: str, sweeps: tuple[str, ...] = ()) -> Space:
+    with initialize_config_dir(str(CONF)):
+        config = compose("config", ["hydra/sweeper=optuna", *PHOTOGRAPHS, *keys], return_hydra_config=True)
+        context: Any = SimpleNamespace(config_loader=GlobalHydra.instance().config_loader())
+        app: Any = None
+        return build_space(Invocation(context, succeed, config, [*PHOTOGRAPHS, *keys, *sweeps], app))
+
+
+@pytest.mark.parametrize("transfer", ["none", "frozen", "finetune"])
+def test_what_is_searched_lies_around_the_recipe(transfer: str) -> None:
+    config, space = settings(f"transfer={transfer}"), searched(f"transfer={transfer}")
+    for key in ("lr", "weight_decay", "momentum"):
+        searches = space.distributions[f"optimizer.{key}"]
+        assert isinstance(searches, FloatDistribution)
+        assert searches.low < getattr(config.optimizer, key) < searches.high
+    assert ("transfer.backbone_lr_scale" in space.distributions) == (transfer == "finetune")
+
+
+def test_the_recipes_ranges_are_for_its_own_optimizer() -> None:
+    recipes = searched().distributions["optimizer.lr"]
+    assert recipes != searched("optimizer=adam").distributions["optimizer.lr"]
+    drawn = searched(sweeps=("optimizer=choice(sgd,adam)",))
+    assert "optimizer.lr" not in drawn.distributions
+    assert recipes not in [branch.distributions["optimizer.lr"] for branch in drawn.options["optimizer"].values()]
+    assert searched("optimizer.lr=0.3").distributions.keys() == {"optimizer.momentum", "optimizer.weight_decay"}
+
+
 def test_only_what_can_be_typed_is_offered() -> None:
     hidden = [file.stem for file in CONF.rglob(f"{CHOSEN_BY_AN_EXPERIMENT}*.yaml")]
-    texts = [help_text(), *("\n".join(group_help(group)) for group in ("model", "augment", "experiment"))]
-    assert len(hidden) == 6 and "photographs" in texts[0]
+    texts = [help_text(), *("\n".join(group_help(group)) for group in ("model", "augment", "experiment", "search"))]
+    assert len(hidden) == 12 and "photographs" in texts[0]
     assert not [name for name in hidden for text in texts if name in text]
 
 
@@ -153,7 +187,15 @@ def test_it_is_searched_and_confirmed(digits: Path, run_py: RunPy, tmp_path: Pat
 def test_what_the_width_was_decided_to_be_is_kept_by_all_that_continues_or_repeats(
     digits: Path, run_py: RunPy, tmp_path: Path
 ) -> None:
-    recipe = (*PHOTOGRAPHS[:2], f"data.root={digits}", "device=cpu", "batch_size=256", "threads=1", "time=2s")
+    recipe = (
+        *PHOTOGRAPHS[:2],
+        f"data.root={digits}",
+        "device=cpu",
+        "precision=fp32",
+        "batch_size=256",
+        "threads=1",
+        "time=2s",
+    )
     named = ("hydra.sweeper.study_name=s", "hydra.sweeper.n_trials=1")
     succeed(run_py("-m", "hydra/sweeper=optuna", *recipe, *named, cwd=tmp_path))
     trial = tmp_path / "sweeps" / "s" / "0"

@@ -143,10 +143,12 @@ def build_space(call: Invocation) -> Space:
         file = f" or conf/search/{search}.yaml" if search else ""
         raise SpaceError(f"hydra.sweeper.params{file}: {' '.join(str(error).split())}") from error
     explicit = of_settings.joined(spaces.parse(call.arguments, group_options))
+    draws_options = any(map(group_options, explicit.distributions))
     choices = {
         group: str(option)
         for group, option in config.hydra.runtime.choices.items()
         if option is not None and not group.startswith("hydra/") and group != "search"
+        if not ("/" in group and draws_options)  # what is inside a group may follow from an option, by interpolation
     }
     space = spaces.build(explicit, choices, group_options, lambda option: search_entries(call, option))
     if not space.distributions and not config.hydra.sweeper.custom_search_space:

@@ -135,15 +135,17 @@ def build(
 ) -> Space:
     """The whole space: `explicit` wins over the files of the options in `choices` and of those that may be drawn.
 
-    Keys in `taken` are already decided. Raises SpaceError for a sweep that is not allowed.
+    Of two such files that decide a key, that of the later option wins, as in a defaults list. Keys in `taken` are
+    already decided. Raises SpaceError for a sweep that is not allowed.
     """
-    space = explicit.joined(Space())
     taken |= explicit.decided
+    files = Space()
     for group, option in choices.items():
         if group not in explicit.searched:
             added = _from_file(option, load).without(taken)
-            space = added.joined(space)
-            taken |= added.decided
+            files = added.joined(files.without(added.decided))
+    space = files.joined(explicit)
+    taken |= space.decided
     for key in filter(group_options, space.distributions):
         drawn = _options(key, space.distributions[key], group_options(key))
         below = {option: build(Space(), {"": option}, group_options, load, taken) for option in drawn}

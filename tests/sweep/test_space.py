@@ -87,6 +87,14 @@ def test_the_file_of_a_chosen_option_is_searched() -> None:
     assert space.fixed == {"optimizer.eps": "optimizer.eps=0.1"}
 
 
+def test_of_two_files_that_of_the_later_option_wins() -> None:
+    """A key that only the earlier has stays, and one that is given is in neither."""
+    space = space_of(optimizer="adam", recipe="sgd")
+    assert space.distributions["optimizer.lr"] == FloatDistribution(0.001, 0.1, log=True)
+    assert space.fixed == {"optimizer.eps": "optimizer.eps=0.1"}
+    assert "optimizer.lr" not in space_of("optimizer.lr=0.5", optimizer="adam", recipe="sgd").distributions
+
+
 @pytest.mark.parametrize("override", ["optimizer.lr=0.5", "+optimizer.lr=0.5"])
 def test_a_fixed_override_wins_over_the_file(override: str) -> None:
     space = space_of(override, optimizer="adam")
