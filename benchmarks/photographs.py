@@ -65,7 +65,7 @@ class Trained:
         return self._this_program(self.options.frozen_minutes, *frozen)
 
     def finetuned(self) -> dict[str, Any]:
-        finetuned = ("experiment=photographs", "transfer=finetune", *BACKBONE, "transfer.image_size=96")
+        finetuned = ("experiment=photographs", "transfer=finetune", *BACKBONE[:1], "transfer.image_size=96")
         return self._this_program(self.options.minutes, *finetuned)
 
     def defaults(self) -> dict[str, Any]:

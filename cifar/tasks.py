@@ -26,6 +26,7 @@ from cifar.data.loader import EpochLoader, FeatureLoader, ImageLoader
 from cifar.data.split import Splits
 from cifar.initial import tensors_by_class
 from cifar.inputs import configured_backbone, initial_of
+from cifar.models import depthwise
 from cifar.models.build import build_model
 from cifar.models.dry_run import DryRun, unchanged_generators
 from cifar.models.feature_cache import FeatureCache
@@ -305,6 +306,8 @@ def _private_copy(backbone: Backbone) -> Backbone:
 
 
 def _to_device(model: Module, config: Config, device: torch.device) -> Module:
+    if device.type == "cpu" and dtype_of(config.precision, device) == torch.bfloat16:
+        depthwise.in_fp32(model)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     on_device: Module = model.to(device).to(memory_format=layout)
     return on_device
