@@ -65,7 +65,7 @@ class Trained:
         return self._this_program(self.options.frozen_minutes, *frozen)
 
     def finetuned(self) -> dict[str, Any]:
-        finetuned = ("experiment=photographs", "transfer=finetune", *BACKBONE[:1], "transfer.image_size=96")
+        finetuned = ("experiment=photographs", "transfer=finetune", BACKBONE[0], "transfer.image_size=96")
         return self._this_program(self.options.minutes, *finetuned)
 
     def defaults(self) -> dict[str, Any]:
@@ -157,13 +157,9 @@ def main(argv: list[str]) -> None:
                 place = options.out.resolve() / run.replace(", ", "-").replace(" ", "-")
                 kept.get(run, partial(measured, method, Trained(options, folder, place, seed)))
     of_sets = tuple(f"{folder.name}/" for folder in folders)
-    processor = machine()["processor"]
-    rows = {
-        run: row
-        for run, row in kept.results.items()
-        if run.startswith(of_sets) and run.endswith(f"/{length}") and row["machine"]["processor"] == processor
-    }
-    name = "-".join(["photographs", str(options.images), length, *(["bf16"] if "bf16" in processor else [])])
+    rows = {run: row for run, row in kept.results.items() if run.startswith(of_sets) and run.endswith(f"/{length}")}
+    has_bf16 = "bf16" in machine()["processor"]
+    name = "-".join(["photographs", str(options.images), length, *(["bf16"] if has_bf16 else [])])
     finish(name, command(options), summary(options, rows), options.keep)
 
 

@@ -30,11 +30,13 @@ class CommandError(UserError):
 
 
 class Kept:
-    """Results by name in a JSON file: what is there is not measured again."""
+    """Results by name in a JSON file: what is there is not measured again, except on another processor."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.results: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        results: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        processor = machine()["processor"]
+        self.results = {name: row for name, row in results.items() if row["machine"]["processor"] == processor}
 
     def get(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if name not in self.results:

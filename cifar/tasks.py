@@ -131,9 +131,9 @@ class Scratch(ImageTask):
     def build(cls, config: Config, splits: Splits, device: torch.device, resources: Resources) -> Task:
         network = config.model.at(splits.train.images.shape[-1])
         model = build_model(dataclasses.asdict(network), len(splits.train.classes))
-        model = _to_device(model, config, device)
-        train = _training_images(config, splits, device, resources)
         dtype = dtype_of(config.precision, device)
+        model = _to_device(model, config, device, dtype)
+        train = _training_images(config, splits, device, resources)
         return cls(model, train, _groups(config, model), dtype, {}, resources, splits)
 
     def tensors_by_class(self, config: Config, splits: Splits) -> list[str]:
@@ -163,13 +163,13 @@ class Finetune(ImageTask):
             frozen_stages=settings.frozen_stages,
             frozen_statistics=settings.frozen_statistics and has_statistics,
         )
-        model = _to_device(model, config, device)
+        dtype = dtype_of(config.precision, device)
+        model = _to_device(model, config, device, dtype)
         # The head comes first: the learning rate of the first group is the one that metrics.csv shows.
         groups = _groups(config, model.head)
         slower = {"lr": config.optimizer.lr * settings.backbone_lr_scale}
         groups += [group | slower for group in _groups(config, model.backbone)]
         train = _training_images(config, splits, device, resources)
-        dtype = dtype_of(config.precision, device)
         return cls(model, train, groups, dtype, {"transfer": backbone.reference()}, resources, splits)
 
     @staticmethod
@@ -305,9 +305,10 @@ def _private_copy(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, model=copy.deepcopy(backbone.model))
 
 
-def _to_device(model: Module, config: Config, device: torch.device) -> Module:
-    if device.type == "cpu" and dtype_of(config.precision, device) == torch.bfloat16:
-        depthwise.in_fp32(model)
+def _to_device(model: Module, config: Config, device: torch.device, dtype: torch.dtype) -> Module:
+    """The model in the layout of the config, where it is trained with forward passes of this dtype."""
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        depthwise.compute_in_fp32(model)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     on_device: Module = model.to(device).to(memory_format=layout)
     return on_device

@@ -143,13 +143,7 @@ def build_space(call: Invocation) -> Space:
         file = f" or conf/search/{search}.yaml" if search else ""
         raise SpaceError(f"hydra.sweeper.params{file}: {' '.join(str(error).split())}") from error
     explicit = of_settings.joined(spaces.parse(call.arguments, group_options))
-    draws_options = any(map(group_options, explicit.distributions))
-    choices = {
-        group: str(option)
-        for group, option in config.hydra.runtime.choices.items()
-        if option is not None and not group.startswith("hydra/") and group != "search"
-        if not ("/" in group and draws_options)  # what is inside a group may follow from an option, by interpolation
-    }
+    choices = chosen_options(call, explicit)
     space = spaces.build(explicit, choices, group_options, lambda option: search_entries(call, option))
     if not space.distributions and not config.hydra.sweeper.custom_search_space:
         keys = {canonical(key) for option in choices.values() for key in search_entries(call, option)}
@@ -162,6 +156,26 @@ def build_space(call: Invocation) -> Space:
         )
     spaces.check_kinds(space)
     return space
+
+
+def chosen_options(call: Invocation, explicit: Space) -> dict[str, str]:
+    """The option of each group, without those inside a group that follow, by interpolation, from what a trial draws."""
+    config, loader = call.config, call.context.config_loader
+    choices = {
+        group: str(option)
+        for group, option in config.hydra.runtime.choices.items()
+        if option is not None and not group.startswith("hydra/") and group != "search"
+    }
+    drawn = [
+        f"{group}={option}"
+        for group, distribution in explicit.distributions.items()
+        for option in loader.get_group_options(group)
+        if option in getattr(distribution, "choices", ())
+    ]
+    for line in drawn if any("/" in group for group in choices) else []:
+        then = loader.load_sweep_config(config, [*explicit.fixed.values(), line]).hydra.runtime.choices
+        choices = {group: option for group, option in choices.items() if "/" not in group or then.get(group) == option}
+    return choices
 
 
 def entry_text(config: DictConfig, key: str, value: Any) -> str:

@@ -143,7 +143,7 @@ def build(
     for group, option in choices.items():
         if group not in explicit.searched:
             added = _from_file(option, load).without(taken)
-            files = added.joined(files.without(added.decided))
+            files = added.joined(files.without(added.decided))  # in front: the order is that of the sampler's draws
     space = files.joined(explicit)
     taken |= space.decided
     for key in filter(group_options, space.distributions):
