@@ -105,7 +105,9 @@ def test_what_is_searched_lies_around_the_recipe(transfer: str) -> None:
         searches = space.distributions[f"optimizer.{key}"]
         assert isinstance(searches, FloatDistribution)
         assert searches.low < getattr(config.optimizer, key) < searches.high
-    assert ("transfer.backbone_lr_scale" in space.distributions) == (transfer == "finetune")
+    scale = space.distributions.get("transfer.backbone_lr_scale")
+    assert (scale is not None) == (transfer == "finetune")
+    assert scale is None or (isinstance(scale, FloatDistribution) and scale.low < 1 < scale.high)
 
 
 def test_the_recipes_ranges_are_for_its_own_optimizer() -> None:
