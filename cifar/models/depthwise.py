@@ -1,4 +1,4 @@
-"""Depthwise convolutions in fp32 while a network trains in bf16 on a CPU, whose gradients of them in bf16 are slow.
+"""Depthwise convolutions in fp32 while a network trains in bf16: a CPU computes their gradients slowly in bf16.
 
 `python -m benchmarks depthwise` measures what this is worth.
 """
