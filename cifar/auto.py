@@ -1,4 +1,4 @@
-"""Settings that a run decides when its images are known: model.width=auto.
+"""Settings that a run decides when its images are known: model.width=auto and augment=auto.
 
 What is decided is recorded in .hydra/config.yaml and result.json: a run that continues, or repeats a trial, has it.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import yaml
 
 from cifar.options.config import Config
-from cifar.options.model import AUTO, WIDTH, ResNet9
+from cifar.options.left_open import AUTO, POLICY, WIDTH
+from cifar.options.model import USUAL_WIDTH, ResNet9
+from cifar.options.option import groups
 from cifar.options.resume import recorded_settings
 from cifar.options.times import seconds_of
+from cifar.options.transfer import Frozen
 from cifar.training.device import dtype_of
 
 WITHOUT_BF16 = 0.4
@@ -28,27 +31,41 @@ WIDTH_OF_A_SECOND = 42
 
 An epoch takes about the square of the width, so eight times the time is twice the width and twice the epochs.
 """
+TRIVIAL, CROP_FLIP = "trivial", "crop_flip"
+SECONDS_OF_TRIVIAL = 0.2
+"""augment=auto: TrivialAugment from so many seconds of one core (bf16) for each image of 32 pixels."""
+EPOCHS_OF_TRIVIAL = 150
+"""augment=auto where no time is set: TrivialAugment from so many epochs."""
 CONFIG = "config.yaml"
 """The file of the settings in .hydra/."""
 
 
 def decided(config: Config, images: int, image_size: int, device: torch.device) -> dict[str, Any]:
-    """The settings that are auto, as numbers, for so many training images of this height and width.
+    """The settings that are auto, as they are decided for so many training images of this height and width.
 
     A run that is resumed, or begins with another one, keeps that one's.
     """
-    model = config.model
-    if not isinstance(model, ResNet9) or model.width != AUTO:
-        return {}
+    rules: dict[str, Callable[[Config, float | None], Any]] = {}
+    if isinstance(config.model, ResNet9) and config.model.width == AUTO:
+        rules[WIDTH] = _width
+    if config.augment.policy == AUTO:
+        rules[POLICY] = _policy
     source = config.resume or config.from_run
-    recorded = AUTO if source is None else recorded_settings(config, source).get(WIDTH, AUTO)
-    if recorded != AUTO:
-        return {WIDTH: recorded}
-    fitted = model.at(image_size)
-    assert fitted.stride is not None
-    seconds = _seconds_per_image(config, images, device)
-    of_32_pixels = (32 * fitted.stride / image_size) ** 2
-    return {WIDTH: fitted.width if seconds is None else width_for(seconds * of_32_pixels)}
+    recorded = recorded_settings(config, source) if rules and source is not None else {}
+    seconds = _seconds_per_image(config, images, image_size, device)
+    values = {key: recorded.get(key, AUTO) for key in rules}
+    return {key: rules[key](config, seconds) if value == AUTO else value for key, value in values.items()}
+
+
+def _width(config: Config, seconds: float | None) -> int:
+    return USUAL_WIDTH if seconds is None else width_for(seconds)
+
+
+def _policy(config: Config, seconds: float | None) -> str:
+    if isinstance(config.transfer, Frozen):  # its features are computed once
+        return CROP_FLIP
+    has_many = config.epochs >= EPOCHS_OF_TRIVIAL if seconds is None else seconds >= SECONDS_OF_TRIVIAL
+    return TRIVIAL if has_many else CROP_FLIP
 
 
 def width_for(seconds_per_image: float) -> int:
@@ -57,22 +74,31 @@ def width_for(seconds_per_image: float) -> int:
     return round(min(max(WIDTH_OF_A_SECOND * math.pow(seconds_per_image, 1 / 3), least), most) / 8) * 8
 
 
-def _seconds_per_image(config: Config, images: int, device: torch.device) -> float | None:
-    """Seconds of one core with bf16 for each training image; infinite on a GPU, None where no time is set."""
+def _seconds_per_image(config: Config, images: int, image_size: int, device: torch.device) -> float | None:
+    """Seconds of one core with bf16 for each training image, as if of 32 pixels; infinite on a GPU.
+
+    None where no time is set.
+    """
     if config.time is None:
         return None
     if device.type == "cuda":
         return math.inf
     speed = 1.0 if dtype_of(config.precision, device) == torch.bfloat16 else WITHOUT_BF16
-    return seconds_of(config.time) * torch.get_num_threads() * speed / images
+    stride = config.model.at(image_size).stride if isinstance(config.model, ResNet9) else 1
+    assert stride is not None
+    of_32_pixels = (32 * stride / image_size) ** 2
+    return seconds_of(config.time) * torch.get_num_threads() * speed * of_32_pixels / images
 
 
 def as_decided(config: Config, values: Mapping[str, Any]) -> Config:
     """The settings with what was decided."""
-    model = config.model
-    if not (values and isinstance(model, ResNet9)):
-        return config
-    return dataclasses.replace(config, model=dataclasses.replace(model, width=values[WIDTH]))
+    if WIDTH in values:
+        assert isinstance(config.model, ResNet9)
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, width=values[WIDTH]))
+    if POLICY in values:
+        kind: Any = groups()["augment"].options[values[POLICY]]
+        config = dataclasses.replace(config, augment=kind(**{**vars(config.augment), "policy": values[POLICY]}))
+    return config
 
 
 def files_as_decided(settings: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from cifar.options.check import check
 from cifar.options.data import Data
 from cifar.options.former import RENAMED_KEYS, former_overrides, is_whole, upgrade_settings, without_neutral
 from cifar.options.from_run import check_from_run
-from cifar.options.model import is_left_open
+from cifar.options.left_open import is_left_open
 from cifar.options.option import ConfigError, groups
 from cifar.options.restored import explicit
 from cifar.options.splits import TEST_PART

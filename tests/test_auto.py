@@ -1,7 +1,8 @@
-"""model.width=auto: by the time, the images and the cores, and a number from there on."""
+"""model.width=auto and augment=auto: by the time, the images and the cores, and recorded as what was decided."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -52,6 +53,46 @@ def test_it_is_that_of_the_time_the_images_and_the_cores(resnet9: Settings, monk
     assert width(45_000, 32, CUDA, "time=10s") == 64
     assert width(45_000, 32, CPU, "epochs=3") == 32
     assert width(45_000, 32, CPU, "time=10m", "model.width=24") is None
+
+
+@pytest.mark.parametrize(
+    ("images", "overrides", "policy"),
+    [
+        (800, ["time=10m"], "trivial"),
+        (8000, ["time=10m"], "crop_flip"),
+        (8000, ["epochs=200"], "trivial"),
+        (800, ["epochs=20"], "crop_flip"),
+        (800, ["time=10m", "augment=crop_flip"], None),
+    ],
+)
+def test_a_strong_augmentation_is_for_many_epochs(
+    images: int, overrides: list[str], policy: str | None, resnet9: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    config = resnet9("augment=auto", "augment.erase=0.2", "model.width=8", "precision=fp32", *overrides)
+    values = auto.decided(config, images, 32, CPU)
+    assert values == ({} if policy is None else {"augment.policy": policy})
+    if policy is not None:
+        augment = auto.as_decided(config, values).augment
+        assert (augment.policy, augment.erase, bool(augment.piece)) == (policy, 0.2, policy == "trivial")
+
+
+def test_an_augmentation_that_was_decided_is_kept_when_the_run_is_resumed(
+    resnet9: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar.auto.EPOCHS_OF_TRIVIAL", 1)
+    config = resnet9("augment=auto", "model.width=4", "epochs=1")
+    files = {"config.yaml": yaml.safe_dump(dataclasses.asdict(config))}
+    run(config, str(tmp_path), NO_REPORTER, settings=files)
+    assert read_result(tmp_path)["decided"] == execution_of(tmp_path) == {"augment.policy": "trivial"}
+    monkeypatch.setattr("cifar.auto.EPOCHS_OF_TRIVIAL", 100)
+    resumed = resnet9("augment=auto", "model.width=4", "epochs=2", f"resume={tmp_path}")
+    assert auto.decided(resumed, 96, 32, CPU) == {"augment.policy": "trivial"}
+
+
+def execution_of(run: Path) -> dict[str, Any]:
+    """What repeats a run, beside its threads."""
+    return {key: value for key, value in execution(run).items() if key != "threads"}
 
 
 def test_it_is_recorded_as_a_number_and_kept_when_the_run_is_resumed(

@@ -149,7 +149,9 @@ def test_what_cannot_take_effect_is_refused(change: str, settings: Settings, tmp
         check_resume(now)
 
 
-@pytest.mark.parametrize("change", ["optimizer.lr=0.5", "loss.l2=0.1", "scheduler.patience=9"])
+@pytest.mark.parametrize(
+    "change", ["optimizer.lr=0.5", "loss.l2=0.1", "scheduler.patience=9", "loss.label_smoothing=0.1"]
+)
 def test_what_no_epoch_is_left_for_is_refused(change: str, settings: Settings, tmp_path: Path) -> None:
     """It was recorded beside the metrics of a run that had never used it."""
     before = settings(*ONE, "epochs=1")
@@ -162,3 +164,4 @@ def test_what_no_epoch_is_left_for_is_refused(change: str, settings: Settings, t
         check_resume(settings(*resumed, "epochs=1", change))
     check_resume(settings(*resumed, "epochs=2", change))
     check_resume(settings(*resumed, "epochs=1", "threads=2", "test=true", "cache.dir=c"))
+    check_resume(settings(*resumed, "epochs=1", "test=true", "data.check_duplicates=near"))

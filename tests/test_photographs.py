@@ -59,7 +59,8 @@ def settings(*more: str) -> Any:
 def test_what_is_trained_decides_the_recipe(transfer: str, network: str, erase: float) -> None:
     config = settings(f"transfer={transfer}")
     assert config.model._target_ == network
-    assert (config.augment.policy, config.augment.erase) == ("crop_flip", erase)
+    policy = "auto" if transfer == "none" else "crop_flip"
+    assert (config.augment.policy, config.augment.erase) == (policy, erase)
     assert settings(f"transfer={transfer}", "augment=none").augment.erase == 0
     assert (config.ema.decay, config.loss.label_smoothing) == (0.995, 0.1)
     assert config.optimizer._target_ == "torch.optim.SGD" and config.optimizer.nesterov
@@ -205,7 +206,7 @@ def test_what_the_width_was_decided_to_be_is_kept_by_all_that_continues_or_repea
     named = ("hydra.sweeper.study_name=s", "hydra.sweeper.n_trials=1")
     succeed(run_py("-m", "hydra/sweeper=optuna", *recipe, *named, cwd=tmp_path))
     trial = tmp_path / "sweeps" / "s" / "0"
-    assert read_result(trial)["decided"] == {"model.width": 16}
+    assert read_result(trial)["decided"] == {"model.width": 16, "augment.policy": "crop_flip"}
     succeed(run_py("from_study=sweeps/s", "device=cpu", "hydra.run.dir=again", cwd=tmp_path))
     edited = trial / ".hydra" / "config.yaml"
     edited.write_text(edited.read_text("utf-8").replace("width: 16", "width: 8"), "utf-8")
@@ -220,7 +221,7 @@ def test_what_the_width_was_decided_to_be_is_kept_by_all_that_continues_or_repea
         succeed(run_py(*words, f"hydra.run.dir={place}", cwd=tmp_path))
     for place in ("again", "resumed", "begun"):
         config = yaml.safe_load((tmp_path / place / ".hydra" / "config.yaml").read_text("utf-8"))
-        assert config["model"]["width"] == 16, place
+        assert (config["model"]["width"], config["augment"]["policy"]) == (16, "crop_flip"), place
 
 
 def test_a_backbone_has_no_width(run_py: RunPy) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from cifar.errors import UserError
-from cifar.options.transfer import LITE, LITE_WEIGHTS
+from cifar.options.transfer import LITE, LITE_WEIGHTS, is_file
 from cifar.packages import require
 
 RANDOM = "random"
@@ -39,8 +39,8 @@ def read_weights(network: str, weights: str, sha256: str | None) -> tuple[State,
         require(f"transfer.weights={weights}", "lite", LITE_WEIGHTS)
         (file,) = Path(str(importlib.resources.files(LITE_WEIGHTS))).glob("models/*.pth")
         return _read_file(file, sha256), weights
-    path = Path(weights).expanduser()
-    if path.suffix in (".pth", ".pt", ".safetensors") or path.exists():
+    if is_file(weights):
+        path = Path(weights).expanduser()
         return _read_file(path, sha256), str(path)
     known = torchvision_weights(network)
     if weights not in known:

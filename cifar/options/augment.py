@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from cifar.options.data import Data
 from cifar.options.fields import within
+from cifar.options.left_open import AUTO
 from cifar.options.option import Option, groups
 
 BY_DATA = ("crop", "flip")
@@ -74,6 +75,13 @@ class RandAugment(Augment):
     policy: str = "randaugment"
     num_ops: int = within("[1, 14]")
     magnitude: int = within("[0, 30]")
+
+
+@dataclass
+class Auto(Augment):
+    """Crops and flips; with much time for each image, or many epochs, TrivialAugment too."""
+
+    policy: str = AUTO
 
 
 def with_suited(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from cifar.options.former import RENAMED_KEYS
 from cifar.options.help import show_help
 from cifar.options.hydra_private import Composition, composing, file_content
 from cifar.options.option import ConfigError
-from cifar.options.shared import parse, read_overrides, read_yaml, renamed, say
+from cifar.options.shared import parse, read_overrides, read_yaml, renamed, run_within, say
 from cifar.options.start import claim
 from cifar.options.times import check_one, epochs_win, with_other
 from cifar.options.transfer import check_one_network
@@ -242,7 +242,7 @@ def trial_file(study: Path) -> Path:
 def run_of(trial: Path) -> Path:
     """The run directory of the trial that best.yaml or confirmed.yaml holds; it need not be there."""
     best = read_yaml(trial)
-    return trial.parent / Path(str(best.get("folder") if isinstance(best, dict) else None)).name
+    return run_within(trial.parent, str(best.get("folder") if isinstance(best, dict) else None))
 
 
 def check_study(config: Config, task_overrides: list[str]) -> None:

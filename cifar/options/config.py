@@ -61,7 +61,7 @@ class EarlyStopping:
 class Cache:
     """`memory_share`: of the memory of the machine, or of the job; images that take more stay in `dir`."""
 
-    dir: str = MISSING
+    dir: str = matching(".+", "a folder")
     memory_share: float = within("[0, 1]")
 
 

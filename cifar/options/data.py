@@ -170,6 +170,8 @@ class Data(Option):
                 raise ConfigError(
                     f"data.{name}={value}: allowed: three numbers (red, green, blue; pixels in [0, 1]) or null"
                 )
+            if value is not None and not self.normalize:
+                raise ConfigError(f"data.{name}={value}: not used with data.normalize=false; allowed: null, or true")
 
     def _check_val_size(self) -> None:
         check_size("val_size", self.val_size)

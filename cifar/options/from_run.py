@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cifar.options.config import Config
-from cifar.options.model import is_left_open
+from cifar.options.left_open import is_left_open
 from cifar.options.option import ConfigError
 from cifar.options.resume import recorded_settings, settings_of
 

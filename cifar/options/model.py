@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from omegaconf import MISSING
 
 from cifar.options.fields import matching, one_of, restricted, within
+from cifar.options.left_open import AUTO
 from cifar.options.option import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -51,16 +52,8 @@ class BottleneckResNet(Model):
             raise ConfigError("model.depths=[]: allowed: at least one stage, as [1, 1, 1, 1]")
 
 
-AUTO = "auto"
-WIDTH = "model.width"
-"""The setting that a run decides where it is auto, and records as a number."""
 USUAL_WIDTH = 32
 """The width for model.width=auto where no time is set."""
-
-
-def is_left_open(key: str, value: object) -> bool:
-    """Whether a run that continues or repeats another one has in this setting what that one decided."""
-    return key == WIDTH and value == AUTO
 
 
 RESNET9_SIZE = 48

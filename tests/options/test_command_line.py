@@ -15,13 +15,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cifar import trust
+from cifar.compose import composed
 from cifar.options.command_line import prepared, without_trust
 from cifar.options.hydra_private import Composition
 from cifar.options.option import ConfigError
 from cifar.options.restored import of_run, restored
+from cifar.options.resume import may_change, settings_of
+from cifar.options.shared import run_within
 from cifar.options.start import check_known
-from cifar.overrides import parse
+from cifar.overrides import is_within, parse
 from cifar.run import one_line
+from cifar.search import APP
 
 
 @pytest.mark.parametrize("line", ["trust=my_net,os", "trust=null", "~trust", "trust={a: b}", "+trust=choice(a,b)"])
@@ -122,3 +126,17 @@ def test_a_key_that_hydra_does_not_have_is_refused(line: str, allowed: str, comp
         check_known("hydra", compose(line, hydra=True).hydra)
     for options in ([], ["hydra/sweeper=optuna"], ["hydra/launcher=joblib"], ["+hydra.job.env_set.A=b"]):
         check_known("hydra", compose(*options, hydra=True).hydra)
+
+
+def test_what_may_change_between_two_starts_of_a_search_may_change_for_a_run_that_it_resumes() -> None:
+    config = composed("data=digits")
+    for key in settings_of(config):
+        if is_within(key, APP.execution_keys):
+            assert may_change(config, key), key
+
+
+@pytest.mark.parametrize("place", ["3", "runs/3", "3/deep/er"])
+def test_a_trial_is_found_in_the_folder_of_its_study_which_has_moved(place: str, tmp_path: Path) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    assert run_within(tmp_path, f"/home/me/sweeps/photos/{place}") == tmp_path / place
+    assert run_within(tmp_path / "elsewhere", f"/home/me/sweeps/photos/{place}").parent == tmp_path / "elsewhere"

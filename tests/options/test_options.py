@@ -146,7 +146,7 @@ def test_values_have_the_types_of_the_schema(compose: Compose) -> None:
         ("data.limit=0", "data.limit", "0", "[1, inf)"),
         ("augment.crop=-1", "augment.crop", "-1", "[0, 64]"),
         ("augment.erase=1.1", "augment.erase", "1.1", "[0, 1]"),
-        ("augment.policy=strong", "augment.policy", "strong", "none, crop_flip, trivial, randaugment"),
+        ("augment.policy=strong", "augment.policy", "strong", "none, crop_flip, trivial, randaugment, auto"),
         ("data.source=mnist", "data.source", "mnist", "cifar10, cifar100, digits, image_folder"),
         ("data.std=[0,1,1]", "data.std", "0", "(0, inf)"),
         ("data.mean=[0.5]", "data.mean", "[0.5]", "three numbers"),

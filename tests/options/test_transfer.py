@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -80,3 +81,15 @@ def test_a_study_is_the_same_by_a_short_name_and_by_what_it_stands_for() -> None
         backbone=LITE0, weights=LITE_WEIGHTS
     )
     assert with_transfer(backbone="resnet18") != with_transfer()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"transfer.sha256={'0' * 64}", "not with transfer.weights=IMAGENET1K_V2, which is no file"),
+        ("data.normalize=false", "not with transfer=frozen, whose backbone takes images with a mean and a std"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        composed("transfer=frozen", line)
