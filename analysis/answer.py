@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cifar.commands import command, module_command, override
+from cifar.formatting import as_whole
 
 from .architecture import architecture
 from .confirmation import trained_execution
@@ -43,7 +44,7 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
         answer["confirmed"] = evidence.confirmed
         if (Path(frames.place) / "best.yaml").exists():
             bundle = f"{Path(frames.place).resolve().name}-model"
-            answer["export"] = module_command("cifar.export", frames.place, "--bundle", bundle)
+            answer["export"] = module_command("cifar.export", frames.place, "--bundle", bundle, with_trust=True)
     elif len(frames.fresh):
         answer["confirming"] = len(frames.fresh)
     answer["best"] = _best(frames, evidence.winner)
@@ -120,7 +121,7 @@ def leaks_of(run: pd.Series[Any]) -> dict[str, Any]:
 def settings_of(trial: pd.Series[Any]) -> dict[str, Any]:
     """A trial's hyperparameters, in the types that JSON has."""
     settings = {str(key).removeprefix(PARAMS): trial[key] for key in trial.index if str(key).startswith(PARAMS)}
-    return {key: plain(value) for key, value in settings.items() if not pd.isna(value)}
+    return {key: as_whole(plain(value)) for key, value in settings.items() if not pd.isna(value)}
 
 
 def plain(value: Any) -> Any:
@@ -143,5 +144,6 @@ def _estimates(evidence: Evidence) -> dict[str, Any]:
         "importance": evidence.importance.to_dict("records"),
         "boundaries": evidence.boundaries.to_dict("records"),
         "enough_trials": enough_trials(evidence.curve, evidence.noise),
+        "used_trials": len(evidence.curve),
         "learned": learned.iloc[0].to_dict() if len(learned) else {},
     }

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from cifar.formatting import as_whole
+
 SETTINGS = "config.model."
 SIZES = ("parameters", "flops")
 
@@ -13,7 +15,8 @@ SIZES = ("parameters", "flops")
 def architecture(runs: pd.DataFrame) -> dict[str, Any]:
     """The model's settings, parameters and flops, of the first of the runs; empty where its run has none of them."""
     run = runs.iloc[0].dropna() if len(runs) else pd.Series()
-    settings = {str(key).removeprefix(SETTINGS): run[key] for key in run.index if str(key).startswith(SETTINGS)}
+    keys = [str(key) for key in run.index if str(key).startswith(SETTINGS)]
+    settings = {key.removeprefix(SETTINGS): as_whole(run[key]) for key in keys}
     return settings | {key: int(run[key]) for key in SIZES if key in run}
 
 

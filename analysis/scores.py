@@ -27,10 +27,12 @@ def trial_scores(frames: Frames, recipe: str | None) -> pd.DataFrame:
 def _of_study(frames: Frames, recipe: str | None) -> pd.DataFrame:
     score = budget_scores(frames.trials)
     trials = frames.trials.loc[score.index]
+    if recipe is None:  # without those that failed before they drew their options
+        trials = trials[trials.branch != ""]
     return pd.DataFrame(
         {
             "run": trials.run,
-            "score": score,
+            "score": score[trials.index],
             "complete": trials.outcome == "complete",
             "recipe": trials.branch if recipe is None else recipe,
             "hover": figures.hover_texts(trials),

@@ -23,8 +23,6 @@ from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
-LARGEST = 200
-"""Trials that are modelled, at most: the best. The time grows with the square of their number."""
 STEPS = 2400
 """Metropolis steps."""
 KEPT = 100
@@ -86,17 +84,16 @@ class Surrogate:
         groups: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
-        keep = np.argsort(-score, kind="stable")[:LARGEST]
         self.columns = list(places.columns)
-        self.places: Array = places.to_numpy(float)[keep]
+        self.places: Array = places.to_numpy(float)
         self.middle = float(np.median(score))
-        self.score = score[keep] - self.middle
+        self.score = score - self.middle
         self.seed = seed
-        pruned = extra[keep] > 0
+        pruned = extra > 0
         complete = max(1, int((extra == 0).sum()))
-        shared = extra[keep].mean() / max(pruned.mean(), 1e-9) / np.sqrt(complete)  # the error of the mean gain
+        shared = extra.mean() / max(pruned.mean(), 1e-9) / np.sqrt(complete)  # the error of the mean gain
         jitter = 1e-10 * max(1.0, float(score.var()))
-        self.known = np.diag(extra[keep] ** 2 + jitter) + np.outer(pruned, pruned) * shared**2
+        self.known = np.diag(extra**2 + jitter) + np.outer(pruned, pruned) * shared**2
         self.groups = np.array(range(places.shape[1]) if groups is None else groups, int)
         g = int(self.groups.max(initial=-1)) + 1
         self.prior = np.r_[np.log(max(score.std(), noise.sd)), np.full(g, SCALE[0]), np.log(noise.sd)]

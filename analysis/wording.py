@@ -189,9 +189,9 @@ def _are_copies(count: int, images: int, part: str) -> str:
 
 def _estimates(answer: dict[str, Any]) -> list[str]:
     """What the search itself says."""
-    if "unknown" in answer:
-        return [f"  what else the trials say is not known yet: {answer['unknown']}"]
-    lines = []
+    lines = [f"  {line}" for line in not_known(answer)]
+    if lines:
+        return lines
     if "confirmed" not in answer:
         true = answer["truly"]
         lines += [
@@ -203,8 +203,22 @@ def _estimates(answer: dict[str, Any]) -> list[str]:
     tied = answer["tied"]
     if len(tied) > 1:
         likeliest = ", ".join(f"{trial['number']} ({trial['best']:.0%})" for trial in tied[:SHOWN])
-        lines += [f"  {len(tied)} trials, the best included, are statistically tied; most likely the best: {likeliest}"]
+        trials = f"{len(tied)} trials{of_branch(answer)}, the best included,"
+        lines += [f"  {trials} are statistically tied; most likely the best: {likeliest}"]
     return lines
+
+
+def not_known(answer: dict[str, Any]) -> list[str]:
+    """That too few trials are complete for more, or whatever the reason is; empty where more is known."""
+    if "unknown" not in answer:
+        return []
+    return [f"what else the trials{of_branch(answer)} say is not known yet: {answer['unknown']}"]
+
+
+def of_branch(answer: dict[str, Any]) -> str:
+    """Which trials the statistics are of, where options decided what else was searched; else empty."""
+    branch = answer["best"]["branch"]
+    return f" with {branch}" if branch else ""
 
 
 def advice(answer: dict[str, Any]) -> list[str]:
@@ -222,15 +236,15 @@ def _of_the_statistics(answer: dict[str, Any]) -> list[str]:
     lines = [*_ranges_to_widen(answer)[:2], *_what_to_fix(answer["importance"])]
     learned = answer["learned"]
     if learned.get("improving"):
-        lines += [f"the best run still improved at its end, in epoch {learned['best_epoch']}: try more epochs"]
+        lines += [f"the best run still improved at its end, in epoch {learned['best_epoch']}: train for longer"]
     return [*lines, _whether_more_trials(answer)]
 
 
 def _ranges_to_widen(answer: dict[str, Any]) -> list[str]:
     lines = []
     for side in answer["boundaries"]:
-        if side["verdict"] == "edge":
-            wider = f"{format_value(side['low'])} to {format_value(side['high'])}"
+        if side["verdict"] == "edge" and side["wider"]:
+            wider = f"{side['low']:.10g} to {side['high']:.10g}"
             lines.append(f"widen {side['hyperparameter']}: {wider} (hydra.sweeper.study_name=ANOTHER)")
     return lines
 
@@ -245,7 +259,7 @@ def _what_to_fix(importance: list[dict[str, Any]]) -> list[str]:
 
 
 def _whether_more_trials(answer: dict[str, Any]) -> str:
-    done = sum(answer["trials"].get(outcome, 0) for outcome in ("complete", "pruned"))
-    enough = answer["enough_trials"]
-    more = "more will hardly find a better one" if enough <= done / 2 else "more may still find a better one"
-    return f"{enough} of {done} trials would have been enough to come within the noise of the best: {more}"
+    enough, used = answer["enough_trials"], answer["used_trials"]
+    more = "more will hardly find a better one" if enough <= used / 2 else "more may still find a better one"
+    of_all = f"{enough} of {used} trials{of_branch(answer)}"
+    return f"{of_all} would have been enough to come within the noise of the best: {more}"

@@ -39,12 +39,14 @@ def command(*arguments: str, script: str = RUN, with_trust: bool = True) -> str:
     return shlex.join([*_program(script), *arguments, *granted])
 
 
-def module_command(module: str, *arguments: str) -> str:
+def module_command(module: str, *arguments: str, with_trust: bool = False) -> str:
     """The command line of python -m MODULE, as "cifar.predict", or of the console command that stands for it.
 
-    Without arguments it is how the module is started, for its --help and for messages.
+    Without arguments it is how the module is started, for its --help and for messages. `with_trust`: as in `command`.
     """
-    return shlex.join([*_module_program(module), *arguments])
+    modules = trust.granted()[0] if with_trust else ()
+    granted = [word for name in modules for word in ("--trust", name)]
+    return shlex.join([*_module_program(module), *arguments, *granted])
 
 
 def as_started(text: str) -> str:

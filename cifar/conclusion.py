@@ -34,7 +34,7 @@ def next_steps(config: Config, directory: Path, val: Images, settings: Mapping[s
     """
     example = example_of(config, val)
     where = f" ({IMAGES}: files or folders)" if example == IMAGES else ""
-    yield f"to use it: {module_command('cifar.predict', str(directory), example)}{where}"
+    yield f"to use it: {module_command('cifar.predict', str(directory), example, with_trust=True)}{where}"
     search = search_command(config, directory, settings)
     if search:
         yield f"to search for better settings: {search}"
@@ -69,7 +69,8 @@ def _shown(name: str, seconds: float) -> bool:
 def example_of(config: Config, val: Images) -> str:
     """An image to predict: the first one to validate on, where it is a file."""
     root = Path(config.data.root or "").expanduser()
-    files = (root / str(name) for name in val.names[:1])
+    folder = root if root.is_dir() else root.parent  # names in a table are relative to its folder
+    files = (folder / str(name) for name in val.names[:1])
     return next((str(file) for file in files if config.data.root and file.is_file()), IMAGES)
 
 

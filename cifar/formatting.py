@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+LARGEST_WHOLE = 2**53
+"""Up to here a float is as exact as an int."""
 PREFIXES = ("", "k", "M", "G")
 
 
@@ -62,7 +64,8 @@ def format_time(seconds: float) -> str:
 
 def as_whole(value: Any) -> Any:
     """A float without a fraction as an int, as it was before the gaps of other rows turned its column into floats."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_WHOLE
+    return int(value) if is_whole else value
 
 
 def cell(value: Any) -> str:

@@ -7,6 +7,8 @@ import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from timing import Clock
@@ -18,6 +20,9 @@ from cifar.formatting import format_time
 from cifar.options.config import Config
 from cifar.overrides import parse
 from cifar.reporting import NO_REPORTER
+
+if TYPE_CHECKING:
+    from cifar.data.images import Images
 
 Settings = Callable[..., Config]
 
@@ -100,6 +105,15 @@ def test_the_test_images_say_the_accuracy_where_they_were_evaluated(
     assert predict.endswith(f"{tmp_path} IMAGES (IMAGES: files or folders)")
 
 
+def test_an_image_of_a_table_is_named_from_the_folder_of_the_table(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    for name, expected in (("photos/a.png", str(tmp_path / "photos/a.png")), ("photos/b.png", conclusion.IMAGES)):
+        val = cast("Images", SimpleNamespace(names=(name,)))
+        config = settings("data=csv", f"data.root={tmp_path / 'table.csv'}", "data.limit=null")
+        assert conclusion.example_of(config, val) == expected
+
+
 def test_a_trial_and_a_run_of_a_grid_say_no_such_thing(settings: Settings, tmp_path: Path, lines_of: LinesOf) -> None:
     assert lines_of(settings("epochs=1"), tmp_path, "- data=digits\n", str(tmp_path)) == []
 
@@ -140,3 +154,10 @@ def test_where_nothing_would_be_searched_no_search_is_named(settings: Settings, 
     (tmp_path / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"config_sources": [source]}}}))
     command = conclusion.search_command(settings(), tmp_path, typed)
     assert command is not None and command.endswith("optimizer=own")
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_model_of_a_trusted_module_is_used_with_it(settings: Settings, tmp_path: Path) -> None:
+    val = cast("Images", SimpleNamespace(names=("0",)))
+    (line,) = conclusion.next_steps(settings(), tmp_path, val, {})
+    assert line.endswith("IMAGES --trust my_net (IMAGES: files or folders)")

@@ -17,7 +17,7 @@ def after_training(row: pd.Series[Any]) -> str:
     if row.overfitting:
         return "It overfits: try more weight decay, more augmentation, or fewer epochs."
     if row.improving:
-        return "It was still improving: train for more epochs."
+        return "It was still improving: train for longer."
     return "It had stopped improving, without overfitting: more epochs of the same are unlikely to help."
 
 
@@ -35,7 +35,7 @@ def on_guessing(classes: pd.DataFrame | None) -> list[str]:
         return []
     return [
         f"It has hardly learned anything: its balanced accuracy {recall:.4f} is not surely above that of a guess"
-        f" ({guess:.4f}). Train for more epochs, with another learning rate or on more images; until then its mistakes"
+        f" ({guess:.4f}). Train for longer, with another learning rate or on more images; until then its mistakes"
         " say little of the images."
     ]
 

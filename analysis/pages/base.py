@@ -13,7 +13,7 @@ import yaml
 
 from cifar import config_dir
 from cifar.commands import command
-from cifar.formatting import as_whole, count_of, format_count, format_interval, format_time, format_value
+from cifar.formatting import count_of, format_count, format_interval, format_time, format_value
 from cifar.intervals import wilson
 from cifar.objective import ACCURACY, OBJECTIVES
 
@@ -105,7 +105,7 @@ def architecture_facts(runs: pd.DataFrame) -> list[Fact]:
     model = architecture(runs)
     if "parameters" not in model:
         return []
-    settings = " ".join(f"{key}={format_value(as_whole(value))}" for key, value in model_settings(model).items())
+    settings = " ".join(f"{key}={format_value(value)}" for key, value in model_settings(model).items())
     notes = [settings] if settings else []
     notes.append(f"{format_count(model['parameters'])} parameters")
     if "flops" in model:
@@ -129,6 +129,11 @@ def accuracy_fact(run: pd.Series[Any]) -> Fact:
         interval = format_interval(*wilson(run.val_accuracy, int(run.val_images)))
         note = f"{interval} · {count_of(run.val_images, 'image')} · {note}"
     return Fact("validation accuracy", f"{run.val_accuracy:.4f}", note)
+
+
+def total_seconds(frames: Frames) -> float:
+    """Of all runs; of a study of another program, of its trials."""
+    return float(frames.runs.train_seconds.sum() or frames.trials.seconds.sum())
 
 
 def time_fact(seconds: float, note: str = "") -> Fact:

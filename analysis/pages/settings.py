@@ -11,8 +11,7 @@ from . import folds
 
 REPEATED = ("config.seed", folds.FOLD)
 """Settings in which repetitions of a run differ: a mean over these is that of the others."""
-
-
+EPOCHS, TIME = "config.epochs", "config.time"
 SHOWN = 3
 """Settings that a text names."""
 
@@ -42,6 +41,8 @@ def grid_settings(runs: pd.DataFrame) -> list[Setting]:
     `runs` are those of a grid, best first.
     """
     has_folds = folds.has_folds(runs)
+    if TIME in runs:
+        runs = runs.assign(**{EPOCHS: runs[EPOCHS].where(runs[TIME].isna())})  # else the clock chose them
     keys = [key for key in differing_settings(runs) if key not in REPEATED]
     scored = runs[runs.score.notna()]
     texts = scored[keys].map(setting_text).agg("\n".join, axis=1) if keys else pd.Series("", scored.index)

@@ -24,7 +24,7 @@ from ..statistics.curse import winners_curse
 from ..statistics.model import StatisticsError
 from ..statistics.recipes import improvement
 from . import folds
-from .base import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact
+from .base import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact, total_seconds
 from .settings import grid_settings
 
 
@@ -55,7 +55,7 @@ def report_of(places: Sequence[Frames]) -> Report:
     best = ranking[0]
     frames = best.place.frames
     ranked_places = [row.place for row in ranking]
-    seconds = sum(place.frames.runs.train_seconds.sum() for place in usable)
+    seconds = sum(total_seconds(place.frames) for place in usable)
     return replace(
         report,
         facts=[

@@ -13,8 +13,8 @@ from ..answer import summarize
 from ..evidence import Evidence
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
-from ..wording import advice, on_data_of
-from .base import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact
+from ..wording import advice, not_known, on_data_of
+from .base import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact, total_seconds
 
 
 def report_of(frames: Frames) -> Report:
@@ -39,7 +39,7 @@ def report_of(frames: Frames) -> Report:
 
 
 def _next_steps(answer: dict[str, Any]) -> list[str]:
-    unknown = [f"what else the trials say is not known yet: {answer['unknown']}"] if "unknown" in answer else []
+    unknown = not_known(answer)
     return [sentence(step) for step in (*on_data_of(answer), *unknown, *advice(answer))]
 
 
@@ -50,14 +50,15 @@ def facts(frames: Frames, answer: dict[str, Any]) -> list[Fact]:
     shown = [_score_fact(frames.value_name, answer)]
     if confirmed and "test" in confirmed:
         shown.append(_test_fact(confirmed["test"]))
+    elif confirmed and confirmed.get("looks"):
+        shown.append(Fact("test accuracy", "missing", f"evaluated ({confirmed['looks']}), but the runs are missing"))
     elif len(frames.runs):
         shown.append(Fact("test accuracy", "not evaluated", "a search never reads test images"))
     if "noise" in answer:
         source = "by the search and its fresh seeds" if confirmed else "estimated from the search"
         shown.append(Fact("noise between seeds", f"{answer['noise']:.4f}", f"s.d. of one trial, {source}"))
     shown += architecture_facts(frames.runs[frames.runs.run == best["run"]])
-    seconds = frames.runs.train_seconds.sum() or frames.trials.seconds.sum()
-    return [*shown, time_fact(seconds, "all trials together")]
+    return [*shown, time_fact(total_seconds(frames), "all trials together")]
 
 
 def _score_fact(name: str, answer: dict[str, Any]) -> Fact:
@@ -72,7 +73,8 @@ def _score_fact(name: str, answer: dict[str, Any]) -> Fact:
     else:
         return Fact(f"{name}, reported", f"{best['value']:.4f}", f"trial {best['trial']} · uncertainty not known")
     interval = format_interval(estimate["low"], estimate["high"])
-    note = f"{interval} (95%) · trial {best['trial']}, reported {best['value']:.4f}"
+    known = estimate["low"] == estimate["low"]  # not of one seed
+    note = f"{interval}{' (95%)' if known else ''} · trial {best['trial']}, reported {best['value']:.4f}"
     return Fact(label, f"{estimate['mean']:.4f}", note)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import figures
+from ..wording import of_branch
 from . import Context, Section
 
 ORDER = 80
@@ -13,7 +14,8 @@ def section(context: Context) -> Section | None:
         return None
     curve = context.evidence.curve
     enough = context.answer.get("enough_trials")
-    text = f"The expected best of n trials, drawn at random from the {curve.n.iloc[-1]} trials of this search."
+    text = f"The expected best of n trials, drawn at random from the {curve.n.iloc[-1]} trials of this search"
+    text += f"{of_branch(context.answer)}."
     if enough:
         text += f" From n = {enough} on, it is within the noise of the best of all trials."
     figure = figures.best_of_n({context.frames.study: curve}, context.score, enough)

@@ -54,7 +54,8 @@ def _confirmed(context: Context) -> tuple[str, str]:
 def read_confusion(run: str) -> pd.DataFrame | None:
     """The counts of confusion.csv in a run directory; None where it cannot be read."""
     try:
-        return pd.read_csv(Path(run) / "confusion.csv", dtype={0: str}).set_index("true \\ predicted").astype(int)
+        counts = pd.read_csv(Path(run) / "confusion.csv", dtype={0: str}, keep_default_na=False)
+        return counts.set_index("true \\ predicted").astype(int)
     except (OSError, ValueError, KeyError):
         return None
 

@@ -15,7 +15,7 @@ ORDER = 130
 def section(context: Context) -> Section | None:
     trials = context.frames.trials
     trials = trials[~trials.number.isin(trials.retry_of)]
-    lost = trials[(trials.state == "FAIL") & (trials.outcome != "withdrawn")]
+    lost = trials[(trials.state == "FAIL") & ~trials.outcome.isin(["withdrawn", "replaced"])]
     if context.kind != "study" or lost.empty:
         return None
     were = "was" if len(lost) == 1 else "were"

@@ -49,8 +49,8 @@ def _of_all_runs(epochs: pd.DataFrame, best_run: str) -> Section:
     )
     best = learned[learned.run == best_run]
     if len(best):
-        name = epochs.name[epochs.run == best_run].iloc[0].capitalize()
-        text = f"{name}: {diagnosis_text(best.iloc[0])} {text}"
+        name = epochs.name[epochs.run == best_run].iloc[0]
+        text = f"{name[0].upper()}{name[1:]}: {diagnosis_text(best.iloc[0])} {text}"
     drawn = {file_name(measure): figures.learning(epochs, measure) for measure in figures.MEASURES}
     return Section(TITLE, text, drawn)
 
@@ -59,9 +59,8 @@ def diagnosis_text(row: pd.Series[Any]) -> str:
     """A row of statistics.learning.diagnosis in words."""
     if row.diverged:
         return "it diverged; a smaller learning rate is the first thing to try."
-    progress = (
-        "it was still improving at the end: more epochs may help" if row.improving else "it had stopped improving"
-    )
+    improving = "it was still improving at the end: training for longer may help"
+    progress = improving if row.improving else "it had stopped improving"
     fit = "it overfitted after that" if row.overfitting else "it did not overfit"
     drops = {0: "did not drop", 1: "dropped once", 2: "dropped twice"}
     rate = drops.get(row.lr_drops, f"dropped {row.lr_drops} times")

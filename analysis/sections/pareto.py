@@ -18,6 +18,7 @@ def section(context: Context) -> Section | None:
     if points.empty:
         return None
     cost = scores.relevant_cost(points)
+    points = points[points[cost].notna()]  # the size of a network is known where its run is at hand
     points = points.assign(cost=points[cost], front=pareto(points.score, points[cost]))
     front = points[points.front].sort_values("cost")
     text = (

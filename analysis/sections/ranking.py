@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cifar.formatting import format_interval, format_value
+from cifar.formatting import as_whole, format_interval, format_value
 from cifar.intervals import Limits, clipped
 
 from ..evidence import Evidence
@@ -20,7 +20,8 @@ def section(context: Context) -> Section | None:
     tied = int(evidence.top.tied.sum())  # the best itself is one of them
     text = "No other trial is statistically tied with the best."
     if tied > 1:
-        text = f"{tied} of {len(evidence.top)} complete trials, the best included, are statistically tied."
+        best = "" if len(evidence.top) == evidence.trials.score.notna().sum() else "best "
+        text = f"{tied} of the {len(evidence.top)} {best}complete trials, the best included, are statistically tied."
     return Section("The best trials", text, table=_table(evidence, context.frames.score_limits))
 
 
@@ -35,5 +36,5 @@ def _table(evidence: Evidence, limits: Limits) -> pd.DataFrame:
         "P(best)": top.best.map("{:.0%}".format),
     }
     for key in evidence.space.hyperparameter:
-        columns[key] = [format_value(value) for value in settings[f"params.{key}"]]
+        columns[key] = [format_value(as_whole(value)) for value in settings[f"params.{key}"]]
     return pd.DataFrame(columns)

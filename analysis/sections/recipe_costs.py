@@ -16,7 +16,9 @@ def section(context: Context) -> Section | None:
     if scores is None:
         return None
     cost = relevant_cost(scores)
-    complete = scores[scores.complete.to_numpy()]
+    complete = scores[scores.complete.to_numpy() & scores[cost].notna().to_numpy()]
+    if complete.empty:
+        return None
     points = complete.assign(cost=complete[cost], name=complete.recipe, front=pareto(complete.score, complete[cost]))
     names = [str(name) for name in points.recipe[points.front].unique()]
     text = (

@@ -20,12 +20,12 @@ SURE = 0.9
 
 
 def boundaries(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) -> pd.DataFrame:
-    """hyperparameter, side, verdict, probability, low, high: whether the best lies at or beyond an end of its range.
+    """hyperparameter, side, verdict, probability, low, high, wider: whether the best lies at or beyond an end.
 
     The score along one hyperparameter, with the others as in the three trials estimated best, has its maximum in the
     outermost tenth: `probability`. edge: more likely than not, and the end beats the place a quarter of the range
     inside with a probability of at least SURE. inside: a probability of at most a half, and the rest beats the end as
-    surely; else open. low and high: the range to try next, where it is to be widened.
+    surely; else open. low and high: the range to try next; wider: whether it is another one.
     (Bergstra and Bengio 2012 look at the same by eye; Jones et al. 1998 for the surrogate.)
     """
     others = best_places(trials, space, surrogate)
@@ -34,7 +34,7 @@ def boundaries(trials: pd.DataFrame, space: pd.DataFrame, surrogate: Surrogate) 
     for row in numbers(space).itertuples():
         draws = surrogate.draw(along(others, surrogate.columns.index(row.hyperparameter), grid))
         rows += [_side(row, "low", draws), _side(row, "high", draws[::-1])]
-    return pd.DataFrame(rows, columns=["hyperparameter", "side", "verdict", "probability", "low", "high"])
+    return pd.DataFrame(rows, columns=["hyperparameter", "side", "verdict", "probability", "low", "high", "wider"])
 
 
 def _side(row: Any, side: str, draws: Array) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _side(row: Any, side: str, draws: Array) -> dict[str, Any]:
     elif at_end <= 0.5 and beaten >= SURE:
         verdict = "inside"
     end = {"hyperparameter": row.hyperparameter, "side": side, "verdict": verdict, "probability": at_end}
-    return end | {"low": low, "high": high}
+    return end | {"low": low, "high": high, "wider": low < row.low or high > row.high}
 
 
 def widened(row: Any, side: str) -> tuple[float, float]:
@@ -62,10 +62,14 @@ def widened(row: Any, side: str) -> tuple[float, float]:
         return row.low, 1 - float(f"{(1 - row.high) / 2:.2g}")
     if side == "low" and row.low >= 0:
         end = max(end, 0.0)
-    if not row.whole:
-        end = float(f"{end:.2g}")
-    elif side == "low":
-        end = np.floor(end)
+    if row.whole:
+        end = max(np.floor(end), 1.0 if row.log else -np.inf) if side == "low" else np.ceil(end)
     else:
-        end = np.ceil(end)
+        end = _rounded(end, abs(end - (row.low if side == "low" else row.high)) / 10)
     return (end, row.high) if side == "low" else (row.low, end)
+
+
+def _rounded(value: float, error: float) -> float:
+    """With the fewest digits, two at least, that change it by no more than `error`."""
+    shorter = (float(f"{value:.{digits}g}") for digits in range(2, 17))
+    return next((short for short in shorter if abs(short - value) <= error), value)

@@ -15,8 +15,9 @@ def failures(trials: pd.DataFrame, key: str) -> pd.DataFrame:
 
     Diverged trials count as failed. The interval is Wilson's.
     """
-    ended = trials[trials.outcome.isin(ENDED) & (trials[f"params.{key}"] > 0)]
-    decades = np.floor(np.log10(ended[f"params.{key}"].astype(float)) + 1e-9)
+    rates = pd.to_numeric(trials[f"params.{key}"], errors="coerce")  # of another program: perhaps texts
+    ended = trials[trials.outcome.isin(ENDED) & (rates > 0)]
+    decades = np.floor(np.log10(rates[ended.index]) + 1e-9)
     rows = []
     for decade, in_decade in ended.groupby(decades):
         failed = int(in_decade.outcome.isin(["failed", "diverged"]).sum())

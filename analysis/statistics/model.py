@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from cifar.errors import UserError
@@ -12,6 +14,8 @@ from .places import varying
 
 FEWEST = 5
 """With fewer complete trials a search says nothing about its hyperparameters."""
+LARGEST = 200
+"""Trials that are modelled, at most: the time grows with the square of their number."""
 OUTLIER = 1000
 """A score so many times as far below the median as the best is above it is not modelled, as a failed trial is not."""
 
@@ -39,10 +43,22 @@ def surrogate_of(
     complete = observed.score[observed.extra == 0]
     _check(complete, space)
     default = Noise(max(float(complete.max() - complete.median()) / 5, 1e-6), 1.0)
-    if fresh is not None:
-        observed = pd.concat([observed, _repeated(trials, fresh)])
+    repeated = observed[:0] if fresh is None else _repeated(trials, fresh)
+    observed = pd.concat([_sample(observed, {complete.idxmax(), *repeated.index}), repeated])
     places = unit(trials.loc[observed.index], space)
     return Surrogate(places, observed.score.to_numpy(), observed.extra.to_numpy(), noise or default, groups(space))
+
+
+def _sample(observed: pd.DataFrame, always: set[Any]) -> pd.DataFrame:
+    """LARGEST of the observations: those of the trials in `always`, and others by chance.
+
+    Not the best ones, which were the luckiest too: a model of these alone would take luck for skill.
+    """
+    if len(observed) <= LARGEST:
+        return observed
+    kept = observed.index.isin(always)
+    others = observed[~kept].sample(max(LARGEST - kept.sum(), 0), random_state=0)
+    return observed[kept | observed.index.isin(others.index)]
 
 
 def is_outlier(scores: pd.Series[float]) -> pd.Series[bool]:

@@ -62,6 +62,15 @@ def constrained(trial: Trial) -> float:
     return x
 
 
+def rates_as_texts(trial: Trial) -> float:
+    if trial.number == 0:
+        raise ValueError
+    rate = trial.suggest_categorical("lr", ["1e-3", "1e-2", None])
+    if trial.number == 5:
+        raise ValueError
+    return float(rate or 0) + bowl(trial)
+
+
 def conditional(trial: Trial) -> float:
     score = sum(trial.suggest_categorical(f"c{i:02}", ["a", "b"]) == "a" for i in range(16))
     return score + (trial.suggest_float("x", 0, 1) if trial.number % 2 else 0.0)
@@ -85,6 +94,7 @@ STUDIES: dict[str, Objective] = {
     "16 choices": lambda t: float(t.suggest_categorical("c", [f"n{i}" for i in range(16)]) < "n3") + bowl(t),
     "80 choices": lambda t: float(t.suggest_categorical("c", [f"n{i}" for i in range(80)]) < "n3") + bowl(t),
     "constraints": constrained,
+    "learning rates as texts": rates_as_texts,
     "attributes of any kind": noted,
     "ranges that change": lambda t: t.suggest_float("x", 0, 1 + t.number),
     "an endless range": lambda t: 0 * t.suggest_float("x", -1e308, 5e307) + t.number % 3,

@@ -12,7 +12,7 @@ import pytest
 
 from analysis import pages, schema, sections
 from analysis.frames import Frames, of_study, read
-from analysis.sections import Context, Place, failures
+from analysis.sections import Context, Place, confusion, failures
 
 SECTION = """
 from . import Context, Section
@@ -33,6 +33,14 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[s
     for path in tmp_path.glob("*.py"):
         sys.modules.pop(f"{sections.__name__}.{path.stem}", None)
         vars(sections).pop(path.stem, None)
+
+
+def test_a_class_may_be_called_as_pandas_calls_what_is_missing(tmp_path: Path) -> None:
+    names = ["None", "NA", "nan"]
+    rows = [",".join([name, *("3" if name == other else "1" for other in names)]) for name in names]
+    (tmp_path / "confusion.csv").write_text("\n".join([",".join(["true \\ predicted", *names]), *rows]))
+    counts = confusion.read_confusion(str(tmp_path))
+    assert counts is not None and counts.index.tolist() == names and counts.loc["NA", "NA"] == 3
 
 
 def studied() -> Frames:

@@ -52,6 +52,19 @@ def test_runs_of_several_folds_are_compared_by_their_means(tmp_path: Path) -> No
     assert any("different images" in step for step in several.report_of(read(tmp_path)).next_steps)
 
 
+def test_runs_with_a_time_repeat_one_setting_whatever_the_clock_allowed(tmp_path: Path) -> None:
+    for fold in range(3):
+        folder = write(tmp_path / str(fold), fold)
+        for file, more in (
+            (folder / ".hydra" / "config.yaml", {"time": "10m"}),
+            (folder / "result.json", {"epochs": fold + 9}),
+        ):
+            file.write_text(json.dumps(yaml.safe_load(file.read_text()) | more))
+    report = several.report_of(read(tmp_path))
+    assert report.facts[0].label == "validation accuracy, mean over 3 folds"
+    assert not any("folds have a result" in step for step in report.next_steps)
+
+
 def test_missing_folds_are_named_and_their_settings_come_last(tmp_path: Path) -> None:
     for number, fold in enumerate((0, 2)):
         write(tmp_path / str(number), fold, accuracy=0.5)

@@ -19,7 +19,7 @@ from analysis.statistics.curse import measured_curse, winners_curse
 from analysis.statistics.failures import failures
 from analysis.statistics.importance import importance
 from analysis.statistics.learning import diagnosis
-from analysis.statistics.model import StatisticsError, surrogate_of
+from analysis.statistics.model import LARGEST, StatisticsError, surrogate_of
 from analysis.statistics.noise import noise_floor
 from analysis.statistics.ranking import top_trials
 from analysis.statistics.recipes import improvement, recipes
@@ -127,6 +127,35 @@ def test_what_is_a_share_of_1_is_widened_towards_1(high: float, wider: float) ->
     assert widened(row, "high") == pytest.approx((0.5, wider))
 
 
+@pytest.mark.parametrize(
+    ("side", "low", "high", "log", "whole", "wider"),
+    [
+        ("low", 0.99, 0.999, False, False, (0.9855, 0.999)),
+        ("high", 0.98, 1.02, False, False, (0.98, 1.04)),
+        ("high", 0.001, 0.1, True, False, (0.001, 1.0)),
+        ("low", 0.0, 0.2, False, False, (0.0, 0.2)),
+        ("low", 1, 64, True, True, (1, 64)),
+        ("high", 1, 64, True, True, (1, 512)),
+        ("low", 5, 19, False, True, (0, 19)),
+    ],
+)
+def test_a_range_is_widened_by_half_of_it_as_far_as_it_can_be(
+    side: str, low: float, high: float, log: bool, whole: bool, wider: tuple[float, float]
+) -> None:
+    (row,) = pd.DataFrame([{"low": low, "high": high, "log": log, "whole": whole}]).itertuples()
+    assert widened(row, side) == pytest.approx(wider, rel=1e-3)
+
+
+def test_a_large_search_is_modelled_by_trials_that_chance_took_and_by_all_fresh_seeds() -> None:
+    frames = search(0.5, trials=3 * LARGEST, slope=0.0)
+    top = top_trials(frames.trials, frames.spaces, surrogate_for(frames))
+    assert len(top) == LARGEST and top.score[0] - 0.9 > 2.5 * NOISE
+    assert abs(top.estimate[0] - 0.9) < NOISE, "the best are the luckiest of equal trials"
+    fresh = pd.DataFrame({"number": [top.number[0]] * 5, "score": [0.5] * 5})
+    informed = surrogate_of(frames.trials, frames.spaces, NONE, fresh=fresh)
+    assert len(informed.score) == LARGEST + 5 and informed.score.min() == pytest.approx(0.5 - 0.9, abs=NOISE)
+
+
 def test_few_trials_say_nothing() -> None:
     with pytest.raises(StatisticsError, match="trials complete: 4; at least 5"):
         surrogate_for(search(0.5, trials=4))
@@ -206,6 +235,8 @@ def test_failures_are_counted_by_decade() -> None:
     trials = pd.DataFrame(
         {"outcome": ["complete", "failed", "diverged", "lost"], "params.lr": [0.005, 0.05, 0.02, 0.05]}
     )
+    of_another_program = trials.assign(**{"params.lr": ["5e-3", "null", "0.02", "0.05"]})
+    assert failures(of_another_program, "lr").failed.tolist() == [0, 1]
     counts = failures(trials, "lr").set_index("decade")
     assert counts.share.to_dict() == pytest.approx({0.001: 0.0, 0.01: 1.0})
     assert counts.trials.to_dict() == pytest.approx({0.001: 1, 0.01: 2})

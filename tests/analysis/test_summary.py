@@ -44,6 +44,29 @@ def test_where_nothing_is_shown_to_matter_nothing_is_advised_to_be_fixed() -> No
     assert "no hyperparameter is shown to matter" in printed and "may be fixed" not in printed
 
 
+def test_the_statistics_are_of_the_trials_with_the_options_of_the_winner() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
+
+    def objective(trial: optuna.Trial) -> float:
+        adam = trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "adam"
+        rate = trial.suggest_float("lr", 0, 1) if adam else trial.suggest_float("rate", 0, 1)
+        return adam + rate
+
+    study.optimize(objective, n_trials=24)
+    chosen = sum(t.params["optimizer"] == "adam" for t in study.trials)
+    printed = text(summarize(of_study(study)))
+    assert 5 <= chosen < 24 and f" of {chosen} trials with optimizer=adam would have been enough" in printed
+
+
+def test_whole_numbers_stay_whole_beside_trials_without_them() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
+    study.enqueue_trial({"n": 12345})
+    study.optimize(lambda t: t.suggest_int("n", 1, 100_000), n_trials=1)
+    answer = summarize(of_study(study))
+    assert json.dumps(answer["best"]["hyperparameters"]) == '{"n": 12345}' and "12345" in text(answer)
+
+
 def test_a_large_space_is_summed_up_in_30_lines_too() -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
     study.optimize(lambda t: sum(t.suggest_float(f"h{i}", 0, 1) * 2**-i for i in range(12)), n_trials=12)
