@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,17 +62,25 @@ def write_atomically(path: Path, content: bytes | memoryview, exclusive: bool = 
         file.write(content)
 
 
-def csv_bytes(rows: Iterable[Iterable[Any]], end: str = "\r\n", errors: str = "strict") -> bytes:
-    """Rows, the head first, as a CSV file in UTF-8. `errors`: how names that are not are written, as in str.encode."""
+def csv_bytes(rows: Iterable[Iterable[Any]], errors: str = "strict") -> bytes:
+    """Rows, the head first, as a CSV file in UTF-8. `errors`: how names that are not are written, as in str.encode.
+
+    Lines end as RFC 4180 says: with \\n alone, Python before 3.11.9 leaves a \\r in a cell without quotation marks.
+    """
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=end).writerows(rows)
+    csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8", errors)
+
+
+def temporary_beside(path: Path, suffix: str = ".tmp") -> Path:
+    """A hidden name that no other process has, not even in a container where it has the same number."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{suffix}")
 
 
 @contextmanager
 def writing_atomically(path: Path, exclusive: bool = False) -> Iterator[BinaryIO]:
     """A file that replaces `path` at the end of the block, as write_atomically does."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             yield file

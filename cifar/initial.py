@@ -18,7 +18,7 @@ from torch import nn
 from cifar import saved
 from cifar.data.known import INITIAL, Known
 from cifar.data.preprocessing import InputFormat
-from cifar.files import write_atomically
+from cifar.files import temporary_beside, write_atomically
 from cifar.models.preprocess import Preprocess
 from cifar.options.option import ConfigError
 from cifar.results import same_directory
@@ -87,7 +87,7 @@ class Initial:
 
     def _keep(self, target: Path) -> None:
         """A second name of best.pt where that is possible, as each trial of a search keeps it; else a copy."""
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        temporary = temporary_beside(target)
         try:
             os.link(self.path.resolve(), temporary)  # best.pt is replaced as a whole: what it was stays under this name
             if temporary.read_bytes() == self.content:

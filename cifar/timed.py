@@ -21,7 +21,7 @@ from cifar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 MEASURED = 0.02
-"""The share of the time that measuring takes at most, or two steps."""
+"""The share of the time in which training steps are measured, at most, or two steps; validation has a quarter of it."""
 CHECKS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Shares of the time after which the plan is compared with the pace since it was compared last."""
 CORRECTED = 0.025
@@ -189,7 +189,7 @@ class Timekeeper(Untimed):
         self.pace = Pace(step, besides / ended if ended else self.pace.epoch * step / self.pace.step)
 
     def _correct(self, used: float) -> None:
-        """Change the number of steps where the run would miss its time by more than TOLERANCE."""
+        """Change the number of steps where the run would miss its time by more than CORRECTED."""
         trainer, batches = self.trainer, len(self.trainer.train)
         into = trainer.step_of_epoch
         left = trainer.steps - trainer.steps_done

@@ -58,7 +58,7 @@ ONLY = {
     "cache": ("cifar.errors", "cifar.endings", "cifar.commands", "cifar.files"),
     "sweep": (
         *("cifar.errors", "cifar.layout", "cifar.cores", "cifar.trust", "cifar.commands", "cifar.packages"),
-        *("cifar.overrides", "cifar.config_dir", "cifar.files", "cifar.signals", "cifar.reporting"),
+        *("cifar.overrides", "cifar.config_dir", "cifar.files", "cifar.signals", "cifar.reporting", "cifar.formatting"),
     ),
     "analysis": (
         *("cifar.errors", "cifar.endings", "cifar.commands", "cifar.packages", "cifar.files", "cifar.results"),

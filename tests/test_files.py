@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 from pathlib import Path
 
 import pytest
 
-from cifar.files import FileError, check_target, write_atomically
+from cifar.files import FileError, check_target, csv_bytes, write_atomically
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -79,3 +81,8 @@ def test_a_target_that_cannot_be_written_is_refused(place: str, folder: bool, me
     for name, is_folder in (("file", False), ("new", False), ("folder", True), ("new", True)):
         check_target("--out", tmp_path / name, is_folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "link"]
+
+
+def test_a_cell_with_any_line_end_is_read_back() -> None:
+    rows = [["file", "label"], ["a\rb\n.png", "cat\r"], ['"', "d,e"]]
+    assert list(csv.reader(io.StringIO(csv_bytes(rows).decode(), newline=""))) == rows

@@ -1,6 +1,7 @@
 """run.py with a toy in place of the training: a curve by epoch that depends on lr, and files as a run writes them.
 
-TOY_SECONDS: of each epoch. TOY_FAULT: raise, raise_high (where lr is above 0.1), diverge, kill (once, in epoch 2).
+TOY_SECONDS: of each epoch. TOY_FAULT: raise, raise_high (where lr is above 0.1), refuse (by a UserError), diverge,
+kill (once, in epoch 2).
 TOY_LUCK: what a larger weight decay gains, on seed 0 alone.
 """
 
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from cifar.content import content_of
+from cifar.errors import UserError
 from cifar.layout import CONF
 from cifar.options.check import check
 from cifar.options.config import Config
@@ -75,6 +77,8 @@ def misbehave(lr: float, epoch: int, killed: Path) -> None:
     """Fail as TOY_FAULT says."""
     if FAULT == "raise" or (FAULT == "raise_high" and lr > 0.1):
         raise RuntimeError(f"lr {lr} is too high")
+    if FAULT == "refuse":
+        raise UserError("the images are not there")
     if FAULT == "diverge":
         raise Diverged("the loss is nan in epoch 1")
     if FAULT == "kill" and epoch == 2 and not killed.exists():

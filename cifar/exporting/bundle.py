@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from cifar.exporting.history import History, history_of
 from cifar.exporting.int8 import export_int8, read_images
 from cifar.exporting.public import settings_text
 from cifar.exporting.source import ExportError, Source
-from cifar.files import cannot_write, check_target
+from cifar.files import cannot_write, check_target, temporary_beside
 from cifar.inference.model import load_model
 from cifar.metadata import PROGRAM
 from cifar.options.config import Config
@@ -66,8 +65,7 @@ def write(source: Source, folder: Path, max_loss: float | None = None) -> Iterat
         )
     card.class_rows(source.run)  # raises before the work where they are damaged
     history = _history(source)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had the same number
+    temporary = temporary_beside(folder)
     try:
         temporary.mkdir()
         lines = _fill(source, config, history, temporary, _name(source, config, history), max_loss)
@@ -115,7 +113,7 @@ def _fill(
 
 def _replace(temporary: Path, folder: Path) -> None:
     """Put the new folder in the place of the former one."""
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
+    former = temporary_beside(folder, ".former")
     if folder.exists():
         folder.rename(former)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from cifar.exporting.agreement import Agreement, Reference
 from cifar.exporting.formats import FORMATS, Subject
 from cifar.exporting.source import ExportError
 from cifar.exporting.suffixes import SUFFIXES
-from cifar.files import cannot_write, check_target
+from cifar.files import cannot_write, check_target, temporary_beside
 from cifar.metadata import PROGRAM
 
 
@@ -37,7 +36,7 @@ def export_file(subject: Subject, reference: Reference, name: str, out: Path) ->
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
     """A file to write, which is put in the place of `out` at the end of the block. Raises FileError."""
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    temporary = temporary_beside(out, out.suffix)
     try:
         yield temporary
         temporary.replace(out)

@@ -266,14 +266,18 @@ class Confirmation:
         """
         with folder_lock(folder):
             study = optuna.load_study(study_name=name, storage=open_storage(url))
-            latest = {self.pair(t): t for t in read_trials(study)}
+            latest = self.latest(study)
             for trial in trials:
                 before = latest.get((trial["confirms"], trial["params"][self.seed_key]))
                 if before is None:
                     studies.enqueue(study, **trial)
                 elif trial_kinds.failed(before) and before.user_attrs["outcome"] == "failed":
                     studies.enqueue(study, replaces=before.number, **trial)
-            return len({self.pair(t) for t in read_trials(study)})
+            return len(self.latest(study))
+
+    def latest(self, study: optuna.Study) -> dict[tuple[int, int], FrozenTrial]:
+        """The latest trial of each pair; one that was withdrawn, as where images were missing, is none."""
+        return {self.pair(t): t for t in read_trials(study) if t.user_attrs.get("outcome") != "withdrawn"}
 
     def choose(self, study: SharedStudy) -> tuple[int, list[FrozenTrial]]:
         """The candidate with the best mean, and its runs. Raises SweepError where all of them failed.

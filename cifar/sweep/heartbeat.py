@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
@@ -29,6 +30,7 @@ class Heartbeat:
         self.study, self.interval, self.should_stop = study, interval, should_stop
         self.stop = StopFlag()
         self._trials: list[Trial] = []
+        self._last_error = ""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -55,18 +57,27 @@ class Heartbeat:
     def _run(self) -> None:
         due, count = 0.0, 0
         while not self._ended.wait(min(STOP_POLL_INTERVAL, self.interval)):
-            if self.should_stop():
-                self.stop.set()
+            self._attempt(self._look)
             if time.monotonic() >= due:
                 due = time.monotonic() + self.interval
                 count += 1
-                self._beat(count)
+                self._attempt(partial(self._beat, count))
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        """Warn where the storage, or the folder on a network, fails: it is tried again."""
+        try:
+            act()
+        except Exception as error:
+            if str(error) != self._last_error:
+                log.warning("no heartbeat, or none seen (%s); trying again", error)
+            self._last_error = str(error)
+
+    def _look(self) -> None:
+        if self.should_stop():
+            self.stop.set()
 
     def _beat(self, count: int) -> None:
-        try:
-            for trial in tuple(self._trials):
-                with suppress(UpdateFinishedTrialError):  # it has just ended
-                    self.study.record_heartbeat(trial, count)
-            self.study.poll_heartbeats()
-        except Exception as error:
-            log.warning("no heartbeat (%s); trying again in %g s", error, self.interval)
+        for trial in tuple(self._trials):
+            with suppress(UpdateFinishedTrialError):  # it has just ended
+                self.study.record_heartbeat(trial, count, self.interval)
+        self.study.poll_heartbeats(self.interval)

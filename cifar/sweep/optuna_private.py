@@ -20,6 +20,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_optuna_distribution_from_override
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution
+from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 
@@ -153,7 +154,7 @@ class Branch(optuna.Study):
     """
 
     def __init__(self, study: optuna.Study, options: Mapping[str, Any]) -> None:
-        super().__init__(study.study_name, study._storage, study.sampler, study.pruner)
+        super().__init__(study.study_name, study._storage, study.sampler, NopPruner())  # Hyperband would show others
         self.options = options
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:

@@ -260,10 +260,10 @@ def another_study(name: str, folder: Path, taken: Collection[str] = ()) -> str:
     `taken` are the names in the storage.
     """
     candidates = (f"{name}-{number}" for number in itertools.count(2))
-    other = next(c for c in candidates if c not in taken and not folder.with_name(c).exists())
+    other = next(c for c in candidates if c not in taken and not folder.with_name(PurePath(c).name).exists())
     settings = [argument("hydra.sweeper.study_name", other)]
-    if folder.name != name:  # hydra.sweep.dir is given: two studies cannot share it
-        settings.append(argument("hydra.sweep.dir", os.path.relpath(folder.with_name(other))))
+    if folder.name != PurePath(name).name:  # hydra.sweep.dir is given: two studies cannot share it
+        settings.append(argument("hydra.sweep.dir", os.path.relpath(folder.with_name(PurePath(other).name))))
     return " ".join(settings)
 
 

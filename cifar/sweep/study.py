@@ -15,7 +15,8 @@ Attributes of a trial        folder: its run directory, relative to the study's 
                              resume: a run directory that it resumes, relative to the study's folder
                              content: what it was trained on (content.py)
                              execution: settings of how its run was executed, on which its figures depend
-System attribute of a trial  heartbeat: a count that its worker raises while it lives
+System attributes of a trial heartbeat: a count that its worker raises while it lives, and at what interval in seconds
+                             grid_id, search_space: its point of a grid, by Optuna's GridSampler
 
 A new trial is asked for under a lock in the study's folder. Machines that share the storage but not the folder may
 still begin a trial over the quota at the same moment: each reads the storage again afterwards, and withdraws its trial
@@ -50,7 +51,10 @@ LATER_SETTINGS = ("options",)
 INHERITED = ("confirms", "resume", "replaces", "execution")
 """Attributes that a retry has too."""
 MISSED_HEARTBEATS = 3
-"""After so many polls, an interval apart, without a new heartbeat a running trial is stale: its worker is dead."""
+"""After so many intervals without a new heartbeat a running trial is stale: its worker is dead."""
+OF_GRID = ("grid_id", "search_space")
+NO_POINT = -1
+"""The grid_id of a trial that leaves its point to another."""
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -137,8 +141,37 @@ def enqueue(
     study: optuna.Study, params: dict[str, Any], distributions: dict[str, BaseDistribution], **attributes: Any
 ) -> None:
     """Have the study run a trial with these parameters next."""
-    waiting = TrialState.WAITING
-    study.add_trial(create_trial(state=waiting, params=params, distributions=distributions, user_attrs=attributes))
+    _add(study, params, distributions, {}, attributes)
+
+
+def enqueue_again(study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> None:
+    """Have the study run a trial with the parameters of this one next: of a grid, at the same point."""
+    of_grid = {key: trial.system_attrs[key] for key in OF_GRID if key in trial.system_attrs}
+    _add(study, trial.params, trial.distributions, of_grid, attributes)
+
+
+def _add(
+    study: optuna.Study,
+    params: dict[str, Any],
+    distributions: dict[str, BaseDistribution],
+    system_attrs: dict[str, Any],
+    user_attrs: dict[str, Any],
+) -> None:
+    study.add_trial(
+        create_trial(
+            state=TrialState.WAITING,
+            params=params,
+            distributions=distributions,
+            user_attrs=user_attrs,
+            system_attrs=system_attrs,
+        )
+    )
+
+
+def heartbeat_of(trial: FrozenTrial) -> tuple[int, float]:
+    """The count of its heartbeat, and its interval in seconds, which earlier versions did not record: 0."""
+    beat = trial.system_attrs.get("heartbeat", 0)
+    return (beat[0], beat[1]) if isinstance(beat, list) else (beat, 0.0)
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:
@@ -163,8 +196,8 @@ class SharedStudy:
             self.study = optuna.load_study(study_name=name, storage=open_storage(url), pruner=pruner)
         self.storage = storage_of(self.study)
         self.adopted = frozenset(self.study.user_attrs.get("adopted", ()))
-        self._polls: dict[int, tuple[int, int]] = {}
-        """Of each running trial: its heartbeat, and the number of polls since without a new one."""
+        self._polls: dict[int, tuple[int, float]] = {}
+        """Of each running trial: its heartbeat, and the number of its intervals that were polled without a new one."""
 
     def trials(self) -> list[FrozenTrial]:
         return read_trials(self.study, self.adopted)
@@ -203,25 +236,26 @@ class SharedStudy:
         """The trial as the storage holds it now."""
         return self.storage.get_trial(id_of(trial))
 
-    def record_heartbeat(self, trial: Trial, count: int) -> None:
-        """Called by the worker of a trial at every interval, with a count that grows."""
-        self.storage.set_trial_system_attr(id_of(trial), "heartbeat", count)
+    def record_heartbeat(self, trial: Trial, count: int, interval: float) -> None:
+        """Called by the worker of a trial at every interval (seconds), with a count that grows."""
+        self.storage.set_trial_system_attr(id_of(trial), "heartbeat", [count, interval])
 
-    def poll_heartbeats(self) -> None:
-        """Read the heartbeats of all running trials; called once an interval.
+    def poll_heartbeats(self, interval: float) -> None:
+        """Read the heartbeats of all running trials; called once an interval (seconds), which others may have longer.
 
         Polls are counted, not seconds: after a machine was asleep, all of its workers wake up together.
         """
         polls = {}
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            count = trial.system_attrs.get("heartbeat", 0)
-            last_count, missed = self._polls.get(trial.number, (count, -1))
-            polls[trial.number] = (count, missed + 1 if last_count == count else 0)
+            count, others = heartbeat_of(trial)
+            share = interval / max(interval, others)
+            last_count, missed = self._polls.get(trial.number, (count, -share))
+            polls[trial.number] = (count, missed + share if last_count == count else 0.0)
         self._polls = polls
 
     def fail_stale_trials(self) -> None:
         """End the running trials whose heartbeat has stopped, as lost. Call it under the lock."""
-        stale = {number for number, (_, missed) in self._polls.items() if missed >= MISSED_HEARTBEATS}
+        stale = {number for number, (_, missed) in self._polls.items() if missed >= MISSED_HEARTBEATS - 1e-9}
         if not stale:
             return
         trials = self.trials()
@@ -234,16 +268,22 @@ class SharedStudy:
         """The outcome and the reason of a stale trial: failed after too many deaths at the same step, else lost."""
         worker = trial.user_attrs.get("worker", {})
         name = f"worker {worker.get('pid', '?')} on {worker.get('host', '?')}"
-        earlier = [t for t in lineage(trial, trials) if t.user_attrs.get("outcome") == "lost"]
-        deaths = 1 + sum(t.last_step == trial.last_step for t in earlier)
+        deaths = self._deaths(trial, trials)
         if deaths >= self.max_deaths:
             return "failed", f"{name} died; {deaths} have died at this point (out of memory?)"
         return "lost", f"{name} died"
+
+    def _deaths(self, trial: FrozenTrial, trials: list[FrozenTrial]) -> int:
+        """How often a trial has been lost at the step where it is now, this time included."""
+        earlier = [t for t in lineage(trial, trials) if t.user_attrs.get("outcome") == "lost"]
+        return 1 + sum(t.last_step == trial.last_step for t in earlier)
 
     def _end(self, trial_id: int, outcome: str, reason: str) -> None:
         """Make a trial a FAIL. The attributes go first: they cannot be set once it has ended."""
         with suppress(UpdateFinishedTrialError):
             self.storage.set_trial_user_attr(trial_id, "outcome", outcome)
+            if outcome == "withdrawn" and "grid_id" in self.storage.get_trial_system_attrs(trial_id):
+                self.storage.set_trial_system_attr(trial_id, "grid_id", NO_POINT)
             self.storage.set_trial_user_attr(trial_id, "reason", reason)
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
@@ -254,7 +294,7 @@ class SharedStudy:
         for trial in trials:
             if to_retry(trial) and trial.number not in retried:
                 attributes = {key: trial.user_attrs[key] for key in INHERITED if key in trial.user_attrs}
-                enqueue(self.study, trial.params, trial.distributions, retry_of=trial.number, **attributes)
+                enqueue_again(self.study, trial, retry_of=trial.number, **attributes)
 
     def complete(self, trial: Trial, value: float) -> None:
         """Record the trial's objective; NaN makes it a FAIL."""
@@ -268,6 +308,11 @@ class SharedStudy:
 
     def fail(self, trial: Trial, outcome: str, reason: str) -> None:
         self._end(id_of(trial), outcome, reason)
+
+    def lose(self, trial: Trial, reason: str) -> None:
+        """End a trial as lost, which is retried, unless it was lost at this step too often."""
+        too_often = self._deaths(self.frozen(trial), self.trials()) >= self.max_deaths
+        self.fail(trial, "failed" if too_often else "lost", reason)
 
     def release(self, trial: Trial, reason: str) -> None:
         """End a trial as interrupted, so that another worker, or the next start, resumes it."""
@@ -297,5 +342,5 @@ class SharedStudy:
         with self.lock:
             failures = self.failures()
             for trial in failures:
-                enqueue(self.study, trial.params, trial.distributions, replaces=trial.number)
+                enqueue_again(self.study, trial, replaces=trial.number)
         return len(failures)

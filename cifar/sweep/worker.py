@@ -6,7 +6,9 @@ import functools
 import inspect
 import logging
 import os
+import re
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
@@ -41,6 +43,8 @@ from cifar.sweep.study import SharedStudy
 from cifar.sweep.trials import folder_of, lineage
 
 log = logging.getLogger(__name__)
+STORAGE_WAITS = (1, 2, 4, 8, 16, 32)
+"""Seconds between attempts to write to a storage that has failed."""
 IDLE_POLL_INTERVAL = 1.0
 """Seconds between two checks of whether there is a trial to run, where the last ones run elsewhere."""
 
@@ -167,6 +171,23 @@ class WorkerLoop:
         self.lockstep.run_in_background(lambda: self.stop.wait(seconds))
 
     def work(self, trial: Trial) -> None:
+        """Run one trial, and record in the study how it ended; where the storage fails for a while, it is run again."""
+        try:
+            self.record(trial)
+        except StorageInternalError as error:
+            log.warning("trial %d: the storage failed (%s)", trial.number, error)
+            self.lose(trial, f"the storage failed: {error}")
+
+    def lose(self, trial: Trial, reason: str) -> None:
+        """End a trial as lost, once the storage can be written again; raises what it raises if that takes too long."""
+        for seconds in STORAGE_WAITS:
+            try:
+                return self.study.lose(trial, reason)
+            except StorageInternalError:
+                time.sleep(seconds)
+        self.study.lose(trial, reason)
+
+    def record(self, trial: Trial) -> None:
         """Run one trial, and record in the study how it ended."""
         study = self.study
         try:
@@ -195,6 +216,8 @@ class WorkerLoop:
             raise
         except Diverged as error:
             study.fail(trial, "diverged", str(error))
+        except StorageInternalError:
+            raise
         except Exception as error:
             if isinstance(error, UserError) and self.concerns_all(trial, error):
                 study.fail(trial, "withdrawn", str(error))
@@ -213,7 +236,7 @@ class WorkerLoop:
         key = text.partition("=")[0].partition(":")[0]
         drawn = [canonical(name) for name in frozen.params]
         names_key = is_within(key, drawn) or any(is_within(place, [key]) for place in drawn)
-        names_value = any(isinstance(value, str) and value in text for value in frozen.params.values())
+        names_value = any(isinstance(value, str) and is_named(value, text) for value in frozen.params.values())
         return not (error.of_one_run or has_begun or names_key or names_value)
 
     def executed_as_before(self, trial: Trial, drawn: list[str]) -> list[str]:
@@ -307,6 +330,12 @@ class WorkerLoop:
         except Exception:
             log.getChild("trial").exception("the trial failed")
             raise
+
+
+def is_named(value: str, text: str) -> bool:
+    """Whether a text has this value as a word, not as a part of another word or of a path; of a path, as its begin."""
+    after = r"(?![\w-])" if "/" in value else r"(?![\w/-])"
+    return re.search(rf"(?<![\w./-]){re.escape(value)}{after}", text) is not None
 
 
 def stop_file_name(launch: str) -> str:

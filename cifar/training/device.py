@@ -8,6 +8,7 @@ import platform
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -30,7 +31,8 @@ def set_up_device(name: str, threads: int | None, deterministic: bool) -> torch.
     Raises ConfigError for another name, and for a device that this machine does not have.
     """
     device = _device(name)
-    torch.set_num_threads(threads or min(torch.get_num_threads(), available_cores()))  # PyTorch knows no quota
+    cores = cores_of_process()
+    torch.set_num_threads(threads or min(torch.get_num_threads(), cores))  # PyTorch knows no quota
     if device.type == "cpu":
         pin_team()
     keep_freed_memory()
@@ -39,6 +41,12 @@ def set_up_device(name: str, threads: int | None, deterministic: bool) -> torch.
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, which convolutions use by default
     return device
+
+
+@cache
+def cores_of_process() -> int:
+    """Those when it is first asked: where runs take turns, the thread of a later one is bound to a core (pinned)."""
+    return available_cores()
 
 
 def _device(name: str) -> torch.device:

@@ -53,7 +53,9 @@ def steps_left(seconds: float, pace: Pace, batches: int, into: int = 0, toleranc
 
 
 def measure(trainer: Trainer, most: float) -> Pace:
-    """The pace of a trainer, in at most `most` seconds, or two steps. It is as if nothing had been measured.
+    """The pace of a trainer: steps for at most `most` seconds, validation for a quarter of that, two batches at least.
+
+    It is as if nothing had been measured.
 
     The first step is never part of the measure: it chooses kernels, compiles and captures.
     """

@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 import optuna
 import pytest
 from omegaconf import OmegaConf
-from sweeps import Sweep, Toy, trials
+from sweeps import Sweep, Toy, outcomes, trials
 
 from analysis import frames
 from analysis.summary import summarize, text
@@ -163,6 +163,14 @@ def test_where_all_candidates_fail_none_is_confirmed(tmp_path: Path, study: Path
     assert not (study / "confirmed.yaml").exists()
     confirm("hydra.sweeper.seeds=1")
     assert (study / "confirmed.yaml").exists(), "the same command tries them again"
+
+
+def test_a_confirmation_whose_images_were_not_there_is_begun_again(tmp_path: Path, study: Path, confirm: Toy) -> None:
+    with pytest.raises(UserError, match="the images are not there"):
+        confirm("hydra.sweeper.seeds=1", fault="refuse")
+    confirm("hydra.sweeper.seeds=1")
+    assert (study / "confirmed.yaml").exists()
+    assert sorted(outcomes(tmp_path, FOLDER)) == ["COMPLETE"] * 3 + ["withdrawn"]
 
 
 def test_each_candidate_of_a_conditional_space_runs_with_its_own_settings(

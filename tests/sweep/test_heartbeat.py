@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -11,11 +12,11 @@ import pytest
 from sweeps import ask, make_study
 
 from cifar.sweep.heartbeat import Heartbeat
-from cifar.sweep.study import SharedStudy
+from cifar.sweep.study import SharedStudy, heartbeat_of
 
 
 def heartbeats(study: SharedStudy) -> list[int]:
-    return [trial.system_attrs.get("heartbeat", 0) for trial in study.trials()]
+    return [heartbeat_of(trial)[0] for trial in study.trials()]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -72,7 +73,7 @@ class BusyOnce(SharedStudy):
     polls = 0
     polled_again = threading.Event()
 
-    def poll_heartbeats(self) -> None:
+    def poll_heartbeats(self, interval: float) -> None:
         self.polls += 1
         if self.polls == 1:
             raise RuntimeError("database is locked")
@@ -84,3 +85,17 @@ def test_a_storage_that_is_busy_does_not_end_the_heartbeat(tmp_path: Path) -> No
     assert isinstance(study, BusyOnce)
     with Heartbeat(study, 0.01, lambda: False).running():
         assert study.polled_again.wait(30)
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_does_not_end_the_heartbeat(tmp_path: Path) -> None:
+    answers = iter([OSError(errno.ESTALE, "Stale file handle"), True])
+
+    def should_stop() -> bool:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    heartbeat = Heartbeat(make_study(tmp_path), 0.01, should_stop)
+    with heartbeat.running():
+        assert heartbeat.stop.wait(30)

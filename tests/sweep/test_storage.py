@@ -10,7 +10,15 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError
 
 from cifar.sweep import storage
-from cifar.sweep.storage import Location, StudyError, file_system, open_storage, open_study, resolve_location
+from cifar.sweep.storage import (
+    Location,
+    StudyError,
+    another_study,
+    file_system,
+    open_storage,
+    open_study,
+    resolve_location,
+)
 
 
 def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +74,12 @@ def test_a_database_that_another_process_stamps_at_the_same_moment_is_opened(
     monkeypatch.setattr(storage, "RDBStorage", lose_once)
     assert [study.study_name for study in open_storage(url, create).get_all_studies()] == ["one"]
     assert lost
+
+
+def test_another_study_has_another_name_and_folder(tmp_path: Path) -> None:
+    (tmp_path / "exp-2").mkdir()
+    assert another_study("exp", tmp_path / "exp") == "hydra.sweeper.study_name=exp-3"
+    assert another_study("team/exp", tmp_path / "exp") == "hydra.sweeper.study_name=team/exp-3"
 
 
 def test_a_study_is_opened_by_name_or_as_the_only_one(tmp_path: Path) -> None:

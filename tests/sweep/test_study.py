@@ -40,7 +40,7 @@ def states(study: SharedStudy) -> Counter[str]:
 
 def let_heartbeats_stop(study: SharedStudy) -> None:
     for _ in range(MISSED_HEARTBEATS + 1):
-        study.poll_heartbeats()
+        study.poll_heartbeats(1.0)
 
 
 @pytest.fixture(params=[*URLS, "postgresql"])
@@ -98,8 +98,8 @@ def test_a_trial_without_heartbeats_is_retried(study: SharedStudy) -> None:
 def test_a_trial_with_heartbeats_is_never_stale(study: SharedStudy) -> None:
     living = ask(study)
     for count in range(1, 5 * MISSED_HEARTBEATS):
-        study.record_heartbeat(living, count)
-        study.poll_heartbeats()
+        study.record_heartbeat(living, count, 1.0)
+        study.poll_heartbeats(1.0)
     study.fail_stale_trials()
     assert states(study) == {"RUNNING": 1}
 
@@ -108,11 +108,23 @@ def test_a_heartbeat_in_time_resets_the_count_of_missed_ones(study: SharedStudy)
     living = ask(study)
     for count in range(1, 4):
         for _ in range(MISSED_HEARTBEATS):
-            study.poll_heartbeats()
-        study.record_heartbeat(living, count)
-    study.poll_heartbeats()
+            study.poll_heartbeats(1.0)
+        study.record_heartbeat(living, count, 1.0)
+    study.poll_heartbeats(1.0)
     study.fail_stale_trials()
     assert states(study) == {"RUNNING": 1}
+
+
+def test_a_trial_with_a_longer_interval_is_waited_for_as_long(study: SharedStudy) -> None:
+    living = ask(study)
+    study.record_heartbeat(living, 1, 6.0)
+    for _ in range(6 * MISSED_HEARTBEATS):
+        study.poll_heartbeats(1.0)
+    study.fail_stale_trials()
+    assert states(study) == {"RUNNING": 1}
+    study.poll_heartbeats(1.0)
+    study.fail_stale_trials()
+    assert states(study) == {"lost": 1}
 
 
 def test_a_trial_of_a_worker_killed_before_it_enqueued_the_retry_is_retried(study: SharedStudy) -> None:
@@ -141,6 +153,33 @@ def test_a_trial_whose_workers_die_at_the_same_point_again_and_again_fails(tmp_p
     study.requeue()
     assert states(study) == {"lost": 2, "failed": 1}
     assert "out of memory?" in study.trials()[2].user_attrs["reason"]
+
+
+def test_a_trial_whose_storage_fails_at_the_same_point_again_and_again_fails(tmp_path: Path) -> None:
+    study = open_study(tmp_path, max_deaths=3)
+    for _ in range(3):
+        study.lose(ask(study), "the storage failed")
+    assert states(study) == {"lost": 2, "failed": 1}
+
+
+def points(study: SharedStudy, total: int) -> list[float]:
+    """Of the grid of 0 to 3, those that the next trials of a search have."""
+    drawn = []
+    for _ in range(total):
+        trial = study.ask(lambda number: optuna.samplers.GridSampler({"x": [0, 1, 2, 3]}, seed=0), 0)
+        assert trial is not None
+        drawn.append(trial.suggest_float("x", 0, 3))
+        study.complete(trial, 0.5)
+    return drawn
+
+
+@pytest.mark.parametrize("outcome", ["interrupted", "withdrawn"])
+def test_a_grid_is_run_whole_whatever_happened_to_a_trial(outcome: str, study: SharedStudy) -> None:
+    trial = study.ask(lambda number: optuna.samplers.GridSampler({"x": [0, 1, 2, 3]}, seed=0), 0)
+    assert trial is not None
+    trial.suggest_float("x", 0, 3)
+    study.fail(trial, outcome, "Ctrl-C, or no images")
+    assert sorted(points(study, 4)) == [0, 1, 2, 3]
 
 
 def test_deaths_with_progress_in_between_do_not_add_up(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_a_study_resumes_to_a_larger_total_as_if_it_had_not_stopped(tmp_path: Pa
 
 def test_each_trial_searches_the_space_of_the_optimizer_it_drew(tmp_path: Path, search: Toy) -> None:
     two = ("hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=2")
-    search("optimizer=choice(sgd,adam)", "search=architecture", *two)
+    output = search("optimizer=choice(sgd,adam)", "search=architecture", *two)
+    assert "searched, with optimizer=sgd: optimizer.lr 0.001 to 0.3 (log); optimizer.momentum 0.5 to 0.99; " in output
     every = trials(tmp_path)
     assert {t.params["optimizer"] for t in every} == {"sgd", "adam"}
     for trial in every:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,11 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from sweeps import APP, QUICK, Sweep
+from sweeps import APP, QUICK, Sweep, ask, make_study
 
-from cifar.sweep.progress import describe, status
+from cifar.sweep import progress
+from cifar.sweep import space as spaces
+from cifar.sweep.progress import describe, searched, status
 
 
 def on_a_terminal(folder: Path, *overrides: str, **environment: str) -> str:
@@ -43,7 +48,49 @@ def test_a_terminal_shows_the_progress_in_one_line(tmp_path: Path) -> None:
     assert any(line.startswith("0 done, 0 pruned, 0 failed, 1 running of 4") for line in lines)
     assert any(" · best " in line and "min left" in line for line in lines)
     assert lines[-1].startswith("4 done, 0 pruned, 0 failed, 0 running of 4")
-    assert written.count("\n") < 4 + 15  # a line a trial, and the table: the live line stays where it is
+    assert written.count("\n") < 4 + 16  # a line a trial, and the table: the live line stays where it is
+
+
+def test_what_is_searched_is_said_by_the_options_that_trials_draw() -> None:
+    entries = {"sgd": {"optimizer.momentum": "interval(0.5, 0.99)"}}
+    numbers = ["epochs=range(5,20)", "model.width=range(8,33,8)", "optimizer.lr=tag(log,interval(1e-3,0.1))"]
+    parsed = spaces.parse(["optimizer=choice(sgd,adam)", *numbers, "batch_size=32"])
+    groups = {"optimizer": ["sgd", "adam"]}
+    space = spaces.build(parsed, {}, lambda key: groups.get(key, []), lambda option: entries.get(option, {}))
+    assert list(searched(space)) == [
+        "searched: optimizer sgd, adam; epochs 5 to 19; model.width 8 to 32 (in steps of 8);"
+        " optimizer.lr 0.001 to 0.1 (log)",
+        "searched, with optimizer=sgd: optimizer.momentum 0.5 to 0.99",
+    ]
+
+
+def test_a_storage_that_is_busy_does_not_end_the_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "POLL_INTERVAL", 0.01)
+    view = progress.View(make_study(tmp_path), lambda best: None)
+    shown, failures = threading.Event(), iter([RuntimeError("database is locked")] * 3)
+
+    def show() -> None:
+        for failure in failures:
+            raise failure
+        shown.set()
+
+    monkeypatch.setattr(view, "show", show)
+    with view:
+        assert shown.wait(30)
+    assert caplog.text.count("database is locked") == 1
+
+
+def test_the_time_left_of_a_resumed_search_counts_what_has_ended_since(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    for outcome in (None, "interrupted"):
+        trial = ask(study)
+        study.complete(trial, 0.5) if outcome is None else study.fail(trial, outcome, "Ctrl-C")
+    view = progress.View(study, lambda best: None)
+    assert view.seconds_left(study.trials()) == math.inf
+    study.complete(ask(study), 0.5)
+    assert 0 < view.seconds_left(study.trials()) < math.inf
 
 
 @contextmanager

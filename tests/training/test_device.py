@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 import torch
@@ -20,14 +21,28 @@ def test_threads_are_those_of_the_setting_and_no_more_than_cores(threads: int, m
     try:
         assert set_up_device("cpu", threads, deterministic=True) == CPU
         assert torch.get_num_threads() == threads
-        monkeypatch.setattr(device, "available_cores", lambda: 64)
+        monkeypatch.setattr(device, "cores_of_process", lambda: 64)
         set_up_device("cpu", None, deterministic=True)
         assert torch.get_num_threads() == threads
-        monkeypatch.setattr(device, "available_cores", lambda: 1)  # of a container's quota, which PyTorch does not see
+        monkeypatch.setattr(device, "cores_of_process", lambda: 1)  # of a container's quota, which PyTorch does not see
         set_up_device("cpu", None, deterministic=True)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_run_that_begins_on_a_bound_thread_has_the_threads_of_the_others() -> None:
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    try:
+        torch.set_num_threads(len(cores))
+        set_up_device("cpu", None, deterministic=True)
+        before = torch.get_num_threads()
+        os.sched_setaffinity(0, {min(cores)})
+        set_up_device("cpu", None, deterministic=True)
+        assert torch.get_num_threads() == before
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
