@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from cifar.commands import as_started, module_command
+
+KEY = "[0-9a-f]{32}"
+ENTRY = re.compile(rf"({KEY})\.(?:safetensors|parts)|\.({KEY})\.safetensors\.\w+\.tmp")
+"""The names of files of an entry: whatever else is in the folder is somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,24 @@ class Entry:
     def size(self) -> int:
         """Bytes on disk."""
         blocks = self.blocks.iterdir() if self.blocks.exists() else ()
-        return sum(file.stat().st_size for file in (self.path, *blocks) if file.exists())
+        return sum(file.stat().st_size for file in (self.path, *blocks, *self.unfinished) if file.exists())
+
+    @property
+    def unfinished(self) -> list[Path]:
+        """The files of processes that write it, or that were killed before they had."""
+        return list(self.path.parent.glob(f".{self.path.name}.*.tmp"))
 
     def modified(self) -> datetime:
-        newest = self.path if self.path.exists() else self.blocks
+        newest = next(file for file in (self.path, self.blocks, *self.unfinished) if file.exists())
         return datetime.fromtimestamp(newest.stat().st_mtime)
 
     def description(self) -> str:
         """What it holds, in words."""
         if not self.path.exists():
-            return "unfinished: the next run that needs it resumes it"
+            resumed = (
+                "the next run that needs it resumes it" if self.blocks.exists() else "being written, or left by a kill"
+            )
+            return f"unfinished: {resumed}"
         metadata = _metadata(self.path)
         if metadata is None:
             return "damaged: the next run that needs it makes it again"
@@ -80,6 +93,8 @@ class Entry:
             self.path.unlink(missing_ok=True)
             for suffix in (".checked", ".sums"):
                 self.path.with_suffix(suffix).unlink(missing_ok=True)
+            for file in self.unfinished:
+                file.unlink(missing_ok=True)
             shutil.rmtree(self.blocks, ignore_errors=True)
         lock.unlink(missing_ok=True)
 
@@ -98,8 +113,25 @@ def _metadata(path: Path) -> dict[str, str] | None:
 
 def entries(folder: Path) -> list[Entry]:
     """All entries below a cache folder, finished or not."""
-    files = [*folder.glob("*/*.safetensors"), *folder.glob("*/*.parts")]
-    return [Entry(path) for path in sorted({file.with_suffix(".safetensors") for file in files})]
+    files = [
+        *folder.glob("images/*"),
+        *folder.glob("features/*"),
+        *folder.glob("images/.*"),
+        *folder.glob("features/.*"),
+    ]
+    return [Entry(path) for path in sorted(set(filter(None, map(_entry_of, files))))]
+
+
+def _entry_of(file: Path) -> Path | None:
+    """The cache file that a file is a part of; None where it is none of the cache."""
+    name = ENTRY.fullmatch(file.name)
+    return file.with_name(f"{name[1] or name[2]}.safetensors") if name else None
+
+
+def small_files(folder: Path) -> list[Path]:
+    """What is known of each folder, table or archive."""
+    files = [file for name in ("sizes", "unreadable", "archives") for file in (folder / name).glob("*.json")]
+    return [file for file in files if re.fullmatch(KEY, file.stem)]
 
 
 def main(argv: list[str]) -> None:
@@ -113,8 +145,8 @@ def main(argv: list[str]) -> None:
         if options.action == "clear":
             entry.remove()
     if options.action == "clear" and not options.keys:
-        for small in ("sizes", "unreadable", "archives"):  # what is known of each folder, table or archive
-            shutil.rmtree(folder / small, ignore_errors=True)
+        for file in small_files(folder):
+            file.unlink(missing_ok=True)
     change = "removed from" if options.action == "clear" else "in"
     print(f"{len(chosen)} entries {change} {folder}")
 
@@ -127,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("action", nargs="?", choices=("list", "clear"), default="list")
     parser.add_argument("keys", nargs="*", help="beginnings of names; none: all entries")
-    parser.add_argument("--dir", type=Path, default=Path(os.environ.get("CIFAR_CACHE", "~/.cache/cifar")))
+    parser.add_argument("--dir", type=Path, default=Path(os.environ.get("CIFAR_CACHE") or "~/.cache/cifar"))
     return parser
 
 

@@ -128,7 +128,9 @@ class Resources:
                 warn_of_copies(splits.calibration, splits.train, "calibration")
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
-        return self._splits.get((option.source_key(), request, settings, val_from, option.calibration_size), make)
+        fixes = read_fixes(option.fixes).sha256()  # the file may be another one since
+        key = (option.source_key(), fixes, request, settings, val_from, option.calibration_size)
+        return self._splits.get(key, make)
 
     def leaked(self, images: Images, train: Images, check: str) -> NDArray[np.bool_]:
         """Which of the images are in `train` too, as cifar.data.duplicates.leaked finds them."""

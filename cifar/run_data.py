@@ -24,6 +24,7 @@ from cifar.files import write_atomically
 from cifar.formatting import shortened
 from cifar.inputs import configured_backbone, initial_of, request
 from cifar.options.config import Config
+from cifar.options.resume import recorded_config
 from cifar.options.splits import TRAIN, VAL_PARTS
 from cifar.options.transfer import Pretrained
 from cifar.resources import SHARED, Resources
@@ -76,10 +77,19 @@ def load_test_images(config: Config, splits: Splits, resources: Resources = SHAR
 
 
 def with_recorded_fixes(config: Config) -> Config:
-    """A run that is resumed keeps the fixes that it copied, whatever became of the file."""
+    """A run that is resumed keeps the fixes that it copied, whatever became of the file.
+
+    Raises DataError where another file is given, which says something else.
+    """
     copy = Path(config.resume or "") / FIXES
     if config.resume is None or config.data.fixes is None or not copy.exists():
         return config
+    is_other = config.data.fixes not in (str(copy), recorded_config(config, config.resume).data.fixes)
+    if is_other and read_fixes(config.data.fixes).sha256() != read_fixes(str(copy)).sha256():
+        raise DataError(
+            f"data.fixes={config.data.fixes}: says something else than {copy}, with which the run was started; allowed:"
+            " leave it out, or start a new run"
+        )
     return dataclasses.replace(config, data=dataclasses.replace(config.data, fixes=str(copy)))
 
 

@@ -88,3 +88,17 @@ def test_a_weights_file_that_is_replaced_in_its_place_is_loaded_again(tmp_path: 
         target = {"_target_": SMALL, "depths": [1, 1], "width": 4}
         hashes.append(resources.backbone(target, str(weights), None, None, 16).sha256)
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_fixes_that_are_edited_meanwhile_are_read_again(
+    settings: Settings, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    file, resources = tmp_path / "fixes.csv", Resources()
+    place = (f"data.root={make_folder(each=10)}", f"data.fixes={file}", "data.limit=null", "data.val_size=0.2")
+    config = settings("data=image_folder", *place)
+    counts = []
+    for dropped in ("train/cat/1.png,drop,\n", "train/cat/1.png,drop,\ntrain/cat/2.png,drop,\n"):
+        file.write_text(f"file,action,label\n{dropped}")
+        splits = load_splits(config, resources)
+        counts.append(len(splits.train) + len(splits.val))
+    assert counts[0] - counts[1] == 1

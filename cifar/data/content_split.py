@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar.data.groups import joined, numbers_of
-from cifar.data.images import DataError, Images
+from cifar.data.images import DataError, Images, printable
 from cifar.data.split_checks import check_classes, check_fits, check_limit
 
 Indices = NDArray[np.int64]
@@ -52,13 +52,21 @@ class Units:
 def subset(images: Images, count: int | None, seed: int, parts: int = 2) -> Images:
     """About `count` images, with the shares of classes that all have; `images` itself for None or no more than that.
 
-    It has `parts` images of each class at least. Raises DataError where that is not possible.
+    It has `parts` images of each class at least, where no more of these have to stay together. Raises DataError where
+    it would have none of a class.
     """
     if count is None or count >= len(images):
         return images
     check_limit(images, count, parts)
     quotas = quotas_of(images, count, parts, rest=0)
-    return images.take(np.flatnonzero(chosen(images, quotas, "limit", seed, required=())))
+    taken = images.take(np.flatnonzero(chosen(images, quotas, "limit", seed, required=())))
+    missing = np.flatnonzero(np.bincount(taken.labels.numpy(), minlength=len(images.classes)) == 0)
+    if len(missing):
+        raise DataError(
+            f"data.limit={count}: no image of {printable(images.classes[missing[0]])} would be left, as its images are"
+            " equal or of one group and stay together; allowed: a larger limit, or data.split=random"
+        )
+    return taken
 
 
 def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple[Images, Images]:

@@ -57,7 +57,7 @@ class Fixes:
 
     def content(self) -> bytes:
         """As a CSV file, without the columns and rows that do not count."""
-        return csv_bytes([COLUMNS, *(map(safe_cell, astuple(fix)) for fix in self.all())], "\n")
+        return csv_bytes([COLUMNS, *(map(safe_cell, astuple(fix)) for fix in self.all())])
 
     def sha256(self) -> str:
         """Of the fixes in order of the names: the same for every file that says the same."""

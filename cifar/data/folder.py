@@ -99,7 +99,8 @@ def place_of(option: Data, cache_dir: Path | None = None) -> Place:
 def _groups(groups: str, listing: Listing, directory: Path, part: str) -> Tensor:
     """int64 (N,): the groups of files by what data.groups finds in their names, below their class folders."""
     names = [printable(Path(*path.relative_to(directory).parts[1:]).as_posix()) for path in listing.paths]
-    return groups_by_pattern(groups.removeprefix(REGEX), names, part)
+    files = [printable(listing.name(path)) for path in listing.paths]
+    return groups_by_pattern(groups.removeprefix(REGEX), names, part, files)
 
 
 def _listing(place: Place, directory: Path, part: str, quiet: bool = False) -> Listing:

@@ -43,11 +43,12 @@ def joined(count: int, images: NDArray[np.int64], groups: NDArray[np.int64]) -> 
     return np.unique(component[:count], return_inverse=True)[1].astype(np.int64)
 
 
-def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:
+def groups_by_pattern(pattern: str, names: Sequence[str], part: str, files: Sequence[str] | None = None) -> Tensor:
     """int64 (N,): the groups of files by what a regular expression finds in their names, as cifar.options.splits says.
 
-    Where it finds the empty text, as PATTERN|$ does in other names, the file is a group by itself. So is a file of a
-    part beside "train" where it finds nothing. Raises DataError where it is not in each name of the training part.
+    `files` are their whole names, where `names` are parts of these. Where it finds the empty text, as PATTERN|$ does in
+    other names, the file is a group by itself. So is a file of a part beside "train" where it finds nothing. Raises
+    DataError where it is not in each name of the training part.
     """
     matches = [re.search(pattern, name) for name in names]
     others = [name for name, match in zip(names, matches, strict=True) if match is None]
@@ -57,8 +58,8 @@ def groups_by_pattern(pattern: str, names: Sequence[str], part: str) -> Tensor:
             f" {shortened(others, NAMES_SHOWN)}; allowed: a regular expression that is in each; with |$ at its"
             " end, each of these files is a group by itself"
         )
-    pairs = zip(names, matches, strict=True)
-    return group_numbers((_group(match) if match else "") or f"{part}/{name}" for name, match in pairs)
+    pairs = zip(files or names, matches, strict=True)
+    return group_numbers((_group(match) if match else "") or f"{part}/{file}" for file, match in pairs)
 
 
 def _group(match: re.Match[str]) -> str:

@@ -14,6 +14,8 @@ from cifar.data.listing import Walk
 log = logging.getLogger(__name__)
 NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 ALL = tuple(name for names in NAMES.values() for name in names)
+SIMILAR = ("training", "testing", "eval", "evaluation", "dev")
+"""What parts are called elsewhere: taken for no class, nor left out in silence."""
 LAYOUTS = "train/<class>/*, val/<class>/* and test/<class>/*, or <class>/* alone"
 
 
@@ -62,7 +64,7 @@ def _folders(walk: Walk, folder: Path) -> list[str]:
 
 def _check_classes(walk: Walk, root: Path) -> None:
     """Raises DataError where folders of a root without train are not classes, but parts under other names."""
-    others = [name for name in _folders(walk, root) if name.lower() in ALL]
+    others = [name for name in _folders(walk, root) if name.lower() in ALL or _holds_classes(walk, root, name)]
     if others:
         raise DataError(
             f"{on_one_line(root)}: there is no folder train, and {', '.join(others)} beside it, which are no classes;"
@@ -71,8 +73,17 @@ def _check_classes(walk: Walk, root: Path) -> None:
 
 
 def _check_beside(walk: Walk, root: Path) -> None:
-    """Raises DataError where train is a class among others, as it has none; warns of folders that are no parts."""
+    """Raises DataError where a part has another name, and where train is a class among others, as it has none.
+
+    Warns of folders that are no parts.
+    """
     others = [name for name in _folders(walk, root) if name not in ALL]
+    parts = [name for name in others if _holds_classes(walk, root, name)]
+    if parts:
+        raise DataError(
+            f"{on_one_line(root)}: {', '.join(parts)} beside train, as if it were a part; allowed: {LAYOUTS} (also"
+            f" {', '.join(NAMES['val'][1:])}); rename it, or move it out of the folder"
+        )
     classes = [name for name in others if _holds_images(walk, root / name)]
     is_class = not _folders(walk, root / "train") and _holds_images(walk, root / "train")
     is_alone = not has(walk, root, "val") and not has(walk, root, "test")
@@ -87,6 +98,14 @@ def _check_beside(walk: Walk, root: Path) -> None:
             "%s: %s beside train hold images, and are left out, as they are no parts; allowed: %s",
             *(on_one_line(root), printable(", ".join(classes)), LAYOUTS),
         )
+
+
+def _holds_classes(walk: Walk, root: Path, name: str) -> bool:
+    """Whether a folder is called nearly as a part is, and holds folders of images, as one of another program may."""
+    folder = root / name
+    if name.lower() not in (*ALL, *SIMILAR) or _holds_images(walk, folder):
+        return False
+    return any(_holds_images(walk, folder / below) for below in _folders(walk, folder))
 
 
 def _holds_images(walk: Walk, folder: Path) -> bool:

@@ -245,7 +245,16 @@ def _stretch(image: Image.Image, size: tuple[int, int], resampling: Image.Resamp
 
 
 def _pad(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
-    return ImageOps.pad(image, size, resampling, color=(0, 0, 0))
+    """As ImageOps.pad does it, which leaves nothing of an image that is very narrow."""
+    width, height = size
+    if image.width * height > image.height * width:
+        inside = width, max(1, round(image.height / image.width * width))
+    else:
+        inside = max(1, round(image.width / image.height * height)), height
+    padded = Image.new(image.mode, size)
+    corner = round((width - inside[0]) / 2), round((height - inside[1]) / 2)
+    padded.paste(image.resize(inside, resampling), corner)
+    return padded
 
 
 def _reduce(file: Image.Image, format: InputFormat) -> None:

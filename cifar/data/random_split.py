@@ -48,7 +48,7 @@ def split(images: Images, size: float, seed: int, purpose: str = "val") -> tuple
         share = count / len(images)
         parts = partition(images.labels.numpy(), images.groups.numpy(), [1 - share, share], seed)
         return images.take(np.flatnonzero(parts == 0)), images.take(np.flatnonzero(parts == 1))
-    rest, part = _stratified(images, count, seed)
+    rest, part = _stratified(images.labels.numpy(), count, seed)
     _complete(images.labels.numpy(), part, rest, 1, seed)
     _complete(images.labels.numpy(), rest, part, 1, seed)
     return images.take(np.sort(rest)), images.take(np.sort(part))
@@ -63,17 +63,21 @@ def subset(images: Images, count: int | None, seed: int, parts: int = 2) -> Imag
     if count is None or count >= len(images):
         return images
     check_limit(images, count, parts)
-    rest, part = _stratified(images, count, seed)
-    _complete(images.labels.numpy(), part, rest, parts, seed)
+    labels = images.labels.numpy()
+    is_single = np.bincount(labels)[labels] == 1  # in its class: taken, as scikit-learn draws from two images or more
+    singles, others = np.flatnonzero(is_single), np.flatnonzero(~is_single)
+    rest, part = _stratified(labels[others], count - len(singles), seed)
+    rest, part = others[rest], np.concatenate([singles, others[part]])
+    _complete(labels, part, rest, parts, seed)
     return images.take(np.sort(part))
 
 
-def _stratified(images: Images, count: int, seed: int) -> tuple[Indices, Indices]:
+def _stratified(labels: Indices, count: int, seed: int) -> tuple[Indices, Indices]:
     """(rest, part): a random part of `count` images with the shares of classes that all have, rounded."""
     from sklearn.model_selection import train_test_split
 
-    indices = np.arange(len(images))
-    rest, part = train_test_split(indices, test_size=count, stratify=images.labels.numpy(), random_state=seed)
+    indices = np.arange(len(labels))
+    rest, part = train_test_split(indices, test_size=count, stratify=labels, random_state=seed)
     return rest, part
 
 

@@ -53,7 +53,7 @@ def rows_of(parts: Mapping[str, Images]) -> list[Row]:
 
 def write_rows(directory: Path, rows: Iterable[Row]) -> None:
     """Write these rows as split.csv into a directory."""
-    write_atomically(directory / NAME, csv_bytes([COLUMNS, *map(astuple, rows)], "\n"))
+    write_atomically(directory / NAME, csv_bytes([COLUMNS, *map(astuple, rows)]))
 
 
 def _is_row(cells: list[str]) -> bool:

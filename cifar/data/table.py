@@ -150,7 +150,8 @@ def _rows(file: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
         if part not in PARTS:
             raise DataError(f"{place}: {SPLIT} is {part!r}; allowed: {', '.join(PARTS)}")
         others = {name: value for name, value in values.items() if name not in (PATH, LABEL, SPLIT)}
-        path = file.parent / Path(values[PATH]).expanduser()
+        home = values[PATH].startswith("~/")
+        path = file.parent / (Path(values[PATH]).expanduser() if home else values[PATH])
         yield Row(reader.line_num, path, values[LABEL], part, others)
 
 

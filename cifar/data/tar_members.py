@@ -84,17 +84,17 @@ class TarReader:
     def __init__(self, path: Path, decompress: Callable[[Path], Any] | None, cache_dir: Path | None) -> None:
         self._path = path
         self._decompress = decompress
-        self._cache_dir = cache_dir
+        self._folder = cache_dir or Path(tempfile.gettempdir())
         self._file = SharedHandle(self._open)
         self.size = 0
 
     def list_members(self) -> Iterator[Member]:
         """The members of a compressed file, which is decompressed for that and stays so until it is closed."""
         assert self._decompress is not None
-        unpacked = _temporary(self._cache_dir)
+        unpacked = _temporary(self._folder)
         try:
             with self._decompress(self._path) as stream:
-                copy = _Copy(self._path, stream, unpacked)
+                copy = _Copy(self._path, stream, unpacked, self._folder)
                 yield from _members(self._path, copy, copy)
                 while copy.read(CHUNK):  # to its end, where the sums are that say whether it is damaged
                     pass
@@ -123,10 +123,10 @@ class TarReader:
         return self._path.open("rb") if self._decompress is None else self._unpacked(self._decompress)
 
     def _unpacked(self, decompress: Callable[[Path], Any]) -> IO[bytes]:
-        unpacked = _temporary(self._cache_dir)
+        unpacked = _temporary(self._folder)
         try:
             with decompress(self._path) as stream:
-                copy = _Copy(self._path, stream, unpacked)
+                copy = _Copy(self._path, stream, unpacked, self._folder)
                 while copy.count < self.size and copy.read(min(CHUNK, self.size - copy.count)):
                     copy.end = copy.count
             unpacked.flush()
@@ -142,13 +142,14 @@ class TarReader:
 
 
 class _Copy:
-    """A stream that is copied to a file while it is read, without gaps.
+    """A stream that is copied to a file in `folder` while it is read, without gaps.
 
     Raises DataError where it continues for too long behind `end`, that of the member that was found last.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO, target: IO[bytes]) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, target: IO[bytes], folder: Path) -> None:
         self._path = path
+        self._folder = folder
         self._stream = stream
         self._target = target
         self.end = 0
@@ -164,7 +165,7 @@ class _Copy:
         try:
             self._target.write(block)
         except OSError as error:
-            raise cannot_write(Path(tempfile.gettempdir()), error) from None
+            raise cannot_write(self._folder, error) from None
         return block
 
 
@@ -208,14 +209,13 @@ def _member(path: Path, info: tarfile.TarInfo) -> Member:
     return Member(info.name, info.size, info.offset_data)
 
 
-def _temporary(cache_dir: Path | None) -> IO[bytes]:
+def _temporary(folder: Path) -> IO[bytes]:
     """A file without a name."""
     try:
-        if cache_dir is not None:
-            cache_dir.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryFile(dir=cache_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
     except OSError as error:
-        raise cannot_write(cache_dir or Path(tempfile.gettempdir()), error) from None
+        raise cannot_write(folder, error) from None
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:

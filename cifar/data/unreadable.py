@@ -66,7 +66,7 @@ def shown(problems: Mapping[str, str], separator: str = "; ") -> str:
 def table(problems: Mapping[str, Mapping[str, str]]) -> bytes:
     """The content of unreadable.csv. `problems`: by part and name, why."""
     rows = [(name, part, reason) for part, of_part in problems.items() for name, reason in of_part.items()]
-    return csv_bytes([("file", "part", "reason"), *rows], "\n", "backslashreplace")
+    return csv_bytes([("file", "part", "reason"), *rows], "backslashreplace")
 
 
 def versions() -> list[str]:

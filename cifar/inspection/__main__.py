@@ -86,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
-    """Look at the images that `config` names. Raises DataError where there are none, or they cannot be trained on."""
+    """Look at the images that `config` names. Raises DataError where there are none."""
+    from cifar.data.images import DataError
     from cifar.inspection import learned
     from cifar.inspection.copies import with_near_duplicates
     from cifar.inspection.kinds import find_all
@@ -99,9 +100,17 @@ def inspect(config: Config, labels: bool = False, bar: bool = True) -> Sheet:
     resources = Resources()
     config = replace(config, data=replace(config.data, unreadable=SKIP))  # they are findings
     sheet = as_used(survey(config, resources, bar), config, resources)
-    sheet = with_near_duplicates(sheet, learned.features(config, sheet, resources), bar)
+    features = None
+    try:
+        features = learned.features(config, sheet, resources)
+    except DataError as error:
+        sheet = replace(sheet, notes=(*sheet.notes, f"near copies are found without features: {error}"))
+    sheet = with_near_duplicates(sheet, features, bar)
     if labels:
-        sheet = learned.with_suspicions(config, sheet, resources)
+        try:
+            sheet = learned.with_suspicions(config, sheet, resources)
+        except DataError as error:
+            sheet = replace(sheet, notes=(*sheet.notes, f"labels were not judged: {error}"))
     return Sheet(sheet, *find_all(sheet))
 
 

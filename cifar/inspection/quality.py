@@ -28,6 +28,11 @@ LEAST_TILE = 8
 """The least height and width of such a part, in pixels."""
 NOISE = 100.0
 """Variance of grey values (0 to 255) that counts as none: what rounding leaves of a smooth area is not sharp."""
+SIDEWAYS = {
+    *(Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270),
+    *(Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE),
+}
+"""What exchanges width and height."""
 REDUCED = InputFormat(MEASURED)
 """JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still twice as large as measured."""
 
@@ -64,7 +69,8 @@ def measured_file(content: bytes) -> Measured:
     try:
         with preprocessing.open_image(BytesIO(content)) as file:
             mode, format, size = file.mode, file.format or "", file.size
-            turned = (transposition := preprocessing.transposition_of(file)) is not None and transposition.value > 4
+            transposition = preprocessing.transposition_of(file)
+            turned = transposition in SIDEWAYS and format != "TIFF"  # of which Pillow gives the size upright
     except DAMAGE:
         mode, format, size, turned = "", "", (0, 0), False  # decoding it says what is wrong
     with one_at_a_time() as wait:

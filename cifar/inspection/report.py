@@ -56,7 +56,7 @@ def table(sheet: Sheet) -> bytes:
     for fix in sheet.survey.fixes:
         cells = (fix.file, "", "", FIXED, "", "", "in data.fixes already", fix.action, fix.label)
         lines.append(map(safe_cell, cells))
-    return csv_bytes(lines, "\n", "backslashreplace")
+    return csv_bytes(lines, "backslashreplace")
 
 
 def summary(sheet: Sheet) -> list[str]:

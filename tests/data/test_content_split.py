@@ -168,3 +168,10 @@ def test_a_size_is_a_share_or_a_whole_number(settings: Callable[..., Config], ke
 
 def test_a_limit_may_keep_all_images_of_a_small_class() -> None:
     assert content_split.subset(known([20, 2]), 10, 0).labels.bincount().tolist() == [8, 2]
+
+
+def test_a_limit_that_would_leave_nothing_of_a_class_is_refused() -> None:
+    images = known([40, 6])
+    burst = replace(images, groups=torch.where(images.labels == 1, 50, torch.arange(46)))
+    with pytest.raises(DataError, match=r"data\.limit=8: no image of .* would be left"):
+        content_split.subset(burst, 8, 0, parts=1)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cifar.data import known, split_file
 from cifar.data.cells import safe_cell
@@ -169,6 +170,19 @@ def test_a_run_that_is_resumed_keeps_the_fixes_that_it_copied(of_folder: Make, t
     config = replace(of_folder("train/cat/1.png,drop,"), resume=str(tmp_path / "run"))
     train = load_splits(with_recorded_fixes(config), Resources())
     assert {"train/cat/0.png", "train/cat/1.png"} & {*train.train.names, *train.val.names} == {"train/cat/1.png"}
+
+
+def test_a_run_that_is_resumed_is_given_no_other_fixes(of_folder: Make, tmp_path: Path) -> None:
+    run_directory = tmp_path / "run"
+    (run_directory / ".hydra").mkdir(parents=True)
+    (run_directory / "fixes.csv").write_text("file,action,label\ntrain/cat/0.png,drop,\n")
+    config = replace(of_folder("train/cat/1.png,drop,"), resume=str(run_directory))
+    recorded = {"data": {"source": "image_folder", "root": config.data.root, "fixes": "moved.csv"}}
+    (run_directory / ".hydra" / "config.yaml").write_text(yaml.safe_dump(recorded))
+    with pytest.raises(DataError, match=r"data\.fixes=.*fixes.csv: says something else than .*run/fixes\.csv"):
+        with_recorded_fixes(config)
+    Path(str(config.data.fixes)).write_text("file,action,label,note\ntrain/cat/0.png,drop,,the same\n")
+    assert with_recorded_fixes(config).data.fixes == str(run_directory / "fixes.csv")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def test_a_pattern_groups_files_by_its_first_capture_group_or_the_whole_match() 
     assert in_words(groups_by_pattern(r"p(\d)_", names[:3], "train")) == [0, 0, 1]
     assert in_words(groups_by_pattern(r"(p\d+)_|$", [*names, "y.png"], "train")) == [0, 0, 1, 2, 3]
     assert in_words(group_numbers(["b", "a", "b", "3"])) == [0, 1, 0, 2]
+    files = ["cat/x.png", "dog/x.png"]
+    assert in_words(groups_by_pattern("p1|$", ["x.png", "x.png"], "train", files)) == [0, 1]
     assert torch.equal(groups_by_pattern("p1", names, "test")[:2], groups_by_pattern("p1", names[:2], "train"))
     with pytest.raises(DataError, match=r"^data\.groups=regex:p1: not in 2 of 4 file names: p2_0\.png, x\.png;"):
         groups_by_pattern("p1", names, "train")

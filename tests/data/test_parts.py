@@ -54,6 +54,21 @@ def test_parts_without_train_are_no_classes(name: str, make_folder: MakeFolder) 
         read(root)
 
 
+@pytest.mark.parametrize("names", [("Testing", "Training"), ("train", "Val"), ("train", "evaluation")])
+def test_folders_of_classes_under_the_names_of_others_for_parts_are_refused(
+    names: tuple[str, str], make_folder: MakeFolder
+) -> None:
+    root = make_folder(parts=names)
+    with pytest.raises(DataError, match=f"{names[1]} beside (it, which are no classes|train, as if it were a part)"):
+        read(root)
+
+
+def test_a_class_may_be_called_as_others_call_a_part(make_folder: MakeFolder) -> None:
+    root = make_folder(parts=("",))
+    (root / "cat").rename(root / "training")
+    assert read(root).classes == ("dog", "training")
+
+
 def test_train_as_a_class_among_others_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "vehicles"
     add(root, "train/1.png", "bus/1.png", "car/1.png")

@@ -60,3 +60,13 @@ def test_arrays_are_brought_to_the_format_as_files_are() -> None:
 )
 def test_the_scale_is_that_of_the_side_that_is_scaled_least(format: InputFormat, scale: float) -> None:
     assert format.scale(WIDE.size) == format.scale(TALL.size) == scale
+
+
+def test_padding_is_that_of_pillow_and_leaves_something_of_a_thin_image() -> None:
+    for width, height in ((200, 60), (61, 200), (33, 32), (63, 1)):
+        image = WIDE.resize((width, height))
+        padded = ImageOps.pad(image, (32, 32), Image.Resampling.BILINEAR, color=(0, 0, 0))
+        assert same(InputFormat(32, "pad").apply(image), padded)
+    thin = Image.new("RGB", (600, 2), "white")
+    for image in (thin, thin.transpose(Image.Transpose.ROTATE_90)):
+        assert np.asarray(InputFormat(32, "pad").apply(image)).sum() == 32 * 3 * 255

@@ -131,3 +131,7 @@ def test_the_setting_that_is_the_cause_is_named(limit: int | None, val_size: flo
     images = numbered([150, 100, 50])
     with pytest.raises(DataError, match=message):
         prepare(images, limit, val_size, 0)
+
+
+def test_a_limit_keeps_a_class_of_one_image() -> None:
+    assert subset(numbered([20, 1, 20]), 11, 0, parts=1).labels.bincount().tolist() == [5, 1, 5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +134,9 @@ def test_a_missing_file_and_a_missing_part_are_named(pictures: Path) -> None:
         read(pictures / "nowhere.csv")
     with pytest.raises(DataError, match=r"no rows with split test; .*or set test=false"):
         read(written(pictures, "path,label\n" + LINES), "test")
+
+
+def test_a_name_may_begin_with_a_tilde(pictures: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(pictures, tmp_path / "copied")
+    (copied / "0.png").rename(copied / "~0.png")
+    assert len(read(written(copied, "path,label\n" + LINES.replace("0.png", "~0.png")))) == 6

@@ -16,6 +16,7 @@ from cifar.data.images import Images, from_arrays
 from cifar.errors import UserError
 from cifar.inspection.__main__ import main
 from cifar.inspection.kinds import NAMES
+from cifar.inspection.quality import measured_file
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -162,3 +163,22 @@ def test_a_common_kind_still_fails_where_it_is_asked_to_and_a_link_to_nothing_is
     assert "dark" not in {row["kind"] for row in rows(tmp_path / "out")}, "a sentence says it"
     with pytest.raises(UserError, match="--fail-on label: nobody looks for them; allowed: with --labels"):
         main(keys(tmp_path / "images", tmp_path / "out", "--fail-on", "label"))
+
+
+def test_a_class_that_is_too_small_to_judge_is_found_nevertheless(tmp_path: Path) -> None:
+    for number in range(13):
+        place = tmp_path / "images" / "train" / ("c" if number == 12 else "ab"[number % 2])
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(photograph(number, 40))).save(place / f"{number}.png")
+    main(keys(tmp_path / "images", tmp_path / "out", "--labels", "model.width=2", "epochs=1"))
+    assert "small_class" in {row["kind"] for row in rows(tmp_path / "out")}
+    assert "labels were not judged" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_an_image_that_is_turned_has_the_size_that_people_see(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for name in ("a.tiff", "a.jpg"):
+        Image.new("RGB", (60, 20)).save(tmp_path / name, exif=exif)
+        measured = measured_file((tmp_path / name).read_bytes())
+        assert (measured.measures.width, measured.measures.height) == (20, 60)
