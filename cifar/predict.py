@@ -146,6 +146,8 @@ def _check(options: argparse.Namespace) -> None:
             check_target(option, Path(target))
     if options.evaluate and options.sort != "none":
         raise PredictError("--sort with --evaluate: allowed: one of them, as an evaluation lists no images")
+    if options.evaluate and options.top != 1:
+        raise PredictError("--top with --evaluate: allowed: one of them, as an evaluation counts the likeliest class")
     if options.evaluate and (len(options.images) != 1 or not Path(options.images[0]).is_dir()):
         raise PredictError(
             f"--evaluate: {' '.join(options.images)}; allowed: one folder that holds a folder of images for each class"

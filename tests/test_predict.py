@@ -157,6 +157,8 @@ def test_evaluation_names_what_it_leaves_out(predicted: Predict, tmp_path: Path)
         predicted(tmp_path, "--evaluate")
     with pytest.raises(PredictError, match="allowed: one folder that holds a folder"):
         predicted(tmp_path / "dark" / "1.png", "--evaluate")
+    with pytest.raises(PredictError, match="--top with --evaluate: allowed: one of them"):
+        predicted(tmp_path, "--evaluate", "--top", "3")
     (tmp_path / "grey").mkdir()
     (tmp_path / "grey" / "1.png").write_bytes(encoded())
     with pytest.raises(ClassesError, match="no classes of the model: grey; allowed: some or all of dark, light one"):

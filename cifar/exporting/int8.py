@@ -157,7 +157,8 @@ def export_int8(subject: Subject, run: RunImages, out: Path, max_loss: float) ->
         model = load_model(temporary)
         result = _measured(reference, fp32, model, len(splits.val), operators, calibration, agreement)
         _check(result, max_loss)
-        metadata = subject.metadata | result.facts
+        of_fp32 = {key: value for key, value in subject.metadata.items() if not key.startswith("test_")}
+        metadata = of_fp32 | result.facts  # the test images are not evaluated again
         if subject.source.model.reliability is not None:
             metadata |= set_anew(splits, model.assess).metadata()
         add_metadata(temporary, metadata)

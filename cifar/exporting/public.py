@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from cifar.overrides import key_of, parse
 
 PRIVATE = (*ELSEWHERE, "data.root", "device", "threads")
 """Settings that say where something is or runs, not what was trained."""
-PRIVATE_OVERRIDES = (*PRIVATE, "hydra", "trust")
+ABSOLUTE = re.compile(r"""(?<![^\s=:,'"\[{(])[~/]""")
+"""Where an absolute path begins in an override."""
+PRIVATE_OVERRIDES = (*PRIVATE, "from_run", "hydra", "trust")
 
 
 def public_settings(config: Config) -> dict[str, Any]:
@@ -26,7 +29,17 @@ def public_settings(config: Config) -> dict[str, Any]:
         group, _, name = key.rpartition(".")
         (settings[group] if group else settings).pop(name, None)
     settings["transfer"] = public_transfer(settings["transfer"])
-    return settings
+    settings["from_run"] = settings["from_run"] and Path(settings["from_run"]).name
+    return {key: without_folders(value) for key, value in settings.items()}
+
+
+def without_folders(value: Any) -> Any:
+    """Nested settings; of a text that is an absolute path, as an argument of a network may be, its name alone."""
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(each) for each in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def public_transfer(settings: dict[str, Any]) -> dict[str, Any]:
@@ -59,9 +72,11 @@ def public_overrides(run: Path) -> list[str]:
         return []
     overrides = parse([str(line) for line in recorded]) if isinstance(recorded, list) else []
     lines = [(key_of(override), str(override.input_line)) for override in overrides]
-    return [line for key, line in lines if not _is_private(key, line)]
+    return [line for key, line in lines if not is_private(key, line)]
 
 
-def _is_private(key: str, line: str) -> bool:
+def is_private(key: str, line: str) -> bool:
+    """Whether an override, which sets a key, says where something is or runs."""
     names_place = key == "transfer.weights" and "/" in line
-    return names_place or any(f"{key}.".startswith((f"{private}.", f"{private}/")) for private in PRIVATE_OVERRIDES)
+    is_elsewhere = any(f"{key}.".startswith((f"{private}.", f"{private}/")) for private in PRIVATE_OVERRIDES)
+    return names_place or is_elsewhere or ABSOLUTE.search(line.lstrip("+~")) is not None

@@ -29,12 +29,12 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def whole(low: int, high: int = 10**9) -> Callable[[str], int]:
     """The type of an argument that is an integer in a range."""
 
-    def number(text: str) -> int:
+    def integer(text: str) -> int:
         if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(f"{text}; allowed: an integer from {low} to {high}")
         return int(text)
 
-    return number
+    return integer
 
 
 positive = whole(1)
@@ -50,15 +50,16 @@ def add_max_error(parser: argparse.ArgumentParser) -> None:
 
 def share(text: str) -> float:
     """The type of an argument that is a share, neither none nor all."""
-    return _number(text, lambda value: 0 < value < 1, "a number above 0 and below 1, as 0.05")
+    return number(text, lambda value: 0 < value < 1, "a number above 0 and below 1, as 0.05")
 
 
 def fraction(text: str) -> float:
     """The type of an argument that is a fraction of 1, which may be none or all."""
-    return _number(text, lambda value: 0 <= value <= 1, "a fraction from 0 to 1, as 0.01")
+    return number(text, lambda value: 0 <= value <= 1, "a fraction from 0 to 1, as 0.01")
 
 
-def _number(text: str, is_allowed: Callable[[float], bool], allowed: str) -> float:
+def number(text: str, is_allowed: Callable[[float], bool], allowed: str) -> float:
+    """A number that `is_allowed`. Raises ArgumentTypeError for another one, and for a text that is none."""
     try:
         value = float(text)
     except ValueError:

@@ -83,10 +83,10 @@ class Marker:
         probabilities = assessment.probabilities.amax(1).tolist() if len(assessment.probabilities) else []
         for probability, distance in zip(probabilities, assessment.distances.tolist(), strict=True):
             unsure = None if self.threshold is None else probability < self.threshold.probability
-            is_known = self.largest is not None
-            yield Mark(
-                unsure, distance > self.largest if self.largest is not None else None, distance if is_known else None
-            )
+            if self.largest is None:
+                yield Mark(unsure, None, None)
+            else:
+                yield Mark(unsure, distance > self.largest, distance)
 
 
 def _unknown(model: Model, max_error: float | None) -> str:

@@ -32,6 +32,7 @@ from cifar.inference.arguments import (
     add_max_error,
     add_place,
     add_trust,
+    number,
     positive,
     whole,
 )
@@ -96,13 +97,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _megabytes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: a number above 0, at most 1000")
-    return value
+    return number(text, lambda value: 0 < value <= 1000, "a number above 0, at most 1000")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; clients wait until it is served. Raises AddressError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
+        both = is_everywhere(host) and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=128, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
         raise AddressError(_reason(host, port, error)) from None
 
@@ -87,7 +88,7 @@ def is_everywhere(host: str) -> bool:
 def url(host: str, port: int) -> str:
     """Of the page, for a browser on this machine."""
     if is_everywhere(host):
-        host = LOOPBACK[1]
+        host = "::1" if ":" in host and not socket.has_dualstack_ipv6() else LOOPBACK[1]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

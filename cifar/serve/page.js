@@ -95,11 +95,11 @@ function show(content, name, answer) {
   announcement.textContent = [`${name}: ${best.class}, ${percent(best.probability)}`, ...marks].join(", ");
 }
 
-/** Ask about files, one after another; their cards are above those of earlier files. */
+/** Ask about files, one after another; their cards are above those of earlier files, of which old ones are removed. */
 function classify(files) {
   const cards = files.map(file => newCard(file, nameOf(file)));
   results.prepend(...cards);
-  while (results.children.length > MOST_RESULTS) results.lastChild.remove();
+  while (results.children.length > Math.max(MOST_RESULTS, cards.length)) results.lastChild.remove();
   head.hidden = !results.children.length;
   files.forEach((file, index) => {
     last = last.then(() => ask(file)).then(answer => show(cards[index].lastChild, nameOf(file), answer));

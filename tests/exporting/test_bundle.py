@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cifar import export
 from cifar.errors import UserError
 from cifar.exporting import bundle
 from cifar.exporting.card import table
-from cifar.exporting.public import settings_fingerprint, settings_text
+from cifar.exporting.public import is_private, settings_fingerprint, settings_text, without_folders
 from cifar.inference.model import load_model
 from cifar.options.check import check
 from cifar.training import checkpoint
@@ -127,6 +128,8 @@ def test_the_fingerprint_of_settings_is_the_same_wherever_files_are(compose: Any
     one, two = (check(compose("data=digits", *transfer, *lines)) for lines in files)
     assert one != two and settings_fingerprint(one) == settings_fingerprint(two)
     assert "backbone.pth" in settings_text(one) and str(tmp_path) not in settings_text(one)
+    begun = replace(one, from_run=str(tmp_path), data=replace(one.data, fixes=str(tmp_path / "fixes.csv")))
+    assert str(tmp_path) not in settings_text(begun) and "fixes.csv" in settings_text(begun)
     assert settings_fingerprint(one) != settings_fingerprint(
         check(compose("data=digits", *transfer, "transfer.weights=random"))
     )
@@ -183,3 +186,13 @@ def test_a_failure_keeps_the_former_bundle(trained: Path, bundled: Path, tmp_pat
 def test_names_cannot_break_a_table() -> None:
     text = table([{"name": "a|b\n<c>"}], {"name": "class"})
     assert text.splitlines() == ["| class |", "| --- |", "| a\\|b &lt;c&gt; |"]
+
+
+def test_no_override_and_no_argument_of_a_network_names_a_place() -> None:
+    assert without_folders({"a": {"checkpoint_path": "/home/me/net.pth"}, "b": ["~/x.pt", "hub/name", 3]}) == {
+        "a": {"checkpoint_path": "net.pth"},
+        "b": ["x.pt", "hub/name", 3],
+    }
+    lines = ["model.kwargs={path:/home/me/a.pth}", "transfer.backbone.path='/home/me/b'", "from_run=outputs/1"]
+    assert all(is_private(line.partition("=")[0], line) for line in lines)
+    assert not is_private("model.name", "model.name=hub/name") and not is_private("optimizer.lr", "optimizer.lr=0.1")

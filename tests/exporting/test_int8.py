@@ -27,7 +27,7 @@ Train = Callable[..., Path]
 @pytest.fixture(scope="module")
 def learned(train: Train) -> Path:
     """A run that recognises most digits."""
-    return train("data.limit=400", "data.val_size=100", "epochs=6", "optimizer.lr=0.05", "batch_size=16")
+    return train("data.limit=400", "data.val_size=100", "epochs=6", "optimizer.lr=0.05", "batch_size=16", "test=true")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ def spoiled(run: Path, folder: Path) -> Path:
 def test_the_network_is_in_integers_and_what_surrounds_it_is_not(exported: Path, learned: Path) -> None:
     model = load_model(exported)
     assert isinstance(model, ExportedModel) and model.metadata["precision"] == "int8"
+    assert not [key for key in model.metadata if key.startswith("test_")], "that of fp32 is not that of the file"
     assert model.metadata["int8_calibrated_on"] == "256 of 300 training images (seed 0), not augmented"
     counts = integer_operators(exported)
     assert counts.pop("MatMul")[0] == 0, "those of the distances to training images"

@@ -77,7 +77,7 @@ def test_the_model_and_the_health_are_told(client: TestClient, model: Model) -> 
 def test_the_page_allows_no_other_place(client: TestClient) -> None:
     answer = client.get("/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["referrer-policy"] == "same-origin"
     assert not [name for name in answer.headers if name.startswith("access-control")]
     assert " on" + "click" not in answer.text and "<style" not in answer.text and "<script>" not in answer.text
     assert client.get("/page.css").text.startswith(":root") and "fetch(" in client.get("/page.js").text
@@ -149,12 +149,28 @@ def test_who_may_post(headers: dict[str, str], status: int, client: TestClient) 
     assert client.post("/predict", content=encoded(), headers=PNG | headers).status_code == status
 
 
-def test_a_server_for_all_addresses_is_called_by_any_address_and_by_no_other_name() -> None:
+def test_a_server_for_all_addresses_is_called_by_any_address_and_by_no_other_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     everywhere: Hosts = hosts("0.0.0.0", 8000, [])
     assert everywhere.allow("192.168.1.5:8000") and everywhere.allow("[fe80::1]:8000")
     assert not everywhere.allow("evil.example:8000") and not everywhere.allow("192.168.1.5:80")
     assert not HOSTS.allow("192.168.1.5:8000") and not HOSTS.allow("")
-    assert is_everywhere("::") and url("::", 80) == "http://127.0.0.1:80" and url("::1", 80) == "http://[::1]:80"
+    assert is_everywhere("::") and url("0.0.0.0", 80) == "http://127.0.0.1:80" and url("::1", 80) == "http://[::1]:80"
+    for both, page in ((True, "http://127.0.0.1:80"), (False, "http://[::1]:80")):
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda both=both: both)
+        assert url("::", 80) == page
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_server_for_all_addresses_answers_both_kinds(both: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: both)
+    monkeypatch.setattr(socket, "create_server", lambda address, **settings: asked.update(settings))
+    listen("::", 8000)
+    assert (asked["family"], asked["dualstack_ipv6"]) == (socket.AF_INET6, both)
+    listen("127.0.0.1", 8000)
+    assert (asked["family"], asked["dualstack_ipv6"]) == (socket.AF_INET, False)
 
 
 def chunked(client: TestClient, content: bytes, size: int = 10_000) -> httpx2.Response:
