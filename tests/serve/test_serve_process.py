@@ -132,6 +132,19 @@ def test_files_that_are_chosen_have_their_classes(
     assert "400" in message
 
 
+def test_without_javascript_a_form_has_the_answer(served: Served, browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(encoded())
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.open(served.url)
+        browser.choose_files("#files", tmp_path / "good.png")
+        browser.click("button[type=submit]")
+        page = browser.driver.page_source
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert '"predictions"' in page and "another web page" not in page
+
+
 def test_files_may_be_dropped_pasted_and_too_large(served: Served, browser: Browser) -> None:
     browser.open(served.url)
     large = "x" * 20_000_001
