@@ -57,10 +57,10 @@ class Entry:
     def description(self) -> str:
         """What it holds, in words."""
         if not self.path.exists():
-            resumed = (
-                "the next run that needs it resumes it" if self.blocks.exists() else "being written, or left by a kill"
+            is_resumed = self.blocks.exists()
+            return (
+                f"unfinished: {'the next run that needs it resumes it' if is_resumed else 'in work, or left by a kill'}"
             )
-            return f"unfinished: {resumed}"
         metadata = _metadata(self.path)
         if metadata is None:
             return "damaged: the next run that needs it makes it again"
@@ -113,12 +113,7 @@ def _metadata(path: Path) -> dict[str, str] | None:
 
 def entries(folder: Path) -> list[Entry]:
     """All entries below a cache folder, finished or not."""
-    files = [
-        *folder.glob("images/*"),
-        *folder.glob("features/*"),
-        *folder.glob("images/.*"),
-        *folder.glob("features/.*"),
-    ]
+    files = [*folder.glob("images/*"), *folder.glob("features/*")]
     return [Entry(path) for path in sorted(set(filter(None, map(_entry_of, files))))]
 
 

@@ -138,34 +138,28 @@ def _without_additions(
 
 
 def enqueue(
-    study: optuna.Study, params: dict[str, Any], distributions: dict[str, BaseDistribution], **attributes: Any
-) -> None:
-    """Have the study run a trial with these parameters next."""
-    _add(study, params, distributions, {}, attributes)
-
-
-def enqueue_again(study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> None:
-    """Have the study run a trial with the parameters of this one next: of a grid, at the same point."""
-    of_grid = {key: trial.system_attrs[key] for key in OF_GRID if key in trial.system_attrs}
-    _add(study, trial.params, trial.distributions, of_grid, attributes)
-
-
-def _add(
     study: optuna.Study,
     params: dict[str, Any],
     distributions: dict[str, BaseDistribution],
-    system_attrs: dict[str, Any],
-    user_attrs: dict[str, Any],
+    system_attrs: dict[str, Any] | None = None,
+    **attributes: Any,
 ) -> None:
+    """Have the study run a trial with these parameters next."""
     study.add_trial(
         create_trial(
             state=TrialState.WAITING,
             params=params,
             distributions=distributions,
-            user_attrs=user_attrs,
+            user_attrs=attributes,
             system_attrs=system_attrs,
         )
     )
+
+
+def enqueue_again(study: optuna.Study, trial: FrozenTrial, **attributes: Any) -> None:
+    """Have the study run a trial with the parameters of this one next: of a grid, at the same point."""
+    of_grid = {key: trial.system_attrs[key] for key in OF_GRID if key in trial.system_attrs}
+    enqueue(study, trial.params, trial.distributions, of_grid, **attributes)
 
 
 def heartbeat_of(trial: FrozenTrial) -> tuple[int, float]:
