@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cifar.commands import command, module_command, override
+from cifar.files import BEST_TRIAL
 from cifar.formatting import as_whole
 
 from .architecture import architecture
@@ -42,13 +43,13 @@ def summarize(frames: Frames, evidence: Evidence | None = None) -> dict[str, Any
         return answer | {"problem": _why_no_best(counts), "reason": str(reasons.iloc[0]) if len(reasons) else ""}
     if evidence.confirmed:
         answer["confirmed"] = evidence.confirmed
-        if (Path(frames.place) / "best.yaml").exists():
+        if (Path(frames.place) / BEST_TRIAL).exists():
             bundle = f"{Path(frames.place).resolve().name}-model"
             answer["export"] = module_command("cifar.export", frames.place, "--bundle", bundle, with_trust=True)
     elif len(frames.fresh):
         answer["confirming"] = len(frames.fresh)
     answer["best"] = _best(frames, evidence.winner)
-    if (Path(frames.place) / "best.yaml").exists():
+    if (Path(frames.place) / BEST_TRIAL).exists():
         answer["command"] = command(override("from_study", frames.place))
         answer["confirm"] = command("-m", "hydra/sweeper=confirm", override("hydra.sweeper.study", frames.place))
         answer["execution"] = trained_execution(Path(frames.place))

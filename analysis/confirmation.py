@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from cifar.files import CONFIRMED_TRIAL
 from cifar.objective import OBJECTIVES
 from cifar.results import read_result
 from cifar.sweep.storage import StudyError, open_study, resolve_location
@@ -22,14 +23,14 @@ LOOK = "test-"
 
 def chosen_trial(folder: Path) -> int | None:
     """The number of the confirmed trial; None where there is none yet."""
-    settings: dict[str, Any] = attempt(lambda: read_yaml(folder / "confirmed.yaml"), {}, [])
+    settings: dict[str, Any] = attempt(lambda: read_yaml(folder / CONFIRMED_TRIAL), {}, [])
     number: int | None = value_at(settings, "trial")
     return number
 
 
 def trained_execution(folder: Path) -> dict[str, Any]:
     """The settings of the execution, such as CPU threads, with which from_study= trains; empty where none are known."""
-    file = next((path for name in ("confirmed.yaml", "best.yaml") if (path := folder / name).exists()), None)
+    file = next((path for name in (CONFIRMED_TRIAL, "best.yaml") if (path := folder / name).exists()), None)
     settings: dict[str, Any] = attempt(lambda: read_yaml(file), {}, []) if file else {}
     execution = value_at(settings, "execution")
     return execution if isinstance(execution, dict) else {}

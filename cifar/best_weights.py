@@ -16,6 +16,7 @@ from cifar.data.images import Images
 from cifar.objective import balanced_accuracy, macro_f1
 from cifar.reliability import ReliabilityError
 from cifar.resources import Resources
+from cifar.results import BEST
 from cifar.run_data import RunData, TestData
 from cifar.saving import RunSaver
 from cifar.tasks import Task
@@ -46,7 +47,7 @@ class Best:
     @cached_property
     def content(self) -> dict[str, Any] | None:
         """That of best.pt, whose weights are in the trainer's model then; None, with a warning, where it has none."""
-        path = self.path / "best.pt"
+        path = self.path / BEST
         try:
             best = checkpoint.load(path)
             checkpoint.load_weights(self.trainer.measured, best["model"], path)
@@ -66,7 +67,7 @@ class Best:
         except ReliabilityError as error:
             log.warning("unsure, unlike training: not known, as %s; the rest of the run is not affected", error)
             return {}
-        self.in_background(partial(checkpoint.save, self.path / "best.pt", best | {"reliability": state}))
+        self.in_background(partial(checkpoint.save, self.path / BEST, best | {"reliability": state}))
         thresholds = reliability.restored(state).thresholds
         log.info("%s", thresholds.in_words(MAX_ERROR))
         return {"unsure": thresholds.facts(MAX_ERROR)}

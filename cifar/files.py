@@ -1,4 +1,4 @@
-"""Atomic writes: after a crash a file is the old one or the new one, never a part of it."""
+"""Atomic writes, after which a file is the old one or the new one, never a part of it; names of files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cifar.errors import UserError
+
+BEST_TRIAL, CONFIRMED_TRIAL = "best.yaml", "confirmed.yaml"
+"""In the folder of a study: its best trial, and the one that its confirmation chose."""
 
 
 class FileError(UserError):

@@ -21,11 +21,9 @@ from cifar.data.preprocessing import InputFormat
 from cifar.files import temporary_beside, write_atomically
 from cifar.models.preprocess import Preprocess
 from cifar.options.option import ConfigError
-from cifar.results import same_directory
+from cifar.results import BEST, same_directory
 from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
-
-BEST = "best.pt"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cifar.data.memory import total_memory
 from cifar.data.preprocessing import InputFormat
 from cifar.data.request import Request
 from cifar.data.split_file import rows_of
-from cifar.initial import BEST, Initial
+from cifar.initial import Initial
 from cifar.models.preprocess import Preprocess
 from cifar.models.pretrained import Backbone
 from cifar.models.weights import TransferError
@@ -27,6 +27,7 @@ from cifar.options.resume import recorded_config
 from cifar.options.splits import AUTO
 from cifar.options.transfer import Frozen, Pretrained
 from cifar.resources import SHARED, Resources
+from cifar.results import BEST
 
 log = logging.getLogger(__name__)
 LARGEST_OWN_SIZE = 128

@@ -26,12 +26,13 @@ from cifar.data.images import Images
 from cifar.data.request import Request
 from cifar.data.resident import padded, stacked
 from cifar.data.split import Splits, prepare
-from cifar.initial import BEST, Initial
+from cifar.initial import Initial
 from cifar.models import feature_cache
 from cifar.models.feature_cache import FeatureCache, Features
 from cifar.models.pretrained import Backbone, build_backbone
 from cifar.options.data import Data
 from cifar.options.splits import VAL_PARTS
+from cifar.results import BEST
 from cifar.training.step import autocast
 
 T = TypeVar("T")

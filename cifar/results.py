@@ -29,6 +29,7 @@ from cifar.objective import ACCURACY, ClassScore, Objective
 from cifar.reporting import EpochMetrics
 
 SETTINGS = ".hydra"
+BEST = "best.pt"
 STATUSES = ("running", "finished", "pruned", "interrupted", "diverged", "failed")
 
 

@@ -20,13 +20,13 @@ from cifar.calibration import Floats, calibrate
 from cifar.data.images import Images
 from cifar.objective import ACCURACY
 from cifar.reporting import EpochMetrics
-from cifar.results import RunDirectory, best_of, same_directory
+from cifar.results import BEST, RunDirectory, best_of, same_directory
 from cifar.training import checkpoint
 from cifar.training.checkpoint import CheckpointError
 from cifar.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-BEST_FILES = ("best.pt", "confusion.csv", "classes.csv", predictions.FILE)
+BEST_FILES = (BEST, "confusion.csv", "classes.csv", predictions.FILE)
 """What is written when an epoch is the best so far."""
 
 
@@ -73,7 +73,7 @@ class RunSaver:
         logits = _joined(self.trainer.val_logits)
         calibration = asdict(calibrate(logits, self.val.labels.numpy()))
         content = {"model": weights} | self.description | measured | {"calibration": calibration}
-        checkpoint.save(self.directory.path / "best.pt", content)
+        checkpoint.save(self.directory.path / BEST, content)
         self.facts = {"calibration": calibration}
         validated = self.trainer.validated
         assert validated is not None
@@ -104,7 +104,7 @@ class RunSaver:
 
     def resume(self) -> None:
         """Take over what the best.pt in the directory says of the best epoch; an old one says nothing."""
-        path = self.directory.path / "best.pt"
+        path = self.directory.path / BEST
         with suppress(CheckpointError):  # where it is missing or damaged, the best epoch is known nevertheless
             best = checkpoint.load(path)
             self.facts = {"calibration": best["calibration"]} if "calibration" in best else {}

@@ -50,7 +50,7 @@ def listed(option: Data, part: str, cache_dir: Path) -> Listing | None:
     if part != "train" and not (has_parts(option) and parts.has(walk, place.directory, part)):
         return None
     directory = parts.directory(walk, place.directory, part)
-    return Listing(place.directory, *list_images(directory, part, walk=walk), broken=walk.broken, storage=place.storage)
+    return Listing(place.directory, *list_images(directory, part, walk=walk), storage=place.storage)
 
 
 def common_size(option: Data, request: Request) -> int | None:

@@ -12,12 +12,12 @@ import pandas as pd
 from cifar.commands import command, override
 from cifar.errors import UserError
 from cifar.layout import analysis
-from cifar.results import ResultsError, read_result
+from cifar.results import BEST, ResultsError, read_result
 
 if TYPE_CHECKING:
     from analysis.frames import Frames
 
-BEST, ONNX = "best.pt", "model.onnx"
+ONNX = "model.onnx"
 ALLOWED = "allowed: a run directory, a folder sweeps/NAME, a best.pt, an exported model (.onnx) or a bundle"
 
 

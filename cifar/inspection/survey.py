@@ -151,21 +151,7 @@ def _part(config: Config, part: str, resources: Resources) -> _Part | None:
         Sample(printable(listing.name(path)), part, listing.classes[label], partial(read, path), part)
         for path, label in listing.files
     ]
-    return _Part([*samples, *_broken(listing, part)], listing.classes)
-
-
-def _broken(listing: Listing, part: str) -> list[Sample]:
-    """What is named as an image and is no file, of the class whose folder it is in."""
-    samples = []
-    for path, problem in listing.broken.items():
-        name = printable(listing.name(path))
-        label = next((name for name in listing.classes if name in path.parts), listing.classes[0])
-        samples.append(Sample(name, part, label, partial(_refuse, problem), part))
-    return samples
-
-
-def _refuse(problem: str) -> bytes:
-    raise ImageError(problem, "repair or remove it")
+    return _Part(samples, listing.classes)
 
 
 def _content(storage: Storage, path: Path) -> bytes:

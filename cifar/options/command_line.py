@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
+from cifar.files import BEST_TRIAL, CONFIRMED_TRIAL
 from cifar.layout import CONF
 from cifar.options import restored
 from cifar.options.config import Config
@@ -33,7 +34,6 @@ from cifar.options.user_conf import add_recorded_folder, check_names
 from cifar.options.yaml_lines import option_files
 from cifar.overrides import is_within, key_of, leaves
 
-BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 """Where a search keeps the settings of its best trial, and of the one that a confirmation chose."""
 NOT_OF_ANOTHER_RUN = ("device", "resume", "from_study", "from_run")
 """Keys of a run that another one, which begins with it (from_run), does not take over."""
@@ -134,8 +134,8 @@ class Earlier:
     def _extend_confirmation(self, start: Composition) -> list[Override]:
         """The overrides of a start, which sees the user's config files that the search it confirms was started with."""
         study = OmegaConf.select(start.config, "hydra.sweeper.study")
-        if start.mode == RunMode.MULTIRUN and study and (Path(study) / BEST).exists():
-            add_recorded_folder(start.loader, run_of(Path(study) / BEST))
+        if start.mode == RunMode.MULTIRUN and study and (Path(study) / BEST_TRIAL).exists():
+            add_recorded_folder(start.loader, run_of(Path(study) / BEST_TRIAL))
         return start.overrides
 
     def restore(self, start: Composition) -> list[Override]:
@@ -211,8 +211,8 @@ def read_first_run(directory: str, decided: Collection[str]) -> list[Override]:
     """The overrides of a run that another one begins with, but for what only says where and on what it ran."""
     file = Path(directory) / ".hydra" / "overrides.yaml"
     if not file.exists():
-        best = [str(run_of(trial)) for name in (CONFIRMED, BEST) if (trial := Path(directory) / name).exists()]
-        of_study = f"; its best trial: {commands.override('from_run', best[0])}" if best else ""
+        trial = _trial_file(Path(directory))
+        of_study = f"; its best trial: {commands.override('from_run', str(run_of(trial)))}" if trial else ""
         raise ConfigError(
             f"from_run={directory}: not a run directory, it has no .hydra/overrides.yaml; allowed: the directory of a"
             f" run or of a trial{of_study}"
@@ -229,14 +229,18 @@ def read_study(study: Path) -> list[Override]:
 
 def trial_file(study: Path) -> Path:
     """The settings of the confirmed trial of a study, else of its best one. Raises ConfigError where there are none."""
-    file = next((study / name for name in (CONFIRMED, BEST) if (study / name).exists()), None)
+    file = _trial_file(study)
     if file is None:
-        siblings = sorted(str(other.parent) for other in study.parent.glob(f"*/{BEST}"))
+        siblings = sorted(str(other.parent) for other in study.parent.glob(f"*/{BEST_TRIAL}"))
         raise ConfigError(
-            f"from_study={study}: no {BEST} in it, which a search writes once a trial is complete;"
+            f"from_study={study}: no {BEST_TRIAL} in it, which a search writes once a trial is complete;"
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
     return file
+
+
+def _trial_file(study: Path) -> Path | None:
+    return next((study / name for name in (CONFIRMED_TRIAL, BEST_TRIAL) if (study / name).exists()), None)
 
 
 def run_of(trial: Path) -> Path:

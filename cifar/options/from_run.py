@@ -12,8 +12,8 @@ from cifar.options.config import Config
 from cifar.options.left_open import is_left_open
 from cifar.options.option import ConfigError
 from cifar.options.resume import recorded_settings, settings_of
+from cifar.results import BEST
 
-WEIGHTS = "best.pt"
 PREPROCESSING = ("data.image_size", "data.fit", "data.normalize", "data.mean", "data.std")
 FREE = {
     *("transfer.sha256", "transfer.views", "transfer.batch_size", "transfer.backbone_lr_scale"),
@@ -27,9 +27,9 @@ def check_from_run(config: Config) -> None:
     run = config.from_run
     if run is None or config.resume is not None:
         return
-    if not (Path(run) / WEIGHTS).exists():
+    if not (Path(run) / BEST).exists():
         raise ConfigError(
-            f"from_run={run}: no {WEIGHTS} in it, which a run writes after its first epoch; allowed: the directory of a"
+            f"from_run={run}: no {BEST} in it, which a run writes after its first epoch; allowed: the directory of a"
             " run or of a trial that has one"
         )
     if not config.data.knows_content:

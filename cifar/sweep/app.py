@@ -34,11 +34,6 @@ def no_history(run: Path) -> Iterable[tuple[int, Metrics]]:
     return ()
 
 
-def no_sizes(config: DictConfig) -> Mapping[str, float]:
-    """The default of SearchedApp.sizes: nothing is known before a trial runs."""
-    return {}
-
-
 def no_name(config: DictConfig) -> str:
     """The default of SearchedApp.content_name: data sets are not told apart by name."""
     return ""
@@ -174,12 +169,6 @@ class SearchedApp:
     at_end: Callable[[Study, Path], str] | None = None
     """The text to print at the end of a search, from the study and its folder; by default one line on the best trial.
     It may write files, such as a report."""
-
-    sizes: Callable[[DictConfig], Mapping[str, float]] = no_sizes
-    """Metrics that are known from a trial's config before it runs, by name. Not used yet."""
-
-    surrogate: Callable[[Study], object] | None = None
-    """A model of the objective, fitted in the parent process, outside the study's lock. Not used yet."""
 
     def metric(self, config: DictConfig) -> str | None:
         """The name of the metric that a search with this composed config optimises; None where it has no name."""

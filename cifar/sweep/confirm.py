@@ -23,6 +23,7 @@ from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from cifar.files import CONFIRMED_TRIAL
 from cifar.sweep import components, outcome
 from cifar.sweep import space as spaces
 from cifar.sweep import study as studies
@@ -63,8 +64,7 @@ def confirm(call: Invocation) -> None:
     refused = None
     if settings.test:
         refused = confirmation.look_at_test(runs, settings.force)
-    search = confirmation.search
-    print(outcome.closing_text(call.app, search.study, search.folder), flush=True)
+    print(outcome.closing_text(call.app, confirmation.search.study, confirmation.search.folder), flush=True)
     if refused:
         raise SweepError(refused)
 
@@ -162,7 +162,7 @@ class Confirmation:
         candidates = ranked(self.search.study)[:top]
         study = self.run(self.folder, self.reruns(candidates, fresh_seeds(seeds, self.search.seeds)))
         chosen, runs = self.choose(study)
-        outcome.save(self.search.folder / outcome.CONFIRMED, self.confirmed(chosen, runs))
+        outcome.save(self.search.folder / CONFIRMED_TRIAL, self.confirmed(chosen, runs))
         return runs
 
     def look_at_test(self, runs: list[FrozenTrial], force: bool) -> str | None:

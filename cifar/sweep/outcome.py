@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from cifar import config_dir
 from cifar.commands import command
 from cifar.errors import UserError
-from cifar.files import write_atomically
+from cifar.files import BEST_TRIAL, write_atomically
 from cifar.overrides import to_text
 from cifar.reporting import Interrupted
 from cifar.sweep.app import SearchedApp
@@ -28,8 +28,6 @@ from cifar.sweep.space import Space, overrides_of
 from cifar.sweep.storage import read_trials
 from cifar.sweep.study import SharedStudy
 from cifar.sweep.trials import folder_of
-
-BEST, CONFIRMED = "best.yaml", "confirmed.yaml"
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
@@ -111,7 +109,7 @@ def write_best(plan: Plan, app: SearchedApp, best: FrozenTrial) -> None:
     }
     save(plan.folder / "optimization_results.yaml", results)
     settings = settings_of(best, app, plan.settings.study_name, plan.folder, plan.space)
-    save(plan.folder / BEST, settings | {"settings": fixed_of(best, plan.fixed, plan.options)})
+    save(plan.folder / BEST_TRIAL, settings | {"settings": fixed_of(best, plan.fixed, plan.options)})
 
 
 def run_directory(trial: FrozenTrial, folder: Path) -> str | None:

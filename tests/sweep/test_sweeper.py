@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from sweeps import Toy, outcomes, trials
 
 from cifar.errors import UserError
+from cifar.files import BEST_TRIAL
 from cifar.options.command_line import expand
 from cifar.options.option import ConfigError
-from cifar.sweep.outcome import BEST, save
+from cifar.sweep.outcome import save
 from cifar.sweep.plan import SweepError
 from cifar.sweep.storage import StudyError
 
@@ -161,7 +162,7 @@ def test_the_parent_of_a_sweep_imports_no_torch() -> None:
 def study_with_best(folder: Path) -> None:
     folder.mkdir()
     overrides = ["data=digits", "optimizer=sgd", "optimizer.lr=0.5", "optimizer.momentum=0.8"]
-    save(folder / BEST, {"overrides": overrides})
+    save(folder / BEST_TRIAL, {"overrides": overrides})
 
 
 def expanded(lines: list[str], study: Path) -> list[str]:
