@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from cifar.files import CONFIRMED_TRIAL
+from cifar.files import CONFIRMED_TRIAL, best_trial_file
 from cifar.objective import OBJECTIVES
 from cifar.results import read_result
 from cifar.sweep.storage import StudyError, open_study, resolve_location
@@ -30,7 +30,7 @@ def chosen_trial(folder: Path) -> int | None:
 
 def trained_execution(folder: Path) -> dict[str, Any]:
     """The settings of the execution, such as CPU threads, with which from_study= trains; empty where none are known."""
-    file = next((path for name in (CONFIRMED_TRIAL, "best.yaml") if (path := folder / name).exists()), None)
+    file = best_trial_file(folder)
     settings: dict[str, Any] = attempt(lambda: read_yaml(file), {}, []) if file else {}
     execution = value_at(settings, "execution")
     return execution if isinstance(execution, dict) else {}

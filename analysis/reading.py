@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from cifar.formatting import first_line
 from cifar.results import ResultsError
 
 T = TypeVar("T")
@@ -21,8 +22,8 @@ def attempt(read: Callable[[], T], default: T, problems: list[str], label: str =
     try:
         return read()
     except UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-        problems.append(f"{label}{reason or type(error).__name__}")
+        reason = error.strerror if isinstance(error, OSError) else None
+        problems.append(f"{label}{reason or first_line(error)}")
         return default
 
 

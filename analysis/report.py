@@ -28,7 +28,7 @@ import pandas as pd
 
 from cifar.commands import as_started, module_command
 from cifar.errors import UserError
-from cifar.files import cannot_write, write_atomically
+from cifar.files import BEST_TRIAL, cannot_write, write_atomically
 from cifar.options.outside import check_outside
 
 from . import static
@@ -56,15 +56,20 @@ def write(report: Report, folder: Path, command: str, reload: int = 0) -> None:
     for name, figure in report.figures.items():
         static.save(figure, folder / "figures" / name)
     if report.best_yaml:
-        shutil.copyfile(report.best_yaml, folder / "best.yaml")
+        shutil.copyfile(report.best_yaml, folder / BEST_TRIAL)
     now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
     write_atomically(folder / "report.md", markdown(report, now, command).encode())
     write_atomically(folder / "report.html", page(report, now, command, reload).encode())
 
 
 def destination(places: Sequence[str], out: str | None) -> Path:
-    """The folder of the report: --out, else PLACE/report, else report/ in the working directory."""
+    """The folder of the report: --out, else PLACE/report, else report/ in the working directory.
+
+    Raises UserError for --out with the folder of a study or of a run, whose best.yaml would be replaced.
+    """
     if out:
+        if any((Path(out) / name).exists() for name in ("study.db", "confirmation", ".hydra")):
+            raise UserError(f"--out {out}: holds a study or a run; allowed: another folder, as {Path(out) / 'report'}")
         return Path(out)
     place = Path(places[0])
     if len(places) > 1 or "://" in places[0]:
@@ -117,9 +122,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--study", help="the name of the study, where a storage holds several")
     parser.add_argument("--watch", action="store_true", help="update the report while the search runs")
     options = parser.parse_args(argv)
-    folder = destination(options.places, options.out)
     command = module_command("analysis.report", *argv)
     try:
+        folder = destination(options.places, options.out)
         if options.watch:
             report = watch(options.places, options.study, folder, command)
         else:

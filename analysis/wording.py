@@ -7,6 +7,7 @@ from typing import Any
 from cifar.formatting import count_of, format_count, format_interval, format_value
 
 from .architecture import model_name, model_settings
+from .statistics.model import FEWEST
 
 SHOWN = 5
 """Hyperparameters and tied trials that the text names."""
@@ -223,12 +224,18 @@ def of_branch(answer: dict[str, Any]) -> str:
 
 def advice(answer: dict[str, Any]) -> list[str]:
     """What to do next, a sentence each, at most six."""
-    lines = [] if "unknown" in answer else _of_the_statistics(answer)
+    lines = _of_the_statistics(answer) if "unknown" not in answer else _on_more_trials(answer)
     if "confirm" in answer and "confirmed" not in answer:
         lines += [f"confirm it: {answer['confirm']}"]
     if "export" in answer:
         lines += [f"use it: {answer['export']}"]
     return lines
+
+
+def _on_more_trials(answer: dict[str, Any]) -> list[str]:
+    """How to run more of them, where a search of this program has too few."""
+    is_small = "confirm" in answer and answer["trials"].get("complete", 0) < FEWEST
+    return ["run more trials: the command of the search with a greater hydra.sweeper.n_trials"] if is_small else []
 
 
 def _of_the_statistics(answer: dict[str, Any]) -> list[str]:

@@ -69,7 +69,8 @@ class Best:
             return {}
         self.in_background(partial(checkpoint.save, self.path / BEST, best | {"reliability": state}))
         thresholds = reliability.restored(state).thresholds
-        log.info("%s", thresholds.in_words(MAX_ERROR))
+        if thresholds.at(MAX_ERROR) is not None:  # else predict says why nothing is marked
+            log.info("%s", thresholds.in_words(MAX_ERROR))
         return {"unsure": thresholds.facts(MAX_ERROR)}
 
     def save_examples(self) -> dict[str, Any]:

@@ -193,7 +193,8 @@ class Experiment:
 
     def _plan(self, facts: dict[str, Any]) -> None:
         """Plan how many epochs are trained, where the run has a time, and write that down."""
-        self.timekeeper.begin(self.resumed, plan_settings(self.config, self.data.facts["image_size"]))
+        settings = plan_settings(self.config, self.data.facts["image_size"])
+        self.timekeeper.begin(self.resumed, settings, self._after_batch)
         if self.config.time is not None:
             facts |= self._times()
             self.directory.write_result(result_of("running", None, self.history, facts, self.trainer.objective))
@@ -244,16 +245,22 @@ class Experiment:
         log.info("stopped after epoch %d of %d: %d epochs without a better %s", done, total, patience, objective.label)
 
     def _after_step(self) -> None:
+        self.timekeeper.after_step()
+        self._after_batch()
+
+    def _after_batch(self) -> None:
         """Let the other runs of the process train, and end this one where a signal has asked for it."""
         with self.isolation.paused():
             self.coordinator.yield_control()
-        self.timekeeper.after_step()
+        self._stop_where_asked()
+
+    def _stop_where_asked(self) -> None:
+        """Raises Interrupted where a signal has asked for it."""
         if self.stop.signum is not None:
-            raise Interrupted(
-                f"interrupted after epoch {self.trainer.done} of {self.trainer.total}; to resume:"
-                f" {command(override('resume', self.directory.path))}",
-                self.stop.signum,
-            )
+            done, total = self.trainer.done, self.trainer.total
+            reached = f"after epoch {done} of {total}" if done else "before the end of the first epoch"
+            resume = command(override("resume", self.directory.path))
+            raise Interrupted(f"interrupted {reached}; to resume: {resume}", self.stop.signum)
 
     def _description(self) -> dict[str, Any]:
         """What best.pt holds besides the weights."""
@@ -270,8 +277,14 @@ class Experiment:
         """What is measured of the best weights, once all epochs are done."""
         path, write = self.directory.path, self._in_background
         best = Best(path, self.task, self.trainer, self.saver, self.data, self.resources, write)
-        facts = best.reliability() | best.save_examples() | best.test(self.test)
-        return facts | best.without_leaks(self.test) | best.compare(self.test)
+        facts: dict[str, Any] = {}
+        for assess in (
+            *(best.reliability, best.save_examples, partial(best.test, self.test)),
+            *(partial(best.without_leaks, self.test), partial(best.compare, self.test)),
+        ):
+            self._stop_where_asked()
+            facts |= assess()
+        return facts
 
     def _tracked_run(self, study: str | None) -> TrackedRun:
         folder = Path(study).resolve() if study else None

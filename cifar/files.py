@@ -19,6 +19,11 @@ BEST_TRIAL, CONFIRMED_TRIAL = "best.yaml", "confirmed.yaml"
 """In the folder of a study: its best trial, and the one that its confirmation chose."""
 
 
+def best_trial_file(study: Path) -> Path | None:
+    """What from_study= reads in the folder of a study: of the confirmed trial, else of the best; None without both."""
+    return next((study / name for name in (CONFIRMED_TRIAL, BEST_TRIAL) if (study / name).exists()), None)
+
+
 class FileError(UserError):
     """A file cannot be written. The message names the file and the reason."""
 

@@ -29,6 +29,12 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def shortened(texts: Iterable[str], most: int) -> str:
     """The first ones, at most `most`, and how many more there are, as a, b and 3 more."""
     every = list(texts)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # imported where they are needed, as torch takes seconds: --h
 
 BATCH_SIZE = 32
 STDOUT = "-"
+BEGINNINGS = {"--csv": (b"file,class,probability", b"true \\ predicted,"), "--json": (b'{\n  "model":',)}
+"""How the files begin that this command writes; others are not replaced."""
 
 
 class PredictError(UserError):
@@ -101,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         "--csv",
         metavar="FILE",
         help="write file, class, probability, class_2, probability_2 and so on, unsure, unlike, distance, a row for"
-        " each image; with --evaluate the confusion matrix; - is standard output",
+        " each image; with --evaluate the confusion matrix; - is standard output; only an earlier result is replaced",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - is standard output")
     parser.add_argument(
@@ -144,6 +146,7 @@ def _check(options: argparse.Namespace) -> None:
     for option, target in (("--csv", options.csv), ("--json", options.json)):
         if target not in (None, STDOUT):
             check_target(option, Path(target))
+            _check_replaced(option, Path(target))
     if options.evaluate and options.sort != "none":
         raise PredictError("--sort with --evaluate: allowed: one of them, as an evaluation lists no images")
     if options.evaluate and options.top != 1:
@@ -152,6 +155,21 @@ def _check(options: argparse.Namespace) -> None:
         raise PredictError(
             f"--evaluate: {' '.join(options.images)}; allowed: one folder that holds a folder of images for each class"
         )
+
+
+def _check_replaced(option: str, file: Path) -> None:
+    """Raises PredictError where a file would be lost: only results are replaced, not an image or a file of a run."""
+    if file.exists():
+        try:
+            with file.open("rb") as existing:
+                beginning = existing.read(32)
+        except OSError as error:
+            raise PredictError(f"{option} {file}: already there, and cannot be read ({error.strerror})") from None
+        is_of_a_run = file.name == "confusion.csv" and (file.parent / "result.json").exists()  # it begins alike
+        if is_of_a_run or (beginning and not beginning.startswith(BEGINNINGS[option])):
+            raise PredictError(
+                f"{option} {file}: already there, and not written by this command; allowed: another name"
+            )
 
 
 def predict(options: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ def resume(
         raise CheckpointError(
             f"{path}: the run had other settings ({error!r}); resume it with the settings that it was started with"
         ) from error
-    log.info("resuming %s after epoch %d", source, trainer.done)
+    log.info("resuming %s after epoch %d%s", source, trainer.done, "" if trainer.done < trainer.total else ", its last")
     return history, state
 
 

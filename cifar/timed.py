@@ -17,7 +17,7 @@ from cifar.options.times import in_words, seconds_of
 from cifar.options.transfer import Frozen, Pretrained
 from cifar.training.device import wait
 from cifar.training.plan import TOLERANCE, Pace, measure, steps_left
-from cifar.training.trainer import Trainer
+from cifar.training.trainer import AfterStep, Trainer, no_callback
 
 log = logging.getLogger(__name__)
 MEASURED = 0.02
@@ -36,8 +36,11 @@ MOST, MOST_ON_FEATURES = 1000, 100
 class Untimed:
     """A run with a number of epochs: a no-op."""
 
-    def begin(self, state: Mapping[str, Any], settings: str = "") -> None:
-        """Plan, or take up the plan in the state of the run that is resumed."""
+    def begin(self, state: Mapping[str, Any], settings: str = "", after_batch: AfterStep = no_callback) -> None:
+        """Plan, or take up the plan in the state of the run that is resumed.
+
+        `settings`: a few that the log names beside the plan. `after_batch` is called while the pace is measured.
+        """
 
     def after_step(self) -> None:
         """Called after every training step: may correct the number of steps."""
@@ -88,19 +91,18 @@ class Timekeeper(Untimed):
         """Epochs of the plan; the last one may be a part."""
         return self.trainer.steps / len(self.trainer.train)
 
-    def begin(self, state: Mapping[str, Any], settings: str = "") -> None:
-        """`settings`: a few that the log names beside the plan."""
+    def begin(self, state: Mapping[str, Any], settings: str = "", after_batch: AfterStep = no_callback) -> None:
         self.start = self.clock()
         if "timed" in state:
             self._resume(state["timed"])
         else:
-            self._plan(settings)
+            self._plan(settings, after_batch)
         self._mark()
 
-    def _plan(self, settings: str) -> None:
+    def _plan(self, settings: str, after_batch: AfterStep) -> None:
         trainer, batches = self.trainer, len(self.trainer.train)
         with self.durations.measuring("measuring"):
-            self.pace = measure(trainer, MEASURED * self.seconds)
+            self.pace = measure(trainer, MEASURED * self.seconds, after_batch)
         steps = steps_left(self.seconds - self.used, self.pace, batches, tolerance=TOLERANCE * self.seconds)
         steps = self._at_most(steps)
         self.check(steps / batches)

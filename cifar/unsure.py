@@ -87,7 +87,7 @@ class Thresholds(ABC):
             if max_error < self.smallest:
                 reason = f"the smallest that it was set for is {self.smallest:g}"
             if self.images < fewest:
-                reason = f"it takes {fewest:,} images at least"
+                reason = f"it takes {fewest:,} images at least (data.calibration_size, data.val_size)"
             cause = f"an error of at most {max_error:.3g} cannot be promised by {images}: {reason}"
             return f"unsure: nothing is marked, as {cause}"
         promise = f"at most {threshold.max_error:.3g} of the others are wrong, with {CONFIDENCE:.0%} confidence"

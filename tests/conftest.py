@@ -3,6 +3,7 @@
 # ruff: noqa: E402  (the environment and sys.path are set before the imports that need these)
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -61,10 +62,20 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     whole_suite = config.args_source == pytest.Config.ArgsSource.TESTPATHS
     measures = bool(getattr(config.option, "cov_source", None))
-    if is_worker or not whole_suite or measures or config.option.usepdb or torch.cuda.is_available():
+    if is_worker or not config.pluginmanager.hasplugin("xdist"):
         return
-    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+    one_process = not whole_suite or measures or config.option.usepdb or torch.cuda.is_available()
+    if config.option.numprocesses is None and not one_process:
         config.option.numprocesses = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
+    if config.option.numprocesses and config.option.dist == "no":
+        config.option.dist = "worksteal"  # no process ends long before the others
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the packages that are loaded by now, and look for cycles, of which composed configs are, less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -12,6 +12,7 @@ The server is this file as a script. Its requests come through a socket, which i
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
@@ -21,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -224,9 +226,29 @@ def main_module(argv: Sequence[str]) -> tuple[types.CodeType, dict[str, object]]
     return compile(Path(script).read_bytes(), script, "exec"), module.__dict__
 
 
+def end(status: object) -> None:
+    """End as an interpreter does after sys.exit(status), without taking all packages apart, for half a second."""
+    if not isinstance(status, (int, type(None))):
+        print(status, file=sys.stderr)
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(status)
+    os._exit((status or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file: a script has its own
     request = serve()
     if request is not None:
         code, variables = main_module(request["argv"])  # type: ignore[arg-type]
-        exec(code, variables)  # at the top: what the script raises ends the interpreter
+        try:
+            exec(code, variables)  # at the top: what the script raises ends the interpreter
+            status: object = None
+        except SystemExit as ended:
+            status = ended.code
+        end(status)

@@ -48,7 +48,7 @@ def serving() -> Iterator[Server]:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=owner, group=owner, cwd=folder)
 
     try:
-        call("initdb", "-A", "trust", "-U", "postgres")
+        call("initdb", "--no-sync", "-A", "trust", "-U", "postgres")
         call("pg_ctl", "-l", str(folder / "log"), "-w", "-o", options, "start")
         yield Server(port)
         call("pg_ctl", "-m", "immediate", "stop")

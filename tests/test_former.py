@@ -8,9 +8,7 @@ version that changes settings or files adds what its predecessor wrote (tests/fo
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +20,7 @@ import yaml
 from processes import succeed
 from sweeps import trials
 
+from analysis import report, summary
 from cifar.results import read_metrics, read_result
 from cifar.trained import load_classifier
 
@@ -45,15 +44,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     with tarfile.open(request.param) as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path
-
-
-def module(root: Path, name: str, *arguments: str, cwd: Path) -> str:
-    """The output of a command of this program, as `python -m NAME ARGUMENTS` in `cwd`."""
-    command = [sys.executable, "-m", name, *arguments]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
-    succeed(done)
-    return done.stdout
 
 
 def test_there_are_files_of_a_former_version() -> None:
@@ -147,13 +137,17 @@ def test_a_confirmed_search_stays_confirmed(place: Path, run_py: RunPy) -> None:
     assert len(read_metrics(place / "again" / "metrics.csv")) == 6
 
 
-def test_a_search_is_summarised_and_reported(place: Path, root: Path) -> None:
-    summary: dict[str, Any] = json.loads(module(root, "analysis.summary", "sweeps/confirmed", "--json", cwd=place))
-    assert summary["trials"] == {"complete": 5, "pruned": 4} and summary["best"]["architecture"]["width"] == 4
-    assert summary["confirmed"]["mean"] == pytest.approx(0.15625)
-    assert summary["confirmed"]["test"]["accuracy"] == pytest.approx(0.1306, abs=1e-4)
-    module(root, "analysis.report", "sweeps/confirmed", "sweeps/stopped", cwd=place)
-    module(root, "analysis.report", "sweeps/confirmed", cwd=place)
+def test_a_search_is_summarised_and_reported(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    summary.main(["sweeps/confirmed", "--json"])
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert shown["trials"] == {"complete": 5, "pruned": 4} and shown["best"]["architecture"]["width"] == 4
+    assert shown["confirmed"]["mean"] == pytest.approx(0.15625)
+    assert shown["confirmed"]["test"]["accuracy"] == pytest.approx(0.1306, abs=1e-4)
+    report.main(["sweeps/confirmed", "sweeps/stopped"])
+    report.main(["sweeps/confirmed"])
     assert (place / "sweeps" / "confirmed" / "report" / "report.html").stat().st_size > 100_000
-    module(root, "analysis.report", "interrupted", cwd=place)
+    report.main(["interrupted"])
     assert "interrupted" in (place / "interrupted" / "report" / "report.md").read_text("utf-8")

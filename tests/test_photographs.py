@@ -85,7 +85,9 @@ def test_options_of_the_command_line_win_and_leave_nothing_of_the_recipes() -> N
     adam = settings("optimizer=adam").optimizer
     assert adam == composed("optimizer=adam").optimizer, "a learning rate of SGD does not suit it"
     assert settings("model=resnet14").model == composed("model=resnet14").model
-    assert settings("augment=none").augment == composed(*PHOTOGRAPHS[1:], "augment=none").augment
+    for augment in ("augment=none", "augment=crop_flip"):
+        assert settings(augment).augment == composed(*PHOTOGRAPHS[1:], augment).augment
+    assert settings("augment=auto").augment == settings().augment, "it is the recipe's own option"
     assert settings("scheduler=plateau").scheduler == composed("scheduler=plateau").scheduler
     assert settings("transfer=frozen", "transfer.image_size=128").transfer.image_size == 128
     assert settings("model.width=8").model.width == 8
@@ -166,7 +168,7 @@ def test_a_backbone_is_frozen(digits: Path, run_py: RunPy, tmp_path: Path) -> No
 
 def test_a_backbone_by_its_name_is_fine_tuned_and_used(digits: Path, run_py: RunPy, tmp_path: Path) -> None:
     lite0 = ("transfer=finetune", "transfer.backbone=efficientnet_lite0", "transfer.image_size=32", "device=cpu")
-    recipe = (*PHOTOGRAPHS[:2], f"data.root={digits}", *lite0, "threads=1", "batch_size=64")
+    recipe = (*PHOTOGRAPHS[:2], f"data.root={digits}", *lite0, "threads=1", "batch_size=64", "data.limit=100")
     succeed(run_py(*recipe, "epochs=1", "hydra.run.dir=r", cwd=tmp_path))
     succeed(run_py("resume=r", "epochs=2", cwd=tmp_path))
     transfer = read_result(tmp_path / "r")["transfer"]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -196,6 +197,29 @@ def test_bad_files_are_named_and_the_others_predicted(
 def test_results_that_cannot_be_written_are_refused_first(options: list[str], message: str, predicted: Predict) -> None:
     with pytest.raises(UserError, match=message):
         predicted("missing.png", *options)
+
+
+def test_an_archive_is_to_be_unpacked(predicted: Predict, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"photos\.zip: an archive; unpack it, and name its folder"):
+        predicted(tmp_path / "photos.zip")
+
+
+def test_only_results_are_replaced(predicted: Predict, photos: Path, trained: Path, tmp_path: Path) -> None:
+    image = next(photos.rglob("*.png"))
+    run = shutil.copytree(trained, tmp_path / "run")
+    lost = [image, run / "best.pt", run / "predictions.csv", run / "confusion.csv"]
+    before = [file.read_bytes() for file in lost]
+    for file in lost:
+        with pytest.raises(UserError, match="already there, and not written by this command"):
+            predicted(image, "--csv", file)
+    with pytest.raises(UserError, match="already there, and not written by this command"):
+        predicted(image, "--json", run / "result.json")
+    assert [file.read_bytes() for file in lost] == before
+    results = ["--csv", tmp_path / "p.csv", "--json", tmp_path / "p.json"]
+    (tmp_path / "p.csv").touch()
+    for arguments in ([image], [image], [photos / "test", "--evaluate"]):
+        predicted(*arguments, *results)
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +70,10 @@ def last_rate(make_trainer: MakeTrainer, steps: int) -> float:
     """The last learning rate of the same schedule."""
     trainer = planning(make_trainer(), schedulers.onecycle, warmup=0.3)
     trainer.plan(steps)
-    return list(trainer.epochs())[-1].lr
+    for _ in range(steps - 1):
+        trainer.optimizer.step()
+        trainer.schedule.step()
+    return float(trainer.optimizer.param_groups[0]["lr"])
 
 
 def test_at_an_even_pace_the_first_plan_is_kept(make_trainer: MakeTrainer) -> None:
@@ -278,6 +284,18 @@ def test_the_record_of_a_run_with_a_time(settings: Settings, tmp_path: Path) -> 
     plain.mkdir()
     run(settings("epochs=1"), str(plain), NO_REPORTER)
     assert "plan" not in read_result(plain) and read_result(plain)["epochs"] == 1
+
+
+def test_a_run_can_be_stopped_while_its_pace_is_measured(settings: Settings, tmp_path: Path) -> None:
+    def clock() -> float:
+        if (tmp_path / "result.json").exists() and signals:
+            os.kill(os.getpid(), signals.pop())
+        return next(times)
+
+    signals, times = [signal.SIGTERM], itertools.count(0.0, 0.01)
+    with pytest.raises(Interrupted, match=r"interrupted before the end of the first epoch; to resume: .*resume="):
+        run(settings("time=5h"), str(tmp_path), NO_REPORTER, clock=clock)
+    assert read_result(tmp_path)["status"] == "interrupted" and "plan" not in read_result(tmp_path)
 
 
 class StopAfter(Reporter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from cifar.objective import ACCURACY, OBJECTIVES
 from ..architecture import architecture, model_name, model_settings
 from ..frames import Frames
 from ..sections import Section
+
+COMMAND = re.compile(r": '?(\S*/)?(python[\d.]*|cifar-\w+|pip|optuna)\b[^;]*$")
+"""A command at the end of a text."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,6 @@ def is_running(frames: Frames) -> bool:
     return frames.trials.empty or bool(frames.trials.state.isin(["RUNNING", "WAITING"]).any())
 
 
-def best_yaml(frames: Frames) -> Path | None:
-    """The file that from_study= reads: of the confirmed trial, else of the best; None where there is neither."""
-    for name in ("confirmed.yaml", "best.yaml"):
-        path = Path(frames.place) / name
-        if path.exists():
-            return path
-    return None
-
-
 def command_of(run: str, instead: Sequence[str] = ()) -> str:
     """The command line of a run, from the overrides that Hydra recorded; empty where they cannot be read.
 
@@ -94,10 +89,10 @@ def _key(override: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a full stop, and a capital unless it begins with a name such as optimizer.lr."""
+    """With a full stop, unless it ends in a command, and a capital, unless it begins with a name as optimizer.lr."""
     first_word = text.split(" ")[0]
     capitalised = text[0].upper() + text[1:] if first_word.isalpha() else text
-    return capitalised if text.endswith(".") else f"{capitalised}."
+    return capitalised if text.endswith(".") or COMMAND.search(text) else f"{capitalised}."
 
 
 def architecture_facts(runs: pd.DataFrame) -> list[Fact]:

@@ -108,11 +108,12 @@ def _calibration_facts(run: pd.Series[Any]) -> list[Fact]:
 
 def _next_steps(run: pd.Series[Any], epochs: pd.DataFrame) -> list[str]:
     message = [sentence(f"{run.status}: {run.message}")] if run.message else []
+    problem = [sentence(run.problem)] if run.problem else []
     learned = diagnosis(epochs).iloc[0]
     data = [sentence(line) for line in on_data(data_of(run))]
     guessing = [] if learned.diverged else on_guessing(read_classes(run.run))
     learning = guessing or [after_training(learned), *on_generalization(epochs, run.val_images)]
-    return [*message, *data, *learning]
+    return [*message, *data, *learning, *problem]
 
 
 def _settings_table(run: pd.Series[Any]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cifar.commands import command, override
+from cifar.files import best_trial_file
 from cifar.formatting import count_of, format_interval, format_value
 from cifar.intervals import clipped, mean_interval
 
@@ -24,7 +25,7 @@ from ..statistics.curse import winners_curse
 from ..statistics.model import StatisticsError
 from ..statistics.recipes import improvement
 from . import folds
-from .base import Fact, Report, architecture_facts, best_yaml, command_of, is_running, time_fact, total_seconds
+from .base import Fact, Report, architecture_facts, command_of, is_running, time_fact, total_seconds
 from .settings import grid_settings
 
 
@@ -69,14 +70,14 @@ def report_of(places: Sequence[Frames]) -> Report:
         command=_command(best),
         next_steps=_next_steps(ranked_places),
         sections=sections_of(Context("several", ranked_places, best.run)),
-        best_yaml=best_yaml(frames),
+        best_yaml=best_trial_file(Path(frames.place)),
     )
 
 
 def _command(best: Best) -> str:
     """What trains the best: that of its study, or its run, without folds where it is one of several folds."""
     frames = best.place.frames
-    if best_yaml(frames):
+    if best_trial_file(Path(frames.place)):
         return command(override("from_study", frames.place))
     is_of_folds = not frames.study and folds.has_folds(frames.runs)
     return command_of(best.run, folds.WITHOUT if is_of_folds else ())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cifar.files import best_trial_file
 from cifar.formatting import count_of, format_interval, format_value
 
 from ..answer import summarize
@@ -14,7 +16,7 @@ from ..evidence import Evidence
 from ..frames import Frames
 from ..sections import Context, Place, sections_of
 from ..wording import advice, not_known, on_data_of
-from .base import Fact, Report, architecture_facts, best_yaml, is_running, sentence, time_fact, total_seconds
+from .base import Fact, Report, architecture_facts, is_running, sentence, time_fact, total_seconds
 
 
 def report_of(frames: Frames) -> Report:
@@ -34,7 +36,7 @@ def report_of(frames: Frames) -> Report:
         command=answer.get("command", ""),
         next_steps=_next_steps(answer),
         sections=sections_of(Context("study", [place], answer["best"]["run"], evidence, answer)),
-        best_yaml=best_yaml(frames),
+        best_yaml=best_trial_file(Path(frames.place)),
     )
 
 

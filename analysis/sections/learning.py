@@ -63,5 +63,5 @@ def diagnosis_text(row: pd.Series[Any]) -> str:
     progress = improving if row.improving else "it had stopped improving"
     fit = "it overfitted after that" if row.overfitting else "it did not overfit"
     drops = {0: "did not drop", 1: "dropped once", 2: "dropped twice"}
-    rate = drops.get(row.lr_drops, f"dropped {row.lr_drops} times")
+    rate = drops.get(row.lr_drops, f"fell in {row.lr_drops} epochs")
     return f"best in epoch {row.best_epoch}; {progress}; {fit}; its learning rate {rate}."

@@ -9,10 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from cifar.data import decoded, parts
+from cifar.data.archive import ALLOWED
 from cifar.data.decoded import Listing
 from cifar.data.groups import groups_by_pattern
 from cifar.data.images import DataError, Images, on_one_line, printable
-from cifar.data.listing import Walk, list_images
+from cifar.data.listing import Walk, image_suffixes, list_images
 from cifar.data.open_archive import RECENT
 from cifar.data.request import Request
 from cifar.data.storage import DISK, Storage
@@ -91,6 +92,13 @@ def place_of(option: Data, cache_dir: Path | None = None) -> Place:
         return Place(DISK, root)
     try:
         archive = RECENT.open(root, cache_dir)
+    except DataError:
+        if root.suffix.lower() not in image_suffixes():
+            raise
+        raise DataError(
+            f"{on_one_line(root)}: an image; allowed: the folder that holds a folder of images for each class, or its"
+            f" archive ({ALLOWED})"
+        ) from None
     except OSError as error:
         raise DataError(f"{on_one_line(root)}: cannot be read ({error.strerror or error})") from None
     return Place(archive, parts.top(Walk(quiet=True, storage=archive), root))

@@ -84,9 +84,12 @@ def _class_folders(directory: Path, part: str, walk: Walk) -> list[Path]:
     if len(folders) < least:
         content = f"one class ({printable(folders[0].name)})" if folders else "no class directories"
         beside = f", and images outside of these ({_names(strays)})" if strays else ""
+        look = Walk(quiet=True, tolerant=True, storage=walk.storage)
+        deeper = folders and sum(map(walk.is_dir, look.visible(folders[0]))) > 1
         raise DataError(
             f"{printable(directory)}: {content}{beside}{walk.summary()}; allowed: a directory a class,"
             f" {('one', 'two')[least - 1]} or more, with images in them{_unpack(walk)}"
+            + (f"; are these in {printable(folders[0])}?" if deeper else "")
         )
     if strays and not walk.quiet:
         log.warning(

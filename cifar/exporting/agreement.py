@@ -12,6 +12,7 @@ from torch import Tensor
 from cifar.data.pixels import Pixels
 from cifar.exporting.formats import Compute
 from cifar.exporting.source import CheckImages, ExportError, Source, check_images
+from cifar.formatting import first_line
 
 TOLERANCE = 1e-3
 """The largest difference of a probability that is allowed.
@@ -106,8 +107,8 @@ def _computed(what: str, compute: Compute, batch: Tensor) -> Tensor:
     try:
         return compute(batch)
     except Exception as error:  # the errors of runtimes share no base
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise ExportError(f"{what}: fails on a batch of {len(batch)}: {lines[0]}; nothing was written") from error
+        problem = f"{what}: fails on a batch of {len(batch)}: {first_line(error)}"
+        raise ExportError(f"{problem}; nothing was written") from error
 
 
 def _largest_difference(computed: Tensor, expected: Tensor) -> float:

@@ -1,5 +1,7 @@
 """The class and the probability of images, tab-separated: python predict.py IMAGES... [--top K] [--max-error SHARE]
 
+IMAGES are files and folders.
+
 A line ends in "unsure" where the probability is too low, and in "unlike training" where the image is.
 
 Needs onnxruntime, numpy and pillow alone: pip install -r requirements.txt; for HEIC files also pillow-heif
@@ -11,13 +13,16 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from preprocessing import ImageError, InputFormat, decode
+from PIL import Image
+from preprocessing import HEIF_SUFFIXES, ImageError, InputFormat, decode
 
 
 def main(argv: list[str], folder: Path) -> int:
@@ -34,11 +39,11 @@ def main(argv: list[str], folder: Path) -> int:
     classes, format = json.loads(metadata["classes"]), InputFormat(**json.loads(metadata["input"]))
     threshold, largest = limits(metadata, options.max_error)
     unreadable = 0
-    for path in options.images:
+    for path in files_of(options.images):
         shown = on_one_line(path)
         try:
             if os.path.isdir(path):  # noqa: PTH112  (Path raises for names that are too long)
-                raise ImageError("a folder", "give its files: python predict.py FOLDER/*")
+                raise ImageError("no images in this folder")
             if not os.path.isfile(path):  # noqa: PTH113  (a FIFO would be waited for)
                 raise ImageError("not a regular file" if os.path.exists(path) else "no such file")  # noqa: PTH110
             pixels, _ = decode(path, format)
@@ -54,6 +59,20 @@ def main(argv: list[str], folder: Path) -> int:
         shares = [f"{classes[index]}\t{probabilities[index]:.6f}" for index in likeliest]
         print(shown, *shares, *([", ".join(words)] if words else []), sep="\t")
     return int(unreadable > 0)
+
+
+def files_of(arguments: list[str]) -> Iterator[str]:
+    """Files as they are, and for a folder the images below it, sorted; a folder without images as it is."""
+    extensions = Image.registered_extensions()
+    formats = Image.OPEN.keys() - {"BUFR", "GRIB", "HDF5", "MPEG"}  # of which Pillow reads no pixels
+    suffixes = {suffix for suffix, format in extensions.items() if format in formats}
+    for argument in arguments:
+        below: list[str] = []
+        for folder, folders, names in os.walk(argument):
+            folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+            images = (name for name in names if Path(name).suffix.lower() in suffixes | HEIF_SUFFIXES)
+            below += (str(Path(folder, name)) for name in images if not name.startswith("."))
+        yield from sorted(below) or [argument]
 
 
 def share(text: str) -> float:
@@ -120,4 +139,7 @@ def on_one_line(path: str) -> str:
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C and a closed pipe (| head) end it without a traceback
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     sys.exit(main(sys.argv[1:], Path(__file__).parent))

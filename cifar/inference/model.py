@@ -21,6 +21,7 @@ from cifar.classifier import Classifier, calibrated, check_images
 from cifar.cores import available_cores
 from cifar.data.preprocessing import InputFormat
 from cifar.errors import UserError
+from cifar.formatting import first_line
 from cifar.inference.chosen import Chosen, choose
 from cifar.inference.reading import read_image, to_tensor
 from cifar.inference.tta import averaged
@@ -197,6 +198,5 @@ def _exported(chosen: Chosen) -> ExportedModel:
         if shapes != ([3, format.size, format.size], [len(classes)]):
             raise ValueError(f"its classes and its size are not those of its network: {shapes}")
     except Exception as error:  # the errors of onnxruntime share no base
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{chosen.file}: not a model that this program exported ({reason})") from None
+        raise ModelError(f"{chosen.file}: not a model that this program exported ({first_line(error)})") from None
     return ExportedModel(chosen, classes, format, temperature, metadata, session, reliability=reliability)

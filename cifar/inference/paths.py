@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from cifar.data.images import on_one_line
-from cifar.data.listing import NAMES_SHOWN, Walk
+from cifar.data.listing import ARCHIVES, NAMES_SHOWN, Walk
 from cifar.errors import UserError
 
 MAGIC = re.compile(r"[*?[]")
@@ -29,7 +29,7 @@ class ImagePaths:
     """Collects the paths that arguments name, in their order; those in a folder are sorted.
 
     Of folders and patterns, only names of images count, as in training; other files are in `walk.skipped`. A file that
-    is named itself counts whatever its name is. `problems`: what names nothing, in words.
+    is named itself counts whatever its name is; an archive is a problem. `problems`: what names nothing, in words.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -41,6 +41,8 @@ class ImagePaths:
         path = Path(argument)
         if os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises for names that are too long)
             self._add_all(self._below(path), argument, "no images in this folder")
+        elif path.suffix.lower() in ARCHIVES and os.path.isfile(argument):  # noqa: PTH113
+            self.problems.append(f"{on_one_line(argument)}: an archive; unpack it, and name its folder")
         elif MAGIC.search(argument) and not os.path.lexists(argument):
             self._add_all(self._matching(argument), argument, "no image matches this pattern")
         else:

@@ -140,6 +140,8 @@ def _check_out(out: Path, config: Config) -> None:
     from cifar.options.outside import check_outside
 
     check_outside(config.data.root, {"--out": out, "cache.dir": config.cache.dir})
+    if (out / PAGE).exists() and not (out / TABLE).exists():
+        raise InspectionError(f"--out {out}: its {PAGE} is not of this command; allowed: another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar.models.weights import first_line
+from cifar.formatting import first_line
 from cifar.options.option import ConfigError
 
 SMALL_BATCH = 2

@@ -12,9 +12,10 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torchvision.models import list_models
 
+from cifar.formatting import first_line
 from cifar.models.build import BUILD_ERRORS, one_line
 from cifar.models.preprocess import Preprocess, preprocess_of
-from cifar.models.weights import RANDOM, TransferError, first_line, load_state, read_weights, state_hash
+from cifar.models.weights import RANDOM, TransferError, load_state, read_weights, state_hash
 from cifar.options.option import ConfigError
 from cifar.options.transfer import BACKBONES, LITE
 from cifar.packages import require

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from cifar.errors import UserError
+from cifar.formatting import first_line
 from cifar.options.transfer import LITE, LITE_WEIGHTS, is_file
 from cifar.packages import require
 
@@ -67,8 +68,8 @@ def _download(weights: WeightsEnum, name: str) -> State:
     except (URLError, OSError, RuntimeError) as error:
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise TransferError(
-            f"transfer.weights={name}: could not be downloaded from {weights.url} ({error}); put the file to {path},"
-            " or name it with transfer.weights=FILE"
+            f"transfer.weights={name}: could not be downloaded from {weights.url} ({first_line(error)}); put the file"
+            f" to {path}, or name it with transfer.weights=FILE"
         ) from None
 
 
@@ -81,9 +82,9 @@ def _read_file(path: Path, sha256: str | None) -> State:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many types for a damaged file
+        reason = first_line(error).partition(". ")[0]  # then comes torch's advice
         raise TransferError(
-            f"{path}: not a state dict that can be loaded safely, nothing in it was run ({first_line(error)});"
-            " download it again"
+            f"{path}: not a state dict that can be loaded safely, nothing in it was run ({reason}); download it again"
         ) from None
     for key in ("model", "state_dict"):  # where best.pt of this program, and other programs, keep it
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -104,12 +105,6 @@ def _check_file(path: Path, sha256: str) -> None:
         raise TransferError(
             f"{path}: its SHA-256 is {digest.hexdigest()}, not transfer.sha256={sha256}; download the file again"
         )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message; the name of its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _is_state(content: object) -> bool:

@@ -79,7 +79,7 @@ class RandAugment(Augment):
 
 @dataclass
 class Auto(Augment):
-    """Crops and flips; with much time for each image, or many epochs, TrivialAugment too."""
+    """Crops, flips and erasing; with much time for each image, or many epochs, TrivialAugment too."""
 
     policy: str = AUTO
 

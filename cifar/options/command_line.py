@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar import commands, trust
-from cifar.files import BEST_TRIAL, CONFIRMED_TRIAL
+from cifar.files import BEST_TRIAL, best_trial_file
 from cifar.layout import CONF
 from cifar.options import restored
 from cifar.options.config import Config
@@ -34,7 +34,6 @@ from cifar.options.user_conf import add_recorded_folder, check_names
 from cifar.options.yaml_lines import option_files
 from cifar.overrides import is_within, key_of, leaves
 
-"""Where a search keeps the settings of its best trial, and of the one that a confirmation chose."""
 NOT_OF_ANOTHER_RUN = ("device", "resume", "from_study", "from_run")
 """Keys of a run that another one, which begins with it (from_run), does not take over."""
 CONFIG_NAME = "config"
@@ -203,7 +202,7 @@ def read_run(directory: str) -> list[Override]:
     """The overrides of the run in a directory."""
     file = Path(directory) / ".hydra" / "overrides.yaml"
     if not file.exists():
-        raise ConfigError(f"resume={directory}: not a run directory, it has no .hydra/overrides.yaml")
+        raise ConfigError(f"resume={directory}: {_why_no_run(Path(directory))}")
     return read_overrides(file, read_yaml(file), of_run=True)
 
 
@@ -211,13 +210,20 @@ def read_first_run(directory: str, decided: Collection[str]) -> list[Override]:
     """The overrides of a run that another one begins with, but for what only says where and on what it ran."""
     file = Path(directory) / ".hydra" / "overrides.yaml"
     if not file.exists():
-        trial = _trial_file(Path(directory))
+        trial = best_trial_file(Path(directory))
         of_study = f"; its best trial: {commands.override('from_run', str(run_of(trial)))}" if trial else ""
         raise ConfigError(
-            f"from_run={directory}: not a run directory, it has no .hydra/overrides.yaml; allowed: the directory of a"
-            f" run or of a trial{of_study}"
+            f"from_run={directory}: {_why_no_run(Path(directory))}; allowed: the directory of a run or of a"
+            f" trial{of_study}"
         )
     return read_overrides(file, read_yaml(file), of_run=False, without=NOT_OF_ANOTHER_RUN, decided=decided)
+
+
+def _why_no_run(directory: Path) -> str:
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if "run.log" in names and names.isdisjoint(("result.json", "checkpoint.pt")):
+        return "its run was ended before it trained; start it again with its own command"
+    return "not a run directory, it has no .hydra/overrides.yaml"
 
 
 def read_study(study: Path) -> list[Override]:
@@ -229,7 +235,7 @@ def read_study(study: Path) -> list[Override]:
 
 def trial_file(study: Path) -> Path:
     """The settings of the confirmed trial of a study, else of its best one. Raises ConfigError where there are none."""
-    file = _trial_file(study)
+    file = best_trial_file(study)
     if file is None:
         siblings = sorted(str(other.parent) for other in study.parent.glob(f"*/{BEST_TRIAL}"))
         raise ConfigError(
@@ -237,10 +243,6 @@ def trial_file(study: Path) -> Path:
             f" allowed: {', '.join(siblings) or 'the folder of a study, as sweeps/NAME'}"
         )
     return file
-
-
-def _trial_file(study: Path) -> Path | None:
-    return next((study / name for name in (CONFIRMED_TRIAL, BEST_TRIAL) if (study / name).exists()), None)
 
 
 def run_of(trial: Path) -> Path:

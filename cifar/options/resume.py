@@ -85,8 +85,8 @@ def _check_time(config: Config, before: str | None, metrics: Sequence[EpochMetri
     is_at_end = status == "finished" or (status != "running" and planned == len(metrics))
     if config.time != before and is_at_end:
         raise ConfigError(
-            f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N, or a new"
-            " run"
+            f"time={config.time}: was {before}, and {config.resume} is trained to its end; allowed: epochs=N above"
+            f" {len(metrics)}, or a new run"
         )
     used = max(result.get("plan", {}).get("seconds", 0.0), sum(epoch.seconds for epoch in metrics))
     if config.time != before and seconds_of(config.time) <= used:

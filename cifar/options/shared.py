@@ -109,7 +109,7 @@ def _report(file: Path, overrides: list[Override], taken: list[Override]) -> Non
     for override in taken:
         for key, value in leaves(override):
             if key in READ and isinstance(value, str) and PLACE.search(value):
-                say(f"{file}: {key}={value} is read")
+                say(f"{key}={value} is taken from {file}")
 
 
 def say(text: str) -> None:

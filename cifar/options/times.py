@@ -17,15 +17,17 @@ EPOCHS, TIME = "epochs", "time"
 UNITS = {"s": (1, "second"), "m": (60, "minute"), "h": (3600, "hour")}
 """Seconds, and the word, of each unit."""
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)([smh])")
-ALLOWED = "seconds, minutes or hours above 0 (90s, 10m, 1.5h)"
+LONGEST = 8760 * 3600
+"""A year: more is a mistake."""
+ALLOWED = "seconds, minutes or hours above 0 (90s, 10m, 1.5h), a year at most (8760h)"
 
 
 def seconds_of(text: str) -> float:
     """The seconds of a time, as 90s, 10m or 1.5h. Raises ConfigError for another text."""
     match = PATTERN.fullmatch(text)
     seconds = float(match[1]) * UNITS[match[2]][0] if match else 0.0
-    if not seconds:
-        raise ConfigError(f"{TIME}={text}: not allowed; allowed: {ALLOWED}")
+    if not 0 < seconds <= LONGEST:
+        raise ConfigError(f"{TIME}={text[:50]}: not allowed; allowed: {ALLOWED}")
     return seconds
 
 

@@ -30,7 +30,7 @@ from cifar.sweep import study as studies
 from cifar.sweep import trials as trial_kinds
 from cifar.sweep.app import Invocation, SearchedApp
 from cifar.sweep.content import Known, known_contents
-from cifar.sweep.fixed import fixed_settings, option_settings, without
+from cifar.sweep.fixed import fixed_config, fixed_settings, option_settings, without
 from cifar.sweep.launch import run_trials
 from cifar.sweep.names import is_given
 from cifar.sweep.outcome import all_complete, by_keys_of_confirmation, mean, ranked
@@ -188,33 +188,25 @@ class Confirmation:
         """
         call, search = self.call, self.search
         space = replace(search.space, distributions=search.space.distributions | {self.seed_key: SEEDS})
-        fixed = self.same_settings(space)
+        cfg = fixed_config(call, call.config, space)
+        fixed = self.same_settings(space, cfg)
         url, name = search.within(folder)
         stored = {"fixed": fixed, **(settings or {})}
-        direction = search.study.direction.name
-        metric, _ = objective(call, call.config, space)
+        direction = search.study.direction.name.lower()
+        metric, _ = objective(call.app, call.config.hydra.sweeper, cfg)
         studies.create(url, name, folder, direction, stored, upgrade=call.app.upgrade_settings, metric=metric)
         total = self.enqueue(url, name, folder, trials)
         config = complete(call, name, str(folder), total, url)
-        plan = Plan(
-            config,
-            replace(space, fixed=space.fixed | dict(extra or {})),
-            fixed,
-            {},
-            url,
-            folder,
-            self.contents,
-            metric,
-            direction.lower(),
-        )
+        trained = replace(space, fixed=space.fixed | dict(extra or {}))
+        plan = Plan(config, trained, fixed, {}, url, folder, self.contents, metric, direction)
         study = run_trials(call, plan, lambda best: None)
         outcome.check_complete(plan, study)
         return study
 
-    def same_settings(self, space: Space) -> dict[str, Any]:
-        """The fixed settings, which must be those of the search. Raises SweepError where they are not."""
+    def same_settings(self, space: Space, cfg: DictConfig) -> dict[str, Any]:
+        """The fixed settings of `cfg`, which must be those of the search. Raises SweepError where they are not."""
         call, upgrade = self.call, self.call.app.upgrade_settings
-        fixed = fixed_settings(call, call.config, space)
+        fixed = fixed_settings(call, cfg, space)
         before = self.search.study.user_attrs
         stored = studies.upgraded(before["fixed"], fixed, upgrade)
         changes = studies.differences(without(stored, [self.seed_key]), fixed)

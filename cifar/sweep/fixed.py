@@ -25,9 +25,11 @@ def fixed_config(call: Invocation, config: DictConfig, space: Space) -> DictConf
     return call.context.config_loader.load_sweep_config(config, overrides)
 
 
-def fixed_settings(call: Invocation, config: DictConfig, space: Space) -> dict[str, Any]:
-    """The settings that no trial changes, by their present names. Raises FixedSettingError for a forbidden one."""
-    cfg = fixed_config(call, config, space)
+def fixed_settings(call: Invocation, cfg: DictConfig, space: Space) -> dict[str, Any]:
+    """The settings that no trial changes, by their present names; `cfg` is the fixed_config.
+
+    Raises FixedSettingError for a forbidden one.
+    """
     for key, reason in call.app.forbidden.items():
         value = OmegaConf.select(cfg, key)
         if value:

@@ -83,13 +83,14 @@ def given_direction(settings: DictConfig) -> str | None:
     return name
 
 
-def objective(call: Invocation, config: DictConfig, space: Space) -> tuple[str | None, str]:
+def objective(app: SearchedApp, settings: DictConfig, cfg: DictConfig) -> tuple[str | None, str]:
     """The name of the metric that is optimised, and its direction: that of the settings, else that of the metric.
 
+    `settings` are those of the sweeper, `cfg` is the fixed_config.
     Raises SweepError where a metric that the config chooses has another direction than the settings say.
     """
-    app, of_settings = call.app, given_direction(config.hydra.sweeper)
-    metric = app.metric(fixed_config(call, config, space))
+    of_settings = given_direction(settings)
+    metric = app.metric(cfg)
     direction = app.direction(metric)
     if app.objective_key and of_settings not in (None, direction):
         raise SweepError(
@@ -122,12 +123,13 @@ def make_plan(call: Invocation) -> Plan:
     url = config.hydra.sweeper.storage or f"sqlite:///{folder / 'study.db'}"
     check_components(config.hydra.sweeper, space)
     rehearsal.check_space(call, config, space)
-    fixed = fixed_settings(call, config, space)
+    cfg = fixed_config(call, config, space)
+    fixed = fixed_settings(call, cfg, space)
     rehearsal.check_subdir(call, config, space)
     rehearsal.check_custom_space(call, config, space)
     options = option_settings(call, config, space, fixed)
     check_time(call.app, config.hydra.sweeper, space, [fixed, *options.values()])
-    metric, direction = objective(call, config, space)
+    metric, direction = objective(call.app, config.hydra.sweeper, cfg)
     return Plan(config, space, fixed, options, str(url), folder, metric=metric, direction=direction)
 
 

@@ -40,6 +40,8 @@ def check_space(call: Invocation, config: DictConfig, space: Space) -> None:
         where = f" with {shown}" if shown else ""
         _check_trial(call, config, left, params, f"no trial{where} can be composed")
         for key, value in spaces.ends(branch):
+            if key in params and params[key] is value:  # composed above
+                continue
             what = f"the search would try {branch.override(key, value)}{where}"
             _check_trial(call, config, left, params | {key: value}, what)
 

@@ -28,6 +28,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from cifar.commands import argument, install
 from cifar.errors import UserError
+from cifar.formatting import first_line
 
 SQLITE, JOURNAL = "sqlite:///", "journal:///"
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "fuse.sshfs")
@@ -80,7 +81,11 @@ def _existing(url: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
         return _rdb(url, create=False)
     except STORAGE_ERRORS as error:
-        raise _unreadable(url, _first_line(error)) from None
+        raise _unreadable(url, _reason(error)) from None
+
+
+def _reason(error: BaseException) -> str:
+    return first_line(error.__cause__ or error)
 
 
 def _unreadable(url: str, reason: str) -> StudyError:
@@ -91,11 +96,6 @@ def _unreadable(url: str, reason: str) -> StudyError:
             f" {upgrade}"
         )
     return StudyError(f"{url}: holds no study that Optuna can read ({reason})")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error.__cause__ or error).splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _sqlite(url: str) -> BaseStorage:
@@ -110,8 +110,8 @@ def _sqlite(url: str) -> BaseStorage:
         return _rdb(url)
     except STORAGE_ERRORS as error:
         raise StudyError(
-            f"hydra.sweeper.storage={url}: cannot be opened ({_first_line(error)}); allowed: sqlite:///FILE in a folder"
-            " that is there and can be written"
+            f"hydra.sweeper.storage={url}: cannot be opened ({_reason(error)}); allowed:"
+            " sqlite:///FILE, a new file or one that is not damaged, in a folder that is there and can be written"
         ) from error
 
 
@@ -168,9 +168,9 @@ def _has_options(url: str) -> bool:
 def _server(url: str) -> BaseStorage:
     try:
         return _rdb(url)
-    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+    except STORAGE_ERRORS as error:
         raise StudyError(
-            f"hydra.sweeper.storage={url}: cannot be opened ({str(error).splitlines()[0]}); allowed:"
+            f"hydra.sweeper.storage={url}: cannot be opened ({first_line(error)}); allowed:"
             " sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE and what else SQLAlchemy knows,"
             f" with its driver installed ({install('postgresql')})"
         ) from error
@@ -202,7 +202,7 @@ def open_study(url: str, name: str | None) -> optuna.Study:
         storage = open_storage(url, create=False)
         names = [study.study_name for study in storage.get_all_studies()]
     except STORAGE_ERRORS as error:
-        raise _unreadable(url, _first_line(error)) from None
+        raise _unreadable(url, _reason(error)) from None
     if name is None and len(names) == 1:
         name = names[0]
     if name not in names:
@@ -221,7 +221,7 @@ def _read(url: str, study: optuna.Study) -> optuna.Study:
             warnings.simplefilter("ignore")  # of choices that are lists: the study has them, whoever reads it
             study.get_trials(deepcopy=False)
     except STORAGE_ERRORS as error:
-        raise _unreadable(url, _first_line(error)) from None
+        raise _unreadable(url, _reason(error)) from None
     finally:
         optuna.logging.set_verbosity(verbosity)
     return study

@@ -82,12 +82,14 @@ class Worker:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         orphaned = self.ignore_terminal()
         stop_file = self.stop_file
-        study = self.open_study()
-        heartbeat = Heartbeat(study, float(self.settings.heartbeat), lambda: stop_file.exists() or orphaned())
-        with trial_logs() as logs, heartbeat.running():
-            WorkerLoop(self, study, index, heartbeat, logs).run()
-        if orphaned():
-            os._exit(1)  # a process of joblib would wait five more minutes for another job
+        try:
+            study = self.open_study()
+            heartbeat = Heartbeat(study, float(self.settings.heartbeat), lambda: stop_file.exists() or orphaned())
+            with trial_logs() as logs, heartbeat.running():
+                WorkerLoop(self, study, index, heartbeat, logs).run()
+        finally:
+            if orphaned():
+                os._exit(1)  # a process of joblib would wait five more minutes for another job
 
     def ignore_terminal(self) -> Callable[[], bool]:
         """Have this process ignore the terminal's Ctrl-C, which the parent passes on.

@@ -11,6 +11,7 @@ from torch import nn
 
 from cifar.errors import UserError
 from cifar.files import write_atomically
+from cifar.formatting import first_line
 
 
 class CheckpointError(UserError):
@@ -34,8 +35,7 @@ def load(path: Path, device: torch.device | str = "cpu", content: bytes | None =
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except Exception as error:  # for a damaged file torch.load raises errors of many types
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[0].partition(" Re-running")[0]  # torch's advice is to run the code that the file may hold
+        reason = first_line(error).partition(". ")[0]  # then comes torch's advice, as to run the code in the file
         raise CheckpointError(
             f"{path}: not a checkpoint that can be loaded safely; no code in it was run ({reason}); it is damaged or of"
             " another program: take a copy that is whole, or start a new run"

@@ -14,7 +14,7 @@ from torch import Tensor
 from cifar.data.loader import EpochLoader
 from cifar.models.dry_run import unchanged_generators
 from cifar.training.device import wait
-from cifar.training.trainer import Trainer
+from cifar.training.trainer import AfterStep, Trainer, no_callback
 
 WARM_UP = 2
 """Steps that are not measured, where there is time for two."""
@@ -52,21 +52,20 @@ def steps_left(seconds: float, pace: Pace, batches: int, into: int = 0, toleranc
     return max(epochs * batches + part - into, 1)
 
 
-def measure(trainer: Trainer, most: float) -> Pace:
+def measure(trainer: Trainer, most: float, after_batch: AfterStep = no_callback) -> Pace:
     """The pace of a trainer: steps for at most `most` seconds, validation for a quarter of that, two batches at least.
 
-    It is as if nothing had been measured.
+    It is as if nothing had been measured. `after_batch` is called after each step and each batch that was validated.
 
     The first step is never part of the measure: it chooses kernels, compiles and captures.
     """
     with unchanged(trainer):
-        step = _seconds(trainer, trainer.train, most, training=True)
-        with torch.inference_mode():
-            score = _seconds(trainer, trainer.val, most / 4, training=False)
+        step = _seconds(trainer, trainer.train, most, after_batch, training=True)
+        score = _seconds(trainer, trainer.val, most / 4, after_batch, training=False)
     return Pace(step, score * len(trainer.val))
 
 
-def _seconds(trainer: Trainer, batches: EpochLoader, most: float, training: bool) -> float:
+def _seconds(trainer: Trainer, batches: EpochLoader, most: float, after_batch: AfterStep, training: bool) -> float:
     """The mean seconds of a training step, or of the scoring of a batch."""
     clock, device = trainer.clock, trainer.train.labels.device
     (trainer.step if training else trainer.score).model.train(training)
@@ -74,7 +73,9 @@ def _seconds(trainer: Trainer, batches: EpochLoader, most: float, training: bool
     start = since = clock()
     warm = number = 0
     for number, (images, labels) in enumerate(_endless(batches), 1):
-        compute(images, labels)
+        with torch.inference_mode(not training):
+            compute(images, labels)
+        after_batch()
         is_late = clock() - start > most
         if number == 1 or (number <= WARM_UP and not is_late):
             wait(device)

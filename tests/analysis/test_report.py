@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from test_figures import HOSTILE
 
 from analysis import packages, pages, render, report, summary
 from analysis.frames import of_study, read
+from analysis.pages.base import sentence
 from analysis.pages.study import facts as study_facts
 from benchmarks.report import make_study
 from cifar.formatting import format_value
@@ -242,7 +245,7 @@ def test_watching_rewrites_the_page_until_the_search_has_ended(
 ) -> None:
     sweep = Sweep(tmp_path, "hydra.sweeper.n_trials=6", "hydra/sweeper/pruner=none", TOY_SECONDS="0.3")
     monkeypatch.setattr(report, "POLL_SECONDS", 1)
-    monkeypatch.setattr(report, "MAX_SHARE", 1.0)
+    monkeypatch.setattr(report, "MAX_SHARE", math.inf)
     place, pages_seen, ended = tmp_path / "study", [], threading.Event()
 
     def poll() -> None:
@@ -291,7 +294,7 @@ def test_where_a_report_goes(tmp_path: Path) -> None:
     assert report.destination([folder, folder], "x") == Path("x")
 
 
-@pytest.mark.parametrize("kind", ["no folder", "several objectives", "cannot write"])
+@pytest.mark.parametrize("kind", ["no folder", "several objectives", "cannot write", "into a study"])
 def test_what_has_no_report_is_an_error_of_one_line(kind: str, tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
     if kind != "no folder":
@@ -299,8 +302,10 @@ def test_what_has_no_report_is_an_error_of_one_line(kind: str, tmp_path: Path) -
         directions = ["maximize"] * (2 if kind == "several objectives" else 1)
         optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", directions=directions)
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="error: ") as caught:
-        report.main([str(place), "--out", str(tmp_path / "file" / "out")])
+    out = place if kind == "into a study" else tmp_path / "file" / "out"
+    message = "holds a study or a run; allowed: another folder" if kind == "into a study" else ""
+    with pytest.raises(SystemExit, match=f"error: .*{message}") as caught:
+        report.main([str(place), "--out", str(out)])
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -328,6 +333,23 @@ def test_the_readme_shows_the_page(root: Path) -> None:
     assert "analysis/report.png" in (root / "README.md").read_text() and picture.stat().st_size < 300_000
     with Image.open(picture) as image:
         assert image.width >= 1000
+
+
+def test_the_report_of_a_run_says_what_of_it_is_damaged(tiny_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / "result.json").write_text('{"status')
+    assert "result.json: not JSON" in pages.report_of([read(run)]).next_steps[-1]
+
+
+def test_a_command_at_the_end_of_a_sentence_can_be_copied() -> None:
+    for command in (
+        "python run.py -m seed=0",
+        "/home/me/venv/bin/python3.12 run.py",
+        "cifar-search",
+        "pip install -U x",
+    ):
+        assert sentence(f"confirm it: {command}") == f"Confirm it: {command}"
+    assert sentence("optimizer.lr: may be fixed") == "optimizer.lr: may be fixed."
 
 
 def test_a_report_of_frames_needs_no_files() -> None:

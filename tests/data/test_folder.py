@@ -197,6 +197,12 @@ def test_one_class_is_not_enough(make_folder: MakeFolder, tmp_path: Path) -> Non
         read_folder(make_folder(classes=("cat",)), tmp_path / "cache")
 
 
+def test_classes_one_folder_further_down_are_pointed_to(make_folder: MakeFolder, tmp_path: Path) -> None:
+    make_folder("outer", parts=("photos",))
+    with pytest.raises(DataError, match=r"one class \(photos\).*; are these in .*outer/photos\?"):
+        read_folder(tmp_path / "outer", tmp_path / "cache")
+
+
 def test_an_empty_class_is_named(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder()
     (root / "train" / "eel").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,11 +54,13 @@ def card_of(folder: Path) -> str:
 
 def test_predict_needs_neither_the_program_nor_torch(bundled: Path, trained: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    good = tmp_path / "good"
+    good.mkdir()
+    paths = [good / f"{number}.png" for number in range(6)]
     for number, path in enumerate(paths):
         Image.fromarray(random.integers(0, 256, (30 + number, 40, 3), np.uint8)).save(path)
     bad = bad_files(tmp_path / "bad")
-    command = [sys.executable, "-I", "-B", "-c", ISOLATED, str(bundled / "predict.py"), *map(str, [*paths, *bad])]
+    command = [sys.executable, "-I", "-B", "-c", ISOLATED, str(bundled / "predict.py"), str(good), *map(str, bad)]
     done = subprocess.run([*command, "--top", "10"], capture_output=True, text=True, cwd="/", timeout=120)
     assert done.returncode == 1 and "pipe.png: not a regular file" in done.stderr
     unsure, unlike, *others = done.stderr.splitlines()
@@ -71,6 +74,18 @@ def test_predict_needs_neither_the_program_nor_torch(bundled: Path, trained: Pat
         cells = rows[path][:20]  # a last one may say that it is unsure
         shown = dict(zip(cells[::2], map(float, cells[1::2]), strict=True))
         assert np.allclose([shown[name] for name in model.classes], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_its_predictions_may_be_cut_off(bundled: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    command = [sys.executable, "-B", str(bundled / "predict.py"), *[str(tmp_path / "a.png")] * 3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        lines = process.stderr.read().splitlines()
+    assert len(lines) == 2 and lines[0].startswith("unsure: ") and lines[1].startswith("unlike training: ")
+    assert process.returncode == -signal.SIGPIPE
 
 
 def test_a_bundle_is_whole_and_is_a_model(bundled: Path, trained: Path) -> None:

@@ -122,6 +122,14 @@ def test_nothing_is_written_among_the_images(folder: Path) -> None:
     assert not (folder / "inspection").exists()
 
 
+def test_a_page_of_something_else_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("mine")
+    with pytest.raises(UserError, match=r"its index\.html is not of this command; allowed: another folder"):
+        main(keys(folder, tmp_path))
+    assert page.read_text() == "mine"
+
+
 def test_arrays_are_inspected_by_their_pixels(tmp_path: Path) -> None:
     images = np.stack([np.asarray(photograph(number, 28)) for number in range(60)])
     images[7] = images[3]

@@ -352,6 +352,12 @@ def test_resuming_a_directory_that_holds_no_run_is_told(tmp_path: Path) -> None:
         expanded([f"resume={tmp_path}"], resume=str(tmp_path))
 
 
+def test_a_run_that_was_killed_before_it_trained_is_started_again(tmp_path: Path) -> None:
+    (tmp_path / "run.log").touch()
+    with pytest.raises(ConfigError, match="ended before it trained; start it again with its own command"):
+        expanded([f"resume={tmp_path}"], resume=str(tmp_path))
+
+
 def test_the_groups_have_a_schema() -> None:
     assert set(groups()) == {"data", "augment", "model", "optimizer", "scheduler", "transfer", "tracker"}
     assert all(group.options for group in groups().values())

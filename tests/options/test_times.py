@@ -38,9 +38,11 @@ def test_a_time_has_a_unit(text: str, seconds: float, words: str) -> None:
     assert (seconds_of(text), in_words(text)) == (seconds, words)
 
 
-@pytest.mark.parametrize("text", ["600", "10", "0s", "0.0m", "-5m", "10M", "10min", "m", "1:30", "5 m", ""])
+@pytest.mark.parametrize(
+    "text", ["600", "10", "0s", "0.0m", "-5m", "10M", "10min", "m", "1:30", "5 m", "", "8761h", "9" * 400 + "h"]
+)
 def test_another_text_is_an_error_that_names_what_is_allowed(text: str, compose: Callable[..., Any]) -> None:
-    allowed = r"not allowed; allowed: seconds, minutes or hours above 0 \(90s, 10m, 1\.5h\)"
+    allowed = r"not allowed; allowed: seconds, minutes or hours above 0 \(90s, 10m, 1\.5h\), a year at most \(8760h\)"
     with pytest.raises(ConfigError, match=f"time=.*{allowed}"):
         seconds_of(text)
     with pytest.raises(ConfigError, match=f"time=.*{allowed} or null"):

@@ -88,6 +88,7 @@ def test_a_study_is_the_same_by_a_short_name_and_by_what_it_stands_for() -> None
     [
         (f"transfer.sha256={'0' * 64}", "not with transfer.weights=IMAGENET1K_V2, which is no file"),
         ("data.normalize=false", "not with transfer=frozen, whose backbone takes images with a mean and a std"),
+        ("augment=auto", "augment.erase=0.2: with transfer=frozen images are augmented once, in several versions"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(line: str, message: str) -> None:

@@ -180,7 +180,10 @@ def test_a_search_over_chance_is_warned_of(tmp_path: Path, search: Toy, key: str
     folds = ("data.folds=5",) if key == "data.fold" else ()
     output = search("hydra.sweeper.n_trials=1", f"{key}=range(0,5)", *folds)
     assert f"warning: {key.lstrip('+')} is searched, so chance is optimised" in output
-    assert "warning" not in search("hydra.sweeper.n_trials=1", "hydra.sweep.dir=other")
+
+
+def test_another_search_is_not_warned_of(tmp_path: Path, search: Toy) -> None:
+    assert "warning" not in search("hydra.sweeper.n_trials=1")
 
 
 def test_a_sampler_without_its_package_is_refused(tmp_path: Path, search: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

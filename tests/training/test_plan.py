@@ -77,6 +77,14 @@ def test_measuring_takes_little_more_than_it_may(make_trainer: MakeTrainer) -> N
     assert measure(slower, most=7.0).step == pytest.approx(50.0) and calls(slower) == 2
 
 
+def test_measuring_can_be_stopped_after_each_batch(make_trainer: MakeTrainer) -> None:
+    trainer = slowed(make_trainer(), Clock(), step=2.0, score=0.5)
+    left = iter([None, None])
+    with pytest.raises(StopIteration):
+        measure(trainer, most=1000.0, after_batch=lambda: next(left))
+    assert calls(trainer) == 3
+
+
 def test_the_first_step_is_never_part_of_the_pace(make_trainer: MakeTrainer) -> None:
     """On a GPU it captures and compiles, for seconds."""
     clock = Clock()
