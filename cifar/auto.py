@@ -1,4 +1,4 @@
-"""Settings that a run decides when its images are known: model.width=auto and augment=auto.
+"""Settings that a run decides when its images are known: model.width, augment and optimizer.weight_decay=auto.
 
 What is decided is recorded in .hydra/config.yaml and result.json: a run that continues, or repeats a trial, has it.
 """
@@ -14,8 +14,9 @@ import torch
 import yaml
 
 from cifar.options.config import Config
-from cifar.options.left_open import AUTO, POLICY, WIDTH
+from cifar.options.left_open import AUTO, DECAY, POLICY, WIDTH
 from cifar.options.model import USUAL_WIDTH, ResNet9
+from cifar.options.optimizer import SGD, USUAL_DECAY
 from cifar.options.option import groups
 from cifar.options.resume import recorded_settings
 from cifar.options.times import seconds_of
@@ -34,6 +35,12 @@ An epoch takes about the square of the width, so eight times the time is twice t
 TRIVIAL, CROP_FLIP = "trivial", "crop_flip"
 SECONDS_OF_TRIVIAL = 0.2
 """augment=auto: TrivialAugment from so many seconds of one core (bf16) for each image of 32 pixels."""
+STEPS_OF_USUAL_DECAY = 250
+"""optimizer.weight_decay=auto: the usual one up to so many steps an epoch, and with more it is smaller in proportion.
+
+So weights forget in the same number of epochs, 1 / (lr * weight decay * steps), however many images there are (Wang and
+Aitchison 2024, "How to set AdamW's weight decay as you scale model and dataset size").
+"""
 EPOCHS_OF_TRIVIAL = 150
 """augment=auto where no time is set: TrivialAugment from so many epochs."""
 CONFIG = "config.yaml"
@@ -50,6 +57,8 @@ def decided(config: Config, images: int, image_size: int, device: torch.device) 
         rules[WIDTH] = _width
     if config.augment.policy == AUTO:
         rules[POLICY] = _policy
+    if isinstance(config.optimizer, SGD) and config.optimizer.weight_decay == AUTO:
+        rules[DECAY] = lambda config, _: decay_for(images / config.batch_size)
     source = config.resume or config.from_run
     recorded = recorded_settings(config, source) if rules and source is not None else {}
     seconds = _seconds_per_image(config, images, image_size, device)
@@ -66,6 +75,11 @@ def _policy(config: Config, seconds: float | None) -> str:
         return CROP_FLIP
     has_many = config.epochs >= EPOCHS_OF_TRIVIAL if seconds is None else seconds >= SECONDS_OF_TRIVIAL
     return TRIVIAL if has_many else CROP_FLIP
+
+
+def decay_for(steps: float) -> float:
+    """The weight decay for optimizer.weight_decay=auto, with two digits; by the steps of an epoch."""
+    return float(f"{USUAL_DECAY * min(STEPS_OF_USUAL_DECAY / steps, 1):.2g}")
 
 
 def width_for(seconds_per_image: float) -> int:
@@ -95,6 +109,10 @@ def as_decided(config: Config, values: Mapping[str, Any]) -> Config:
     if WIDTH in values:
         assert isinstance(config.model, ResNet9)
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, width=values[WIDTH]))
+    if DECAY in values:
+        config = dataclasses.replace(
+            config, optimizer=dataclasses.replace(config.optimizer, weight_decay=values[DECAY])
+        )
     if POLICY in values:
         kind: Any = groups()["augment"].options[values[POLICY]]
         config = dataclasses.replace(config, augment=kind(**{**vars(config.augment), "policy": values[POLICY]}))

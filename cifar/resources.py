@@ -54,6 +54,11 @@ class RecentlyUsed(Generic[T]):
         return value
 
 
+def _source(option: Data) -> Hashable:
+    """What a data source depends on: a relative folder is in the working directory."""
+    return option.source_key(), Path.cwd()
+
+
 @dataclass(frozen=True)
 class _BackboneKey:
     """What a backbone depends on. `modified` is the time of a weights file, ns: a file may be replaced in its place."""
@@ -92,14 +97,14 @@ class Resources:
         fixes = read_fixes(option.fixes).sha256()  # the file may be edited during a search
 
         def load() -> Images:
-            logged = not self.is_first(("images", option.source_key(), request.part))
+            logged = not self.is_first(("images", _source(option), request.part))
             return sources.load(option, replace(request, quiet=logged))
 
-        return self._images.get((option.source_key(), request, fixes), load)
+        return self._images.get((_source(option), request, fixes), load)
 
     def common_size(self, option: Data, request: Request) -> int | None:
         """The height and width of all training images of a source, None where they differ or are not square."""
-        key = (option.source_key(), request.cache_dir)
+        key = (_source(option), request.cache_dir)
         return self._sizes.get(key, lambda: sources.common_size(option, request))
 
     def splits(self, option: Data, request: Request) -> Splits:
@@ -130,7 +135,7 @@ class Resources:
             return replace(splits, also_in_train=warn_of_copies(splits.val, splits.train, "validation"))
 
         fixes = read_fixes(option.fixes).sha256()  # the file may be another one since
-        key = (option.source_key(), fixes, request, settings, val_from, option.calibration_size)
+        key = (_source(option), fixes, request, settings, val_from, option.calibration_size)
         return self._splits.get(key, make)
 
     def leaked(self, images: Images, train: Images, check: str) -> NDArray[np.bool_]:

@@ -316,4 +316,4 @@ def _to_device(model: Module, config: Config, device: torch.device, dtype: torch
 
 def _groups(config: Config, model: nn.Module) -> list[ParameterGroup]:
     optimizer = config.optimizer
-    return parameter_groups(model, optimizer.weight_decay, optimizer.decay_norms_and_biases)
+    return parameter_groups(model, optimizer.decay, optimizer.decay_norms_and_biases)

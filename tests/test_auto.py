@@ -1,4 +1,4 @@
-"""model.width=auto and augment=auto: by the time, the images and the cores, and recorded as what was decided."""
+"""Settings that are auto: decided by the time, the images and the cores, and recorded as what was decided."""
 
 from __future__ import annotations
 
@@ -75,6 +75,18 @@ def test_a_strong_augmentation_is_for_many_epochs(
     if policy is not None:
         augment = auto.as_decided(config, values).augment
         assert (augment.policy, augment.erase, bool(augment.piece)) == (policy, 0.2, policy == "trivial")
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "decay"), [(800, 32, 8e-4), (8000, 32, 8e-4), (40_000, 32, 1.6e-4), (40_000, 128, 6.4e-4)]
+)
+def test_many_steps_an_epoch_have_a_smaller_weight_decay(
+    images: int, batch_size: int, decay: float, resnet9: Settings
+) -> None:
+    config = resnet9("optimizer.weight_decay=auto", "model.width=8", f"batch_size={batch_size}")
+    values = auto.decided(config, images, 32, CPU)
+    assert values == {"optimizer.weight_decay": decay} and config.optimizer.arguments()["weight_decay"] == 8e-4
+    assert auto.as_decided(config, values).optimizer.arguments()["weight_decay"] == decay
 
 
 def test_an_augmentation_that_was_decided_is_kept_when_the_run_is_resumed(

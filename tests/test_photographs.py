@@ -21,6 +21,7 @@ from cifar.compose import composed
 from cifar.inference.model import load_model
 from cifar.layout import CONF
 from cifar.options.help import group_help, help_text
+from cifar.options.optimizer import USUAL_DECAY
 from cifar.options.yaml_lines import CHOSEN_BY_AN_EXPERIMENT
 from cifar.results import read_result
 from cifar.sweep.app import Invocation
@@ -107,7 +108,8 @@ def test_what_is_searched_lies_around_the_recipe(transfer: str) -> None:
     for key in ("lr", "weight_decay", "momentum"):
         searches = space.distributions[f"optimizer.{key}"]
         assert isinstance(searches, FloatDistribution)
-        assert searches.low < getattr(config.optimizer, key) < searches.high
+        value = getattr(config.optimizer, key)
+        assert searches.low < (USUAL_DECAY if value == "auto" else value) < searches.high
     scale = space.distributions.get("transfer.backbone_lr_scale")
     assert (scale is not None) == (transfer == "finetune")
     assert scale is None or (isinstance(scale, FloatDistribution) and scale.low < 1 < scale.high)

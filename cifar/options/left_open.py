@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 AUTO = "auto"
-WIDTH, POLICY = "model.width", "augment.policy"
+WIDTH, POLICY, DECAY = "model.width", "augment.policy", "optimizer.weight_decay"
 
 
 def is_left_open(key: str, value: object) -> bool:
     """Whether a run that continues or repeats another one has in this setting what that one decided."""
-    return key in (WIDTH, POLICY) and value == AUTO
+    return key in (WIDTH, POLICY, DECAY) and value == AUTO

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
-from cifar.options.fields import within
+from cifar.options.fields import restricted, within
+from cifar.options.left_open import AUTO
 from cifar.options.option import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -36,12 +38,25 @@ class Optimizer(Option):
     decay_norms_and_biases: bool = MISSING
     clip_norm: float | None = within("(0, inf)", default=None)
 
+    @property
+    def decay(self) -> float:
+        """The weight decay, as a number."""
+        return self.weight_decay
+
     def arguments(self) -> dict[str, object]:
         """The target and what it is called with, beside the parameter groups."""
-        settings = dataclasses.asdict(self)
+        settings = dataclasses.asdict(self) | {"weight_decay": self.decay}
         for name in ("decay_norms_and_biases", "clip_norm"):  # of the parameter groups, and of the trainer
             del settings[name]
         return {**settings, **self.extra}
+
+
+USUAL_DECAY = 8e-4
+"""The weight decay for optimizer.weight_decay=auto, but for many images: cifar.auto."""
+
+
+def _is_decay(value: Any) -> bool:
+    return value == AUTO or (type(value) in (int, float) and 0 <= value < math.inf)
 
 
 @dataclass
@@ -51,8 +66,14 @@ class SGD(Optimizer):
     changeable = (*Optimizer.changeable, "momentum", "nesterov")
     extra = {"fused": True}  # noqa: RUF012
     _target_: str = "torch.optim.SGD"
+    weight_decay: Any = restricted("auto, or a number in [0, inf)", _is_decay)
     momentum: float = within("[0, 1)")
     nesterov: bool = MISSING
+
+    @property
+    def decay(self) -> float:
+        """The usual one where it is auto: cifar.auto decides that of a run."""
+        return USUAL_DECAY if self.weight_decay == AUTO else float(self.weight_decay)
 
     def check(self, config: Config) -> None:
         if self.nesterov and self.momentum == 0:
