@@ -277,13 +277,12 @@ class Experiment:
         """What is measured of the best weights, once all epochs are done."""
         path, write = self.directory.path, self._in_background
         best = Best(path, self.task, self.trainer, self.saver, self.data, self.resources, write)
+        measures: list[Callable[[], dict[str, Any]]] = [best.reliability, best.save_examples]
+        measures += [partial(measure, self.test) for measure in (best.test, best.without_leaks, best.compare)]
         facts: dict[str, Any] = {}
-        for assess in (
-            *(best.reliability, best.save_examples, partial(best.test, self.test)),
-            *(partial(best.without_leaks, self.test), partial(best.compare, self.test)),
-        ):
+        for measure in measures:
             self._stop_where_asked()
-            facts |= assess()
+            facts |= measure()
         return facts
 
     def _tracked_run(self, study: str | None) -> TrackedRun:
